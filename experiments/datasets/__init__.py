@@ -1,0 +1,1 @@
+"""Data as tensors in memory: one path for every method."""

@@ -1,0 +1,116 @@
+"""Settings as data: a value with its source beside it, and ``--set key=value`` to change it.
+
+A setting's name means the same everywhere, so what values it takes hangs on the name (``KINDS``); what it is,
+and who says so, hangs on the task or the method that has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.errors import UserError
+
+PAPER = "paper"
+CODE = "authors' code"
+OURS = "ours"
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and who says so."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values a setting takes: in words, and as a parser that raises ``ValueError`` on anything else."""
+
+    rule: str
+    parse: Callable[[str], Any]
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(text)
+    return number
+
+
+def _share_kept(text: str) -> float:
+    return _fraction(str(_positive(text)))
+
+
+def _every(text: str) -> str | int:
+    return text if text in ("step", "epoch") else _whole(text)
+
+
+def _one_of(*names: str) -> Kind:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(text)
+        return text
+
+    return Kind("one of " + ", ".join(names), parse)
+
+
+WHOLE = Kind("a whole number, at least 1", _whole)
+
+KINDS: dict[str, Kind] = {
+    "epochs": WHOLE,
+    "batch_size": WHOLE,
+    "optimizer": _one_of("Adam", "AdamW", "RMSprop", "SGD"),
+    "lr": Kind("a number above 0", _positive),
+    "keep": Kind("a number above 0, at most 1", _share_kept),
+    "mixing_rate": Kind("a number from 0 to 1", _fraction),
+    "every": Kind("step, epoch or a whole number of steps", _every),
+}
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs as the command line gives them.
+
+    Raises:
+        UserError: if a pair has no ``=`` or no setting has that name, or its value is of the wrong kind.
+
+    Example:
+        >>> parse_overrides(["lr=1e-3", "every=step"])
+        {'lr': 0.001, 'every': 'step'}
+    """
+    overrides = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set takes key=value, got {pair!r}")
+        if key not in KINDS:
+            raise UserError(f"--set: no setting is called {key!r}; there are:\n{describe_kinds()}")
+        try:
+            overrides[key] = KINDS[key].parse(text)
+        except ValueError:
+            raise UserError(f"--set {key}: must be {KINDS[key].rule}, got {text!r}") from None
+    return overrides
+
+
+def describe_kinds() -> str:
+    """All settings and what they take, one a line."""
+    return "\n".join(f"  {key}: {kind.rule}" for key, kind in KINDS.items())

@@ -1,0 +1,41 @@
+"""learn2mix decides, while a network trains, what the next batch is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from learn2mix.losses import PerSampleLoss
+from learn2mix.mixers import FixedMix, Learn2Mix, Mixer
+from learn2mix.partition import Partition
+from learn2mix.sampler import MixedBatchSampler
+from learn2mix.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from learn2mix.callback import MixingCallback
+    from learn2mix.meters import GroupLossMeter
+
+
+__all__ = [
+    "FixedMix",
+    "GroupLossMeter",
+    "Learn2Mix",
+    "MixedBatchSampler",
+    "Mixer",
+    "MixingCallback",
+    "Partition",
+    "PerSampleLoss",
+]
+
+_LOADED_WHEN_USED = {"MixingCallback": "learn2mix.callback", "GroupLossMeter": "learn2mix.meters"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

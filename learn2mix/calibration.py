@@ -1,0 +1,49 @@
+"""Probabilities for the world from a classifier that was trained on another mix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from learn2mix.functional import importance_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+__all__ = ["adjust_logits"]
+
+
+def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Tensor:
+    r"""Correct the logits of a trained classifier for the mix that it was trained on.
+
+    .. math:: z_i + \log \tilde a_i - \log a_i
+
+    By Bayes' rule, for samples that look the same within a class on both mixes, a classifier that gives the right
+    probabilities at class frequencies ``a`` then gives the right ones at ``prior``. Where the mix moved during
+    training, take its mean over the batches that the weights still remember: ``sampler.realised`` is that over all.
+
+    Args:
+        logits: shape ``(..., num_classes)``; any that softmax turns into the classifier's probabilities.
+        prior: class frequencies where it is used, shape ``(num_classes,)``, sums to 1.
+        trained_on: class frequencies that it was trained on, shape ``(num_classes,)``, sums to 1.
+
+    Returns:
+        New logits, shape ``(..., num_classes)``; minus infinity for a class with a prior of 0.
+
+    Raises:
+        ValueError: if the lengths differ, one of the two is no mix, or a class with a prior was not trained on.
+
+    Example:
+        >>> logits = torch.zeros(1, 2)  # says 50 : 50, as it learned from balanced batches
+        >>> adjust_logits(logits, prior=[0.9, 0.1], trained_on=[0.5, 0.5]).softmax(-1)
+        tensor([[0.9000, 0.1000]])
+    """
+    ratios = importance_weights(trained_on, prior)
+    if logits.shape[-1:] != ratios.shape:
+        raise ValueError(f"logits must have the shape (..., {len(ratios)}), got {tuple(logits.shape)}")
+    with np.errstate(divide="ignore"):
+        correction = np.log(ratios)
+    return logits + torch.from_numpy(correction).to(logits)

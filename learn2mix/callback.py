@@ -1,0 +1,284 @@
+"""The loop closed under Lightning: losses go from the module to the sampler, the mix goes to the logger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pytorch_lightning import Callback
+
+from learn2mix.losses import PerSampleLoss
+from learn2mix.sampler import MixedBatchSampler
+from learn2mix.validation import ValidationResults
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+    from torch import Tensor
+
+    from learn2mix.functional import Vector
+
+__all__ = ["MixingCallback"]
+
+MOST_GROUPS_LOGGED = 20
+
+
+class MixingCallback(Callback):
+    """Steers the :class:`MixedBatchSampler` of the training loader by the losses of each sample.
+
+    Finds the sampler that is live in the Trainer, passes it the per-sample losses of each training batch, saves and
+    restores it with the checkpoint (also in the middle of an epoch, with workers running ahead), and logs the mix
+    through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised``
+    (means over the batches since the last entry), the ``loss`` of each group at the last update, the ``entropy`` of
+    the mix in nats, and the ``lag`` in batches. With more than 20 groups only the extremes are logged, by value and by
+    number of the group.
+
+    Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process. It moves itself to the front of the
+    Trainer's callbacks, so that a checkpoint finds the batch observed, whichever callback writes it.
+
+    Args:
+        losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
+            :class:`PerSampleLoss` in the module; a string is a key of what ``training_step`` returns; a function gets
+            ``(outputs, batch)`` and returns them. They are not asked for where ``training_step`` skipped the batch
+            (automatic optimization, returned None).
+        validation: where the results of a validation run are, for mixers that follow it (``needs_validation``); read
+            when the run ends, not in the sanity check. None takes the loss from what ``self.log("val_loss", ...)`` left
+            in ``trainer.callback_metrics``, and the losses of the groups from the one :class:`GroupLossMeter` in the
+            module, which ``validation_step`` updates and this callback resets when a run begins. A string is another
+            key of the loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score
+            of at least 0 may stand for the losses of the groups.
+        log: whether to log the mix.
+
+    Raises:
+        TypeError: if ``losses`` or ``validation`` is neither None, nor a key, nor a function.
+        RuntimeError: at the start or at the first batch, where it cannot do its work; the message says what to change.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> trainer = Trainer(callbacks=[MixingCallback()], logger=False, enable_checkpointing=False)
+    """
+
+    def __init__(
+        self,
+        *,
+        losses: str | Callable[[Any, Any], Tensor] | None = None,
+        validation: str | Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        log: bool = True,
+    ) -> None:
+        for name, value in (("losses", losses), ("validation", validation)):
+            if not (value is None or isinstance(value, str) or callable(value)):
+                raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
+        self._losses = losses
+        self._validation = ValidationResults(validation)
+        self._log = log
+        self._sampler: MixedBatchSampler | None = None
+        self._criteria: list[PerSampleLoss] = []
+        self._restored: dict[str, Any] | None = None
+        self._evaluating = False
+        self._window = _Window()
+
+    @property
+    def sampler(self) -> MixedBatchSampler:
+        """The sampler that is steered, known once training has started."""
+        if self._sampler is None:
+            raise RuntimeError("MixingCallback: no sampler is known before training starts")
+        return self._sampler
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, and come first."""
+        self._evaluating = stage != "fit"
+        if self._evaluating:
+            return
+        if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
+        if trainer.world_size > 1:
+            raise RuntimeError(
+                f"MixingCallback: works on one process as yet, but the Trainer has {trainer.world_size}; "
+                "set Trainer(devices=1)"
+            )
+        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the live sampler, and restore it where the run goes on from a checkpoint."""
+        trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
+        self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
+        self._window = _Window()
+        self._steer(trainer, self._restored)
+        self._restored = None
+        if self._follows_validation(trainer) and not trainer.enable_validation:
+            raise RuntimeError(
+                f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
+                "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
+        if find_sampler(trainer) is not self.sampler:
+            self._steer(trainer, self.sampler.state_dict())
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Forget the losses of validation."""
+        for criterion in self._criteria:
+            criterion.take()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Pass the losses on."""
+        self.sampler.observe(self.find_losses(pl_module, outputs, batch))
+        self._follow_epoch(trainer)
+        if self._log and trainer.loggers:
+            self._window.add(self.sampler)
+            # When and under which step: as Lightning does with the entries of self.log.
+            if trainer._logger_connector.should_update_logs and not trainer.fit_loop._should_accumulate():
+                self._write(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the losses of the last run, and of the sanity check."""
+        if self._follows_validation(trainer):
+            self._validation.reset(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Pass the result on."""
+        if self._follows_validation(trainer):
+            self.sampler.observe_validation(*self._validation.find(trainer, pl_module, self.sampler.mixer))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
+        self._follow_epoch(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sampler's state."""
+        if self._restored is not None:
+            return self._restored
+        return {} if self._sampler is None else self._sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a state until the sampler is known; one that came with weights to evaluate is not wanted."""
+        if not self._evaluating:
+            self._restored = state_dict
+
+    def find_losses(self, pl_module: LightningModule, outputs: Any, batch: Any) -> Tensor | None:
+        """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them.
+
+        Raises:
+            RuntimeError: if they cannot be found.
+        """
+        if pl_module.automatic_optimization and not outputs:
+            return None  # training_step returned None: the batch was skipped
+        if callable(self._losses):
+            return self._losses(outputs, batch)
+        key = self._losses or "losses"
+        if isinstance(outputs, Mapping) and key in outputs:
+            return outputs[key]  # type: ignore[no-any-return]
+        taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
+        if self._losses is None and len(taken) == 1:
+            return taken[0]
+        if self._losses is None and not taken and not self.sampler.mixer.needs_losses:
+            return None
+        raise RuntimeError(_no_losses(self._losses, outputs, len(taken)))
+
+    def _follows_validation(self, trainer: Trainer) -> bool:
+        if self._evaluating or trainer.sanity_checking:
+            return False
+        return getattr(self.sampler.mixer, "needs_validation", None) is not None
+
+    def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
+        self._sampler = find_sampler(trainer)
+        if state is not None:
+            self._sampler.load_state_dict(state)
+            if not trainer.fit_loop.epoch_loop.restarting:
+                self._sampler.finish_epoch()  # The Trainer begins a new one, also where it left the last one early.
+            # An iterator was made before, and its workers have begun to draw.
+            iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        self._sampler.observing = True
+
+    def _follow_epoch(self, trainer: Trainer) -> None:
+        # At once, for a checkpoint may follow. No difference unless the Trainer's epoch is shorter than the sampler's.
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self.sampler.finish_epoch()
+
+    def _write(self, trainer: Trainer) -> None:
+        metrics = self._window.metrics(self.sampler) | {"epoch": trainer.current_epoch}
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning gives its own entries
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step)
+        self._window = _Window()
+
+
+class _Window:
+    """What the batches since the last log entry were asked to be, and were."""
+
+    def __init__(self) -> None:
+        self._num_batches = 0
+        self._requested: Any = 0.0
+        self._given: Any = 0
+
+    def add(self, sampler: MixedBatchSampler) -> None:
+        batch = sampler.last_observed
+        if batch is not None:
+            self._num_batches += 1
+            self._requested = self._requested + batch.proportions
+            self._given = self._given + batch.counts
+
+    def metrics(self, sampler: MixedBatchSampler) -> dict[str, float]:
+        requested = self._requested / self._num_batches
+        present = requested[requested > 0]
+        metrics = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
+        for name, values in (
+            ("requested", requested),
+            ("realised", self._given / self._given.sum()),
+            ("loss", sampler.group_losses),
+        ):
+            metrics |= _by_group(f"mix/{name}", values, sampler.partition.group_names)
+        return metrics
+
+
+def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:
+    known = np.flatnonzero(~np.isnan(values))  # a group not seen has no loss to log
+    if len(values) <= MOST_GROUPS_LOGGED:
+        return {f"{prefix}/{names[group]}": float(values[group]) for group in known}
+    metrics: dict[str, float] = {}
+    if len(known) > 0:
+        for extreme, place in (("min", values[known].argmin()), ("max", values[known].argmax())):
+            group = known[place]
+            metrics |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
+    return metrics
+
+
+def find_sampler(trainer: Trainer) -> MixedBatchSampler:
+    """Return the one :class:`MixedBatchSampler` in the Trainer's training loaders.
+
+    Raises:
+        RuntimeError: if there is none, or more than one.
+    """
+    loaders = trainer.fit_loop._combined_loader.flattened if trainer.fit_loop._combined_loader is not None else []
+    candidates = [getattr(loader, "batch_sampler", None) for loader in loaders]
+    found = [sampler for sampler in candidates if sampler is not None]
+    mixed = [sampler for sampler in found if isinstance(sampler, MixedBatchSampler)]
+    if len(mixed) == 1:
+        return mixed[0]
+    if mixed:
+        raise RuntimeError(f"MixingCallback: found {len(mixed)} MixedBatchSamplers in the training loaders; use one")
+    kinds = ", ".join(type(sampler).__name__ for sampler in found) or "none"
+    raise RuntimeError(
+        f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}); make it with "
+        "DataLoader(dataset, batch_sampler=MixedBatchSampler(labels, mixer, batch_size=...))"
+    )
+
+
+def _no_losses(asked: str | None, outputs: Any, num_taken: int) -> str:
+    if num_taken > 1:
+        return (
+            f"MixingCallback: {num_taken} PerSampleLoss modules were called in one training step; "
+            "return the losses to use as outputs['losses'], or pass losses=function"
+        )
+    returned = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__
+    if asked is not None:
+        return f"MixingCallback: training_step returned no {asked!r} (it returned: {returned})"
+    return (
+        "MixingCallback: found no per-sample losses; wrap the criterion, "
+        'PerSampleLoss(nn.CrossEntropyLoss(reduction="none")), or return {"loss": ..., "losses": per_sample_losses} '
+        f"from training_step (it returned: {returned})"
+    )

@@ -1,0 +1,117 @@
+"""From the losses of the batches to the mixer: pooled, and handed over when an update is due."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from learn2mix.functional import as_losses
+from learn2mix.pool import LossPool, OnItsWay
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from learn2mix.functional import Counts, Vector
+    from learn2mix.mixers import Mixer
+
+__all__ = ["Feedback", "check_group_losses", "check_losses"]
+
+
+class Feedback:
+    """Pools the losses of observed batches and moves the mixer by them.
+
+    Args:
+        mixer: an attached mixer.
+        group_names: one name a group.
+
+    Attributes:
+        group_losses: mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown.
+    """
+
+    def __init__(self, mixer: Mixer, group_names: Sequence[int | str]) -> None:
+        self.mixer = mixer
+        self.group_losses: Vector = np.full(len(group_names), np.nan)
+        self._pool = LossPool(group_names)
+        self._on_its_way: OnItsWay | None = None
+        self._num_batches = 0  # observed since the last update
+
+    def add(self, losses: Tensor, groups: NDArray[np.int64], counts: Counts, batch: int, num_replicas: int) -> None:
+        """Add the losses of one batch; the arguments and errors are those of ``LossPool.add``."""
+        self._pool.add(losses, groups, counts, batch, num_replicas)
+
+    def step(self, num_replicas: int, epoch_ended: bool) -> None:
+        """Count an observed batch, and update the mix if that is due."""
+        self._num_batches += 1
+        self._arrive()
+        if self.mixer.due(self._num_batches, epoch_ended):
+            self._send(num_replicas)
+        if epoch_ended:
+            self._arrive()
+
+    def end_epoch(self, num_replicas: int) -> None:
+        """End an epoch of which the last batch was never observed."""
+        if self._num_batches and self.mixer.due(self._num_batches, epoch_ended=True):
+            self._arrive()
+            self._send(num_replicas)
+        self._arrive()
+
+    def _send(self, num_replicas: int) -> None:
+        check = zlib.crc32(self.mixer.proportions.tobytes()) % (1 << 20) if num_replicas > 1 else 0
+        self._on_its_way, self._num_batches = self._pool.send(num_replicas, check), 0
+        if self._on_its_way.arrived:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        if self._on_its_way is not None:
+            sums, self._on_its_way = self._on_its_way, None
+            self.group_losses = sums.means()
+            self.mixer.update(self.group_losses)
+
+    def state_dict(self, num_replicas: int) -> dict[str, Any]:
+        """Return numbers and tensors only, the mixer's state among them; the same on every process.
+
+        Between two updates the losses are summed over processes for it, so then all of them must ask.
+        """
+        return {
+            "mixer": self.mixer.state_dict(),
+            "pool": self._pool.state_dict(num_replicas if self._num_batches else 1),
+            "on_its_way": None if self._on_its_way is None else self._on_its_way.state_dict(),
+            "num_batches": self._num_batches,
+            "group_losses": torch.from_numpy(self.group_losses.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
+        """Restore what :meth:`state_dict` returned, on the process of this rank.
+
+        Raises:
+            ValueError: if the state is of another mixer; nothing is changed then.
+        """
+        self.mixer.load_state_dict(state["mixer"])
+        self._pool.load_state_dict(state["pool"], rank)
+        self._on_its_way = None if state["on_its_way"] is None else self._pool.restore(state["on_its_way"])
+        self._num_batches = state["num_batches"]
+        self.group_losses = state["group_losses"].numpy().copy()
+
+
+def check_losses(losses: Tensor | ArrayLike, batch_size: int) -> Tensor:
+    """Return the losses of a batch as a detached tensor of shape ``(batch_size,)``, or raise a ValueError."""
+    losses = losses.detach() if isinstance(losses, torch.Tensor) else torch.as_tensor(np.asarray(losses))
+    if losses.shape != (batch_size,):
+        raise ValueError(
+            f"losses must be one value a sample, shape ({batch_size},), got shape {tuple(losses.shape)}; "
+            'make the criterion with reduction="none"'
+        )
+    return losses if losses.is_floating_point() else losses.float()
+
+
+def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:
+    """Return the validation losses of the groups as a vector of shape ``(num_groups,)``, or raise a ValueError."""
+    if isinstance(group_losses, torch.Tensor):
+        group_losses = group_losses.detach().cpu().double().numpy()
+    return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")

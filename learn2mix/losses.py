@@ -1,0 +1,78 @@
+"""Losses a sample: how to keep them, and how to sum them by group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PerSampleLoss", "sum_by_group"]
+
+
+class PerSampleLoss(nn.Module):
+    """Returns the mean of a criterion's losses and keeps the loss of each sample.
+
+    Takes the place of the criterion it wraps, and asks nothing else of the training step.
+
+    Args:
+        criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
+            (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
+
+    Raises:
+        ValueError: when called, if the criterion returns a scalar.
+
+    Example:
+        >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
+        >>> criterion(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+        tensor(2.)
+        >>> criterion.losses
+        tensor([0., 4.])
+    """
+
+    def __init__(self, criterion: Any) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self._losses: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the mean loss, a scalar; the arguments go to the criterion."""
+        losses: Tensor = self.criterion(*args, **kwargs)
+        if losses.ndim == 0:
+            name = type(self.criterion).__name__
+            raise ValueError(
+                f'criterion must return one loss a sample, but {name} returned a scalar; make it with reduction="none"'
+            )
+        self._losses = losses.detach().flatten(1).mean(1) if losses.ndim > 1 else losses.detach()
+        return losses.mean()
+
+    @property
+    def losses(self) -> Tensor | None:
+        """Losses of the last batch, shape ``(batch_size,)``, detached; None before the first and once taken."""
+        return self._losses
+
+    def take(self) -> Tensor | None:
+        """Return :attr:`losses` and forget them, so that no batch is credited with another's."""
+        losses, self._losses = self._losses, None
+        return losses
+
+
+def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """Sum losses by group, on the device where they are.
+
+    Args:
+        losses: shape ``(num_samples,)``.
+        groups: group of each sample, shape ``(num_samples,)``, int64 in [0, num_groups).
+        num_groups: how many groups there are.
+
+    Returns:
+        The sums, shape ``(num_groups,)``; float64, or float32 on a device that has no other.
+
+    Example:
+        >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
+        tensor([3., 0., 5.], dtype=torch.float64)
+    """
+    dtype = torch.float32 if losses.device.type == "mps" else torch.float64
+    losses = losses.detach().to(dtype)
+    # index_add_, for it has a deterministic kernel on every device.
+    return losses.new_zeros(num_groups).index_add_(0, groups, losses)

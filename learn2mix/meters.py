@@ -1,0 +1,64 @@
+"""Mean loss of each group, as a metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from learn2mix.functional import check_whole
+from learn2mix.losses import sum_by_group
+
+__all__ = ["GroupLossMeter"]
+
+
+class GroupLossMeter(Metric):
+    """Mean loss of each group over all its samples, also over batches and processes.
+
+    Args:
+        num_groups: how many groups there are, at least 1.
+        kwargs: what every ``torchmetrics.Metric`` takes.
+
+    Example:
+        >>> meter = GroupLossMeter(num_groups=3)
+        >>> meter.update(torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([0, 0, 0, 0]))
+        >>> meter.update(torch.tensor([9.0]), torch.tensor([2]))
+        >>> meter.compute()
+        tensor([2., nan, 9.], dtype=torch.float64)
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self, num_groups: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_groups = check_whole(num_groups, "num_groups")
+        self.add_state("sums", torch.zeros(self.num_groups, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(self.num_groups, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor, groups: Tensor) -> None:
+        """Add the losses of a batch.
+
+        Args:
+            losses: shape ``(batch_size,)``.
+            groups: group of each sample, shape ``(batch_size,)``, whole numbers in [0, num_groups).
+
+        Raises:
+            ValueError: if the two are not 1-D and of one length.
+        """
+        if losses.ndim != 1 or losses.shape != groups.shape:
+            raise ValueError(
+                "losses and groups must be 1-D and of one length, got shapes "
+                f"{tuple(losses.shape)} and {tuple(groups.shape)}"
+            )
+        self.sums += sum_by_group(losses, groups.long(), self.num_groups)
+        self.counts += sum_by_group(torch.ones_like(losses), groups.long(), self.num_groups)
+
+    def compute(self) -> Tensor:
+        """Return the mean loss of each group, shape ``(num_groups,)``; NaN for a group without samples."""
+        return self.sums / self.counts

@@ -1,0 +1,9 @@
+"""The rules that decide a mix, one a file."""
+
+from learn2mix.mixers.alternating import AlternatingMix
+from learn2mix.mixers.annealed import AnnealedMix
+from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.fixed import FixedMix
+from learn2mix.mixers.learn2mix import Learn2Mix
+
+__all__ = ["AlternatingMix", "AnnealedMix", "FixedMix", "Learn2Mix", "Mixer"]

@@ -1,0 +1,132 @@
+"""One group after the other, in turns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learn2mix.functional import check_whole
+from learn2mix.mixers.base import Mixer
+
+if TYPE_CHECKING:
+    from learn2mix.functional import Vector
+
+__all__ = ["AlternatingMix"]
+
+
+class AlternatingMix(Mixer):
+    """Draws from one group at a time, and changes to the next by epoch, by steps, or on a plateau.
+
+    What is trained on last biases the final weights. ``num_turns`` ends the alternation, so that the run can close on
+    the data's own mix of all groups. By epoch and by steps it follows the batches composed, so that no lag can shift
+    it; on a plateau it follows ``observe_validation``.
+
+    Args:
+        every: when to change: ``"epoch"``, a number of batches (counted over all epochs), or ``"plateau"``: when the
+            first and the last of the newest ``window`` validation losses differ by at most ``threshold``; the next
+            plateau is then looked for in new losses only.
+        groups: the turns: a name, or a sequence of names that are drawn together at the data's own proportions, for
+            each; None for each group in turn. At least two.
+        window: validation losses to judge a plateau by, at least 2.
+        threshold: largest difference that still is a plateau, at least 0, in the unit of the loss.
+        num_turns: turns after which all groups of the data are mixed at their own proportions; None for never.
+
+    Raises:
+        ValueError: if an argument is out of range; when it is attached, if a name is unknown, a turn has no samples or
+            there are fewer than two turns.
+        TypeError: if a number is not whole.
+
+    Example:
+        >>> mixer = AlternatingMix(every=2)
+        >>> mixer.attach([0.8, 0.2], ["a", "b"])
+        >>> for batch in range(4):
+        ...     mixer.seek(batch, epoch=0)
+        ...     print(mixer.proportions)
+        [1. 0.]
+        [1. 0.]
+        [0. 1.]
+        [0. 1.]
+    """
+
+    def __init__(
+        self,
+        *,
+        every: str | int = "epoch",
+        groups: Sequence[Any] | None = None,
+        window: int = 5,
+        threshold: float = 0.01,
+        num_turns: int | None = None,
+    ) -> None:
+        self.every = _check_every(every)
+        self.needs_validation = "loss" if every == "plateau" else None
+        self.window = check_whole(window, "window", minimum=2)
+        if not 0 <= threshold < np.inf:
+            raise ValueError(f"threshold must be at least 0 and finite, got {threshold!r}")
+        self.threshold = float(threshold)
+        self.num_turns = None if num_turns is None else check_whole(num_turns, "num_turns")
+        self._groups = groups
+        self._turn = 0
+        self._newest: deque[float] = deque(maxlen=self.window)
+
+    @property
+    def follows_progress(self) -> bool:
+        """Not on a plateau."""
+        return self.every != "plateau"
+
+    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+        names = self.group_names
+        turns = [[name] for name in names] if self._groups is None else [_as_list(turn) for turn in self._groups]
+        if len(turns) < 2:
+            raise ValueError(f"groups must be at least 2 turns to alternate between, got {len(turns)}")
+        self._mixes = [_mix_of(turn, names, prior) for turn in turns]
+        return self._mixes[0]
+
+    def seek(self, batch: int, epoch: int) -> None:  # noqa: D102
+        if self.every != "plateau":
+            self._take_turn(epoch if self.every == "epoch" else batch // int(self.every))
+
+    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
+        if self.every != "plateau":
+            return
+        self._newest.append(loss)
+        if len(self._newest) == self.window and abs(self._newest[0] - self._newest[-1]) <= self.threshold:
+            self._take_turn(self._turn + 1)
+            self._newest.clear()
+
+    def _take_turn(self, turn: int) -> None:
+        over = self.num_turns is not None and turn >= self.num_turns
+        self._turn, self.proportions = turn, self.prior if over else self._mixes[turn % len(self._mixes)]
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return super().state_dict() | {"turn": self._turn, "newest": list(self._newest)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        super().load_state_dict(state)
+        self._turn, self._newest = state["turn"], deque(state["newest"], maxlen=self.window)
+
+
+def _check_every(value: str | int) -> str | int:
+    if isinstance(value, str):
+        if value not in ("epoch", "plateau"):
+            raise ValueError(f'every must be "epoch", "plateau" or a number of batches, got {value!r}')
+        return value
+    return check_whole(value, "every")
+
+
+def _as_list(turn: Any) -> list[Any]:
+    return [turn] if isinstance(turn, str) or not isinstance(turn, Sequence) else list(turn)
+
+
+def _mix_of(turn: list[Any], names: list[Any], prior: Vector) -> Vector:
+    unknown = [name for name in turn if name not in names]
+    if unknown:
+        known = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+        raise ValueError(f"groups: there is no group {unknown[0]!r}; the groups are {known}")
+    shares = np.where([name in turn for name in names], prior, 0.0)
+    if not shares.sum() > 0:
+        raise ValueError(f"groups: the turn {turn} has no samples")
+    mix: Vector = shares / shares.sum()
+    return mix

@@ -1,0 +1,178 @@
+"""Which samples belong to which group."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Sized
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from learn2mix.functional import Counts, Vector
+
+    Array = NDArray[Any]
+
+__all__ = ["Partition"]
+
+CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
+
+
+class Partition:
+    """The samples of a data set, split into groups.
+
+    Use :meth:`by_class` or :meth:`by_dataset` to make one.
+
+    Args:
+        sizes: samples of each group, shape ``(num_groups,)``.
+        group_names: one name a group.
+        order: all sample indices, group after group, shape ``(num_samples,)``; None if they already lie in that order.
+
+    Example:
+        >>> partition = Partition.by_class(["dog", "cat", "dog"])
+        >>> partition.group_names, partition.sizes, partition.indices(1)
+        (['cat', 'dog'], array([1, 2]), array([0, 2], dtype=int32))
+    """
+
+    def __init__(self, sizes: Sequence[int] | Counts, group_names: Sequence[int | str], order: Array | None = None):
+        self.sizes: Counts = np.array(sizes, dtype=np.int64)
+        self.group_names: list[Any] = list(group_names)
+        self.offsets: Counts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        self._order = order
+
+    @classmethod
+    def by_class(cls, labels: ArrayLike) -> Partition:
+        """Group samples by their labels.
+
+        Args:
+            labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``.
+
+        Returns:
+            One group for each label that occurs, in sorted order, named by it.
+
+        Raises:
+            ValueError: if ``labels`` is empty, not 1-D, or has a negative value.
+            TypeError: if the labels are neither integers nor strings.
+
+        Example:
+            >>> Partition.by_class([7, 3, 3]).group_names
+            [3, 7]
+        """
+        labels = _check_labels(labels)
+        names = np.unique(labels)
+        dtype = np.min_scalar_type(len(names) - 1)
+        codes = np.empty(len(labels), dtype=dtype)
+        sizes = np.zeros(len(names), dtype=np.int64)
+        for start in range(0, len(labels), CHUNK):
+            chunk = np.searchsorted(names, labels[start : start + CHUNK])
+            codes[start : start + CHUNK] = chunk
+            sizes += np.bincount(chunk, minlength=len(names))
+        return cls(sizes, names.tolist(), _sort_by_group(codes, sizes))
+
+    @classmethod
+    def by_dataset(cls, datasets: Sequence[Sized] | Any, group_names: Sequence[int | str] | None = None) -> Partition:
+        """Make each data set of a ``torch.utils.data.ConcatDataset`` a group, in memory of the number of groups.
+
+        Args:
+            datasets: the ``ConcatDataset``, or the sized data sets in the order in which they are concatenated.
+            group_names: one name a data set; None numbers them from 0.
+
+        Raises:
+            ValueError: if there is no data set, all are empty, or there is not one name a data set.
+            TypeError: if a data set has no length.
+
+        Example:
+            >>> Partition.by_dataset([range(3), range(5)], ["web", "books"]).sizes
+            array([3, 5])
+        """
+        members = list(getattr(datasets, "datasets", datasets))
+        without = [index for index, member in enumerate(members) if not hasattr(member, "__len__")]
+        if without:
+            raise TypeError(f"datasets: number {without[0]} has no length; only sized data sets can be partitioned")
+        sizes = [len(member) for member in members]
+        names = list(range(len(members))) if group_names is None else list(group_names)
+        if sum(sizes) == 0:
+            raise ValueError(f"datasets must hold at least one sample, got {len(members)} data sets without any")
+        if len(names) != len(members) or len(set(names)) != len(names):
+            raise ValueError(f"group_names must name each of {len(members)} data sets once, got {names}")
+        return cls(sizes, names)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return len(self.sizes)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all groups together."""
+        return int(self.offsets[-1])
+
+    @property
+    def index_dtype(self) -> type[np.signedinteger[Any]]:
+        """The smallest type that holds every index."""
+        return _index_dtype(self.num_samples)
+
+    @property
+    def proportions(self) -> Vector:
+        """The data's own mix, shape ``(num_groups,)``."""
+        return self.sizes / self.num_samples
+
+    def indices(self, group: int) -> Array:
+        """Return the data set indices of one group, ascending, shape ``(sizes[group],)``."""
+        start, stop = self.offsets[group], self.offsets[group + 1]
+        return np.arange(start, stop) if self._order is None else self._order[start:stop]
+
+    def fingerprint(self) -> int:
+        """Return a number that tells this partition from others: a CRC-32 of sizes and members."""
+        crc = zlib.crc32(self.sizes.tobytes())
+        return crc if self._order is None else zlib.crc32(self._order.data, crc)
+
+
+def _check_labels(labels: ArrayLike) -> Array:
+    try:
+        array: Array = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
+    if array.dtype == object or (array.dtype.kind == "U" and not isinstance(labels, np.ndarray)):
+        array = _from_objects(np.asarray(labels, dtype=object))  # NumPy would spell NaN and numbers among strings
+    if array.ndim != 1:
+        raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError("labels must hold at least one sample, got none")
+    if array.dtype.kind not in "iubU":
+        hint = f"; {np.isnan(array).sum()} of {array.size} are NaN" if array.dtype.kind == "f" else ""
+        raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
+    if array.dtype.kind == "i" and array.min() < 0:
+        negative = np.flatnonzero(array < 0)
+        raise ValueError(
+            f"labels: {len(negative)} of {array.size} are negative (first at index {negative[0]}: "
+            f"{array[negative[0]]}); mark unlabelled samples as a group of their own or drop them"
+        )
+    return array
+
+
+def _from_objects(array: Array) -> Array:
+    kinds = sorted({type(value).__name__ for value in array.flat})
+    if len(kinds) != 1:
+        raise TypeError(f"labels must be all integers or all strings, got a mix of {', '.join(kinds) or 'nothing'}")
+    return np.array(array.tolist())
+
+
+def _sort_by_group(codes: Array, sizes: Counts) -> Array:
+    """Return all sample indices, group after group, ascending within a group: a counting sort by chunks."""
+    order = np.empty(len(codes), dtype=_index_dtype(len(codes)))
+    cursor = np.cumsum(sizes) - sizes
+    for start in range(0, len(codes), CHUNK):
+        chunk = codes[start : start + CHUNK]
+        counts = np.bincount(chunk, minlength=len(sizes))
+        slots = np.repeat(cursor - (counts.cumsum() - counts), counts) + np.arange(len(chunk))
+        order[slots] = chunk.argsort(kind="stable") + start
+        cursor += counts
+    return order
+
+
+def _index_dtype(num_samples: int) -> type[np.signedinteger[Any]]:
+    return np.int32 if num_samples <= np.iinfo(np.int32).max else np.int64

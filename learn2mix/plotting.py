@@ -1,0 +1,70 @@
+"""Pictures of a mix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["plot_proportions"]
+
+# More names than this cannot be read beside a picture of ordinary size.
+MAX_NAMED = 20
+
+
+def plot_proportions(
+    proportions: ArrayLike, group_names: Sequence[object] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the path of a mix as a stacked area: one band a group, in the order of the groups, the first lowest.
+
+    Of more than 20 groups, the 19 that end largest keep their names and the rest becomes one band.
+
+    Args:
+        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` is drawn at ``x = t``.
+        group_names: one name a group; None numbers them from 0.
+        ax: where to draw; None makes a new figure.
+
+    Returns:
+        The axes, with the legend to the right of them. Label the x axis as what a row stands for; it says "update".
+
+    Raises:
+        ValueError: if ``proportions`` is not 2-D or empty, or there is not one name a group.
+
+    Example:
+        >>> ax = plot_proportions([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5]], ["cat", "dog"])
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['dog', 'cat']
+    """
+    path = np.asarray(proportions, dtype=np.float64)
+    if path.ndim != 2 or path.size == 0:
+        raise ValueError(f"proportions must have the shape (num_times, num_groups), none of them 0, got {path.shape}")
+    names = [str(name) for name in (range(path.shape[1]) if group_names is None else group_names)]
+    if len(names) != path.shape[1]:
+        raise ValueError(f"group_names must be one a group: {path.shape[1]} groups, got {len(names)} names")
+    if len(names) > MAX_NAMED:
+        path, names = _pool_small_groups(path, names)
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
+    # From dark to light in one colour-blind safe map, so that the order tells the bands apart for any number of them.
+    colors = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
+    ax.stackplot(np.arange(len(path)), path.T, labels=names, colors=colors, edgecolor="white", linewidth=0.5)
+    ax.set(xlim=(0, max(len(path) - 1, 1)), ylim=(0, 1), xlabel="update", ylabel="proportion of the batch")
+    # Reversed, so that the names stand in the order of the bands.
+    ax.legend(reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="group")
+    return ax
+
+
+def _pool_small_groups(path: NDArray[np.float64], names: list[str]) -> tuple[NDArray[np.float64], list[str]]:
+    """Keep the groups that end largest, in their order; add up the others."""
+    is_named = np.zeros(len(names), dtype=bool)
+    is_named[np.argsort(-path[-1], kind="stable")[: MAX_NAMED - 1]] = True
+    rest = path[:, ~is_named]
+    kept_names = [name for name, kept in zip(names, is_named, strict=True) if kept]
+    return np.column_stack([path[:, is_named], rest.sum(axis=1)]), [*kept_names, f"{rest.shape[1]} others"]

@@ -1,0 +1,184 @@
+"""The losses between two updates of a mix: summed by group where they are, read by the host once an update."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from learn2mix.losses import sum_by_group
+from learn2mix.processes import all_gather, distributed, sum_over_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from learn2mix.functional import Counts, Vector
+
+__all__ = ["LossPool", "OnItsWay"]
+
+NEVER = -1
+
+
+class LossPool:
+    """Sums and counts of the losses of each group since the last update, of this process.
+
+    Args:
+        group_names: one name a group, for the errors.
+    """
+
+    def __init__(self, group_names: Sequence[int | str]) -> None:
+        self._names = group_names
+        self._sums = torch.zeros(len(group_names), dtype=torch.float64)
+        self._spoilt = torch.full((len(group_names),), NEVER)  # the first batch with an unusable loss, a group
+        self._counts = np.zeros(len(group_names), dtype=np.int64)
+
+    def add(self, losses: Tensor, groups: NDArray[np.int64], counts: Counts, batch: int, num_replicas: int = 1) -> None:
+        """Add the losses of one batch.
+
+        A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
+        and of many processes all or none must stop: there the batch is remembered, and the error is raised when the
+        sums are read.
+
+        Args:
+            losses: shape ``(num_samples,)``, any device, detached.
+            groups: group of each sample, shape ``(num_samples,)``.
+            counts: samples of each group, shape ``(num_groups,)``.
+            batch: number of the batch, for the errors.
+            num_replicas: how many processes sum their losses.
+
+        Raises:
+            ValueError: if a loss is negative, NaN or infinite; nothing is added then.
+        """
+        where = torch.from_numpy(groups).to(losses.device, non_blocking=True)
+        # A negative loss must not hide in a sum.
+        sums = sum_by_group(losses.masked_fill(losses < 0, -torch.inf), where, len(self._names))
+        if sums.device.type == "cpu" and num_replicas == 1:
+            if not math.isfinite(sums.sum()):
+                raise ValueError(unusable(self._names, sums, batch))
+        else:
+            self._move(sums)
+            first = (self._spoilt == NEVER) & ~sums.isfinite()
+            self._spoilt = torch.where(first, batch, self._spoilt)
+        self._sums += sums
+        self._counts += counts
+
+    def send(self, num_replicas: int, check: int) -> OnItsWay:
+        """Sum over processes, start the way to the host, and begin anew.
+
+        Args:
+            num_replicas: how many processes sum their losses.
+            check: a number below 2 ** 20 that must be the same on all of them.
+        """
+        sums, counts, spoilt = self._sums, torch.from_numpy(self._counts), self._spoilt
+        self._sums, self._spoilt = torch.zeros_like(sums), torch.full_like(spoilt, NEVER)
+        self._counts = np.zeros_like(self._counts)
+        if num_replicas == 1 or not distributed():
+            return OnItsWay(self._names, sums, counts, spoilt)
+        # By Cauchy and Schwarz all are the same if and only if n (sum of squares) = (sum) squared: one all-reduce
+        # tells it to all processes alike, so that none goes on alone.
+        table = sum_over_processes(torch.cat([sums, counts.to(sums), sums.new_tensor([check, check**2])]))
+        sums, counts = table[:-2].chunk(2)
+        return OnItsWay(self._names, sums, counts, spoilt, check, table[-2:])
+
+    def restore(self, sums_and_counts: dict[str, Any]) -> OnItsWay:
+        """Return what was on its way when a state was saved."""
+        return OnItsWay(self._names, sums_and_counts["sums"], sums_and_counts["counts"], self._spoilt)
+
+    def _move(self, like: Tensor) -> None:
+        if self._sums.device != like.device:
+            self._sums, self._spoilt = self._sums.to(like), self._spoilt.to(like.device)
+
+    def state_dict(self, num_replicas: int) -> dict[str, Any]:
+        """Return the sums and counts over all processes; with many, all must ask."""
+        table = torch.stack([self._sums, torch.from_numpy(self._counts).to(self._sums)])
+        if num_replicas > 1 and distributed():
+            table = sum_over_processes(table)
+        return {"sums": table[0].cpu().clone(), "counts": table[1].cpu().long()}
+
+    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
+        """Restore what :meth:`state_dict` returned: the first process takes it all, so that the sums stay the same."""
+        self._sums = state["sums"].to(torch.float64, copy=True) * (rank == 0)
+        self._counts = state["counts"].numpy() * (rank == 0)
+        self._spoilt = torch.full_like(self._spoilt, NEVER, device="cpu")
+
+
+class OnItsWay:
+    """Sums that travel to the host; from an accelerator they arrive while the next batch trains.
+
+    Attributes:
+        arrived: whether they are there already.
+    """
+
+    def __init__(
+        self,
+        group_names: Sequence[int | str],
+        sums: Tensor,
+        counts: Tensor,
+        spoilt: Tensor,
+        check: int = 0,
+        checks: Tensor | None = None,
+    ) -> None:
+        self._names, self._spoilt, self._check = group_names, spoilt, check
+        self.arrived = sums.device.type == "cpu"
+        # Into pinned memory, so the copies wait for nobody.
+        self._sums = sums.to("cpu", non_blocking=sums.is_cuda)
+        self._counts = counts.to("cpu", non_blocking=counts.is_cuda)
+        self._checks = None if checks is None else checks.to("cpu", non_blocking=checks.is_cuda)
+        self._event = torch.cuda.Event() if sums.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._event is not None:
+            self._event.record()
+
+    def means(self) -> Vector:
+        """Wait for the sums and return the mean loss of each group, NaN where none was seen.
+
+        Raises:
+            ValueError: if a loss was negative, NaN or infinite, on any process.
+            RuntimeError: if the processes hold different mixes.
+        """
+        self._wait()
+        if self._checks is not None:
+            self._refuse_different_mixes(*self._checks.tolist())
+        if not math.isfinite(self._sums.sum()):
+            batch = int(self._spoilt.max())
+            raise ValueError(
+                unusable(self._names, self._sums, max(all_gather(batch)) if self._checks is not None else batch)
+            )
+        with np.errstate(invalid="ignore"):
+            means: Vector = self._sums.double().numpy() / self._counts.numpy()  # 0 / 0 is NaN: not seen
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Wait for the sums and return them with the counts."""
+        self._wait()
+        return {"sums": self._sums.clone(), "counts": self._counts.clone()}
+
+    def _refuse_different_mixes(self, total: float, total_of_squares: float) -> None:
+        if dist.get_world_size() * total_of_squares == total**2:
+            return
+        checks = all_gather(self._check)
+        differ = [rank for rank, check in enumerate(checks) if check != checks[0]]
+        raise RuntimeError(
+            f"the processes hold different mixes: rank {', '.join(map(str, differ))} differ from rank 0; seed them "
+            "alike and load the same state on each"
+        )
+
+    def _wait(self) -> None:
+        if self._event is not None:
+            self._event.synchronize()
+
+
+def unusable(names: Sequence[int | str], sums: Tensor, batch: int) -> str:
+    """Return the error message for losses that are negative, NaN or infinite."""
+    bad = (~sums.isfinite()).nonzero().flatten().tolist()
+    kind = "negative" if (sums == -torch.inf).any() else "NaN or infinite"
+    named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    return (
+        f"losses must be finite and at least 0: batch {batch} has {kind} losses in {len(bad)} of {len(names)} groups "
+        f"({named}); the mix stays as it was"
+    )

@@ -1,0 +1,121 @@
+"""A mix of losses instead of samples: re-weighting on batches that are drawn as ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from learn2mix.feedback import Feedback, check_group_losses
+from learn2mix.functional import check_whole, importance_weights
+from learn2mix.partition import Partition
+from learn2mix.processes import Processes
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from learn2mix.mixers import Mixer
+
+__all__ = ["ReweightedLoss"]
+
+
+class ReweightedLoss(nn.Module):
+    r"""Mean of a criterion's losses, each group weighted as a mixer wants it.
+
+    .. math:: \frac{1}{B} \sum_j \frac{a_{g(j)}}{\tilde a_{g(j)}} \, \ell_j,
+        \qquad \text{on average} \quad \sum_i a_i L_i
+
+    For batches drawn at the data's own proportions (``shuffle=True``): the objective is that of a
+    :class:`MixedBatchSampler` with the same mixer, without a sampler of one's own, at the price of more noise, as a
+    rare group comes seldom and weighs much. Each call in training mode is one batch: it moves the mixer by the same
+    update. In evaluation mode the loss is the plain mean and nothing moves.
+
+    The state of the mixer is part of ``state_dict()``, as extra state.
+
+    Args:
+        criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one:
+            made with ``reduction="none"``.
+        mixer: decides the proportions; attached to nothing else.
+        groups: a :class:`Partition`, or the label of each sample of the training data, shape ``(num_samples,)``.
+        num_batches: batches an epoch; needed by mixers that follow epochs (``every="epoch"``).
+
+    Attributes:
+        mixer: the mixer.
+
+    Example:
+        >>> from learn2mix import FixedMix
+        >>> criterion = ReweightedLoss(nn.MSELoss(reduction="none"), FixedMix("uniform"), groups=[0, 0, 0, 1])
+        >>> criterion(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.0]), groups=torch.tensor([0, 1]))
+        tensor(1.3333)
+    """
+
+    def __init__(
+        self, criterion: Any, mixer: Mixer, groups: Partition | ArrayLike, *, num_batches: int | None = None
+    ) -> None:
+        super().__init__()
+        partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
+        mixer.attach(partition.proportions, partition.group_names)
+        self.criterion, self.mixer = criterion, mixer
+        self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
+        if self._num_batches is None and getattr(mixer, "every", None) == "epoch":
+            raise ValueError('num_batches must be given for a mixer with every="epoch": how many batches an epoch has')
+        self._feedback = Feedback(mixer, partition.group_names)
+        self._processes = Processes()
+        self._batch = 0  # over all epochs
+
+    def forward(self, *args: Any, groups: Tensor, **kwargs: Any) -> Tensor:
+        """Return the weighted mean, a scalar.
+
+        Args:
+            args: go to the criterion, with ``kwargs``.
+            groups: number of each sample's group, shape ``(batch_size,)``, whole numbers in [0, num_groups).
+            kwargs: go to the criterion.
+
+        Raises:
+            ValueError: if the criterion returns a scalar, there is not one group a sample, a group is out of range,
+                or a loss is negative, NaN or infinite.
+        """
+        losses: Tensor = self.criterion(*args, **kwargs)
+        if losses.ndim == 0:
+            raise ValueError('criterion must return one loss a sample, but returned a scalar; use reduction="none"')
+        losses = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+        if not self.training:
+            return losses.mean()
+        numbers = self._check_groups(groups, len(losses))
+        epoch, position = divmod(self._batch, self._num_batches or (self._batch + 1))
+        self.mixer.seek(self._batch, epoch)
+        weights = torch.from_numpy(importance_weights(self.mixer.prior, self.mixer.proportions)[numbers])
+        loss = (losses * weights.to(losses)).mean()
+        counts = np.bincount(numbers, minlength=len(self.mixer.prior))
+        self._feedback.add(losses.detach(), numbers, counts, self._batch + 1, self._processes.num_replicas)
+        self._batch += 1
+        self._feedback.step(self._processes.num_replicas, epoch_ended=position + 1 == self._num_batches)
+        return loss
+
+    def observe_validation(self, loss: float, group_losses: Tensor | ArrayLike | None = None) -> None:
+        """Report the result of a validation run, as to a sampler."""
+        self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self.mixer.prior)))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the mixer's state and how far training is.
+
+        The losses since the last update are this process's only: a module's state may be asked for on one process.
+        """
+        return {"batch": self._batch, "feedback": self._feedback.state_dict(num_replicas=1)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` returned."""
+        self._feedback.load_state_dict(state["feedback"], self._processes.rank)
+        self._batch = state["batch"]
+
+    def _check_groups(self, groups: Tensor, batch_size: int) -> Any:
+        numbers = groups.detach().cpu().numpy()
+        if numbers.shape != (batch_size,):
+            raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {numbers.shape}")
+        num_groups = len(self.mixer.prior)
+        if numbers.min() < 0 or numbers.max() >= num_groups:
+            raise ValueError(f"groups must lie in [0, {num_groups}), got {numbers.min()} to {numbers.max()}")
+        return numbers.astype(np.int64)

@@ -1,0 +1,363 @@
+"""Batches of map-style data, composed one at a time by the mix of the moment."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from learn2mix.feedback import Feedback, check_group_losses, check_losses
+from learn2mix.functional import as_proportions, check_whole, hand_out, importance_weights
+from learn2mix.mixers.base import Mixer, refuse_empty_groups
+from learn2mix.partition import Partition
+from learn2mix.passes import Passes
+from learn2mix.processes import Processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from learn2mix.functional import Counts, Vector
+
+__all__ = ["MixedBatchSampler"]
+
+STATE_VERSION = 1
+
+
+class ComposedBatch(NamedTuple):
+    """A batch between composition and observation, with what it takes to undo it."""
+
+    position: int  # in its epoch
+    proportions: Vector  # asked for
+    counts: Counts  # given, over all processes
+    draws: Counts  # made of each group before it
+    credit: Vector  # of each group before it
+    replayed: bool  # composed before the state was saved from which this run goes on
+
+
+class MixedBatchSampler(Sampler[list[int]]):
+    """Composes each batch by a mixer's proportions, from reshuffled passes over each group.
+
+    Every batch holds exactly ``batch_size`` samples, group after group. Shares too small for a whole sample are
+    carried to later batches (:func:`learn2mix.functional.hand_out` states the bound). No sample of a group comes twice
+    before all have come once; passes go on across epochs.
+
+    A batch counts as trained on once its losses are observed. Batches that were composed ahead of that (by the workers
+    of a ``DataLoader``) belong to the state, and if an epoch is left early they are composed anew. A loop that never
+    observes is fine with a mixer that needs no losses: then a batch counts as trained on once it is drawn.
+
+    Args:
+        groups: a :class:`Partition`, or the label of each sample, shape ``(num_samples,)``; at least 2 groups.
+        mixer: decides the proportions; one a sampler.
+        batch_size: samples a batch and process, at least 1.
+        num_batches: batches an epoch: a number, or as many as are filled (the last one included) by the ``"smallest"``
+            group that has samples, by the ``"largest"``, or, with None, by all the data.
+        seed: whole number of at least 0; the same seed gives the same batches.
+        num_replicas: how many processes share each global batch; None asks ``torch.distributed``.
+        rank: which of them this is; None asks ``torch.distributed``.
+
+    Raises:
+        ValueError: if there are fewer than 2 groups, or a number is out of range.
+        TypeError: if ``labels`` are neither integers nor strings, a number is not whole, or ``mixer`` is no mixer.
+
+    Example:
+        >>> from learn2mix import FixedMix
+        >>> sampler = MixedBatchSampler(["cat"] * 6 + ["dog"] * 2, FixedMix("uniform"), batch_size=4)
+        >>> [sorted(batch) for batch in sampler]
+        [[0, 3, 6, 7], [1, 4, 6, 7]]
+    """
+
+    def __init__(
+        self,
+        groups: Partition | ArrayLike,
+        mixer: Mixer,
+        *,
+        batch_size: int,
+        num_batches: int | str | None = None,
+        seed: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> None:
+        self.batch_size = check_whole(batch_size, "batch_size")
+        self._num_batches = _check_num_batches(num_batches)
+        self._processes = Processes(num_replicas, rank)
+        self.seed = check_whole(seed, "seed", minimum=0)
+        self.partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
+        if self.partition.num_groups < 2:
+            raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
+        if not hasattr(mixer, "attach"):
+            raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+        mixer.attach(self.partition.proportions, self.partition.group_names)
+        self.mixer = mixer
+        self._passes = Passes(self.partition, self.seed)
+        self._feedback = Feedback(mixer, self.partition.group_names)
+        self._pending: deque[ComposedBatch] = deque()
+        self._replay: deque[Vector] = deque()  # proportions of batches composed before a stop, to be composed again
+        self._group_numbers = np.arange(self.partition.num_groups)
+        self._draws = np.zeros(self.partition.num_groups, dtype=np.int64)
+        self._credit = np.zeros(self.partition.num_groups)
+        self._composed = 0  # batches, over all epochs
+        self._epoch = 0
+        self._position = 0  # of the next batch to compose, in its epoch
+        self._first = 0  # position where this iteration began: not 0 where a run goes on in the middle of an epoch
+        self._iteration = 0
+        self.observing = False  # a batch counts as trained on once observed; else once drawn
+        self.last_observed: ComposedBatch | None = None
+
+    # ------------------------------------------------------------------ batches
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        if isinstance(self._num_batches, int):
+            return self._num_batches
+        sizes = self.partition.sizes[self.partition.sizes > 0]
+        to_fill = {"smallest": sizes.min(), "largest": sizes.max(), None: sizes.sum()}[self._num_batches]
+        return -(-int(to_fill) // self.global_batch_size)
+
+    @property
+    def num_replicas(self) -> int:
+        """How many processes share each global batch."""
+        return self._processes.num_replicas
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is."""
+        return self._processes.rank
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples a batch, over all processes."""
+        return self.batch_size * self.num_replicas
+
+    @property
+    def group_losses(self) -> Vector:
+        """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown."""
+        return self._feedback.group_losses
+
+    @property
+    def realised(self) -> Vector:
+        """The mix of all batches trained on so far, shape ``(num_groups,)``; NaN before the first."""
+        trained_on = self._pending[0].draws if self._pending and self.observing else self._draws
+        with np.errstate(invalid="ignore"):
+            mix: Vector = trained_on / trained_on.sum()
+        return mix
+
+    @property
+    def lag(self) -> int:
+        """Batches composed but not yet observed.
+
+        A ``DataLoader`` composes ``prefetch_factor * num_workers`` batches ahead; without workers, none.
+        """
+        return len(self._pending)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
+        self._take_back()
+        # Not where a loaded state is in the middle of an epoch: there the epoch goes on.
+        if self._position != self._first or self._position == len(self):
+            self._end_epoch()
+        self._first = self._position
+        self._iteration += 1
+        return self._batches(self._iteration)
+
+    def _batches(self, iteration: int) -> Iterator[list[int]]:
+        rank, num_replicas = self.rank, self.num_replicas
+        for position in range(self._first, len(self)):
+            if iteration != self._iteration:
+                raise RuntimeError("this iterator is out of date: a newer one, or a loaded state, took its place")
+            batch = self._compose(position)
+            yield self._passes.draw(batch.draws, batch.counts, rank, num_replicas)
+
+    def _compose(self, position: int) -> ComposedBatch:
+        replayed = bool(self._replay)
+        if replayed:
+            proportions = self._replay.popleft()
+        else:
+            self.mixer.seek(self._composed, self._epoch)
+            proportions = self._checked(self.mixer.proportions)
+        owed = self._credit + proportions * self.global_batch_size
+        counts = hand_out(owed, self.global_batch_size)
+        batch = ComposedBatch(position, proportions, counts, self._draws, self._credit, replayed)
+        self._draws, self._credit = self._draws + counts, owed - counts
+        self._composed += 1
+        self._position = position + 1
+        self._pending.append(batch)
+        return batch
+
+    def _checked(self, proportions: Vector) -> Vector:
+        if getattr(type(self.mixer), "proportions", None) is Mixer.proportions:
+            return proportions  # checked when they were assigned, and read-only
+        name = f"{type(self.mixer).__name__}.proportions"
+        proportions = as_proportions(proportions, self.partition.num_groups, name)
+        refuse_empty_groups(proportions, self.partition.proportions, self.partition.group_names, name)
+        return proportions
+
+    def _take_back(self) -> None:
+        """Undo the batches that were composed ahead and never trained on."""
+        if self._pending and self.observing:
+            oldest = self._pending[0]
+            self._replay.extendleft(batch.proportions for batch in reversed(self._pending) if batch.replayed)
+            self._draws, self._credit, self._position = oldest.draws, oldest.credit, oldest.position
+            self._composed -= len(self._pending)
+        self._pending.clear()
+
+    # ------------------------------------------------------------------ losses
+
+    def observe(self, losses: Tensor | ArrayLike | None) -> None:
+        """Report the losses of the oldest batch not yet observed.
+
+        Args:
+            losses: loss of each sample of this process's batch, in its order, shape ``(batch_size,)``, at least 0; on
+                any device. None says that the batch was trained on but its losses are not known.
+
+        Raises:
+            ValueError: if no batch is waiting, the length is wrong, or a loss is negative, NaN or infinite (on an
+                accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
+        """
+        batch = self._oldest()
+        if losses is not None:
+            self._add_losses(batch, check_losses(losses, self.batch_size))
+        self._pending.popleft()
+        self.observing, self.last_observed = True, batch
+        epoch_ended = batch.position + 1 == len(self)
+        self._feedback.step(self.num_replicas, epoch_ended)
+        if epoch_ended:
+            self._begin_epoch()
+
+    def importance_weights(self) -> Tensor:
+        """Weights under which the oldest batch not yet observed keeps the objective of the data's own mix.
+
+        ``(losses * weights).mean()`` has, on average over the draws, the gradient that batches at the data's own
+        proportions have. What a share leaves after whole samples is made up by later batches.
+
+        Returns:
+            ``prior / proportions`` for each sample of this process's batch, in its order, shape ``(batch_size,)``,
+            float32, on the CPU.
+
+        Raises:
+            ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
+        """
+        batch = self._oldest()
+        weights = importance_weights(batch.proportions, self.partition.proportions)
+        return torch.from_numpy(weights[self._groups_of(batch)]).float()
+
+    def observe_validation(self, loss: float, group_losses: Tensor | ArrayLike | None = None) -> None:
+        """Report the result of a validation run, for mixers that follow it; the same on every process.
+
+        Args:
+            loss: mean validation loss; NaN where unknown.
+            group_losses: the same for each group, or any score of at least 0 that is larger where more is left to
+                learn (1 - recall), shape ``(num_groups,)``, on any device, NaN where unknown.
+
+        Raises:
+            ValueError: if there is not one value a group, one is negative or infinite, or the mixer needs them and
+                they are None. The mix stays as it was.
+        """
+        num_groups = self.partition.num_groups
+        self.mixer.observe_validation(float(loss), check_group_losses(group_losses, num_groups))
+
+    def finish_epoch(self) -> None:
+        """End the epoch here, if a batch of it was trained on; needed only before its last batch.
+
+        Batches composed ahead are taken back. An iterator made in the middle of an epoch ends that epoch by itself.
+        """
+        self._take_back()
+        if self._position > 0:
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        self._replay.clear()  # the next epoch follows the mix of the moment, as it does in a run that was not stopped
+        self._feedback.end_epoch(self.num_replicas)
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._epoch, self._position, self._first = self._epoch + 1, 0, 0
+
+    def _add_losses(self, batch: ComposedBatch, losses: Tensor) -> None:
+        groups, counts, num_replicas = self._groups_of(batch), batch.counts, self.num_replicas
+        if num_replicas > 1:
+            counts = np.bincount(groups, minlength=self.partition.num_groups)
+        self._feedback.add(losses, groups, counts, self._composed - len(self._pending), num_replicas)
+
+    def _oldest(self) -> ComposedBatch:
+        if not self._pending:
+            raise ValueError("losses: every batch composed so far was observed; call observe once for each batch")
+        return self._pending[0]
+
+    def _groups_of(self, batch: ComposedBatch) -> NDArray[np.int64]:
+        return self._group_numbers.repeat(batch.counts)[self.rank :: self.num_replicas]
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed run needs, the same on every process: numbers, strings, lists and tensors.
+
+        Batches composed ahead are in it by their proportions, so that they are composed again, as they were.
+        """
+        waiting = list(self._pending) if self.observing else []
+        draws, credit = (waiting[0].draws, waiting[0].credit) if waiting else (self._draws, self._credit)
+        ahead = [batch.proportions for batch in waiting] + list(self._replay)
+        return {
+            "version": STATE_VERSION,
+            "fingerprint": self.partition.fingerprint(),
+            "num_groups": self.partition.num_groups,
+            "global_batch_size": self.global_batch_size,
+            "seed": self.seed,
+            "epoch": self._epoch,
+            "position": self._position - len(waiting),
+            "composed": self._composed - len(waiting),
+            "draws": torch.from_numpy(draws.copy()),
+            "credit": torch.from_numpy(credit.copy()),
+            "ahead": torch.from_numpy(np.array(ahead).reshape(len(ahead), self.partition.num_groups)),
+            "observing": self.observing,
+            "feedback": self._feedback.state_dict(self.num_replicas),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
+
+        Args:
+            state: what :meth:`state_dict` returned, of a sampler of the same groups, global batch size and mixer.
+
+        Raises:
+            ValueError: if the state is of other groups, another batch size or another mixer; nothing is changed then.
+        """
+        self._check_state(state)
+        self._feedback.load_state_dict(state["feedback"], self.rank)
+        self.seed = state["seed"]
+        self._passes = Passes(self.partition, self.seed)
+        self._pending.clear()
+        self._replay = deque(state["ahead"].numpy().copy())
+        self._draws, self._credit = state["draws"].numpy().copy(), state["credit"].numpy().copy()
+        self._epoch, self._position, self._composed = state["epoch"], state["position"], state["composed"]
+        self._first, self.observing = self._position, state["observing"]
+        self._iteration += 1
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        mine = {
+            "version": STATE_VERSION,
+            "num_groups": self.partition.num_groups,
+            "fingerprint": self.partition.fingerprint(),
+            "global_batch_size": self.global_batch_size,
+        }
+        for name, value in mine.items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"state: its {name} is {state.get(name)}, but this sampler's is {value}; load it into a sampler "
+                    "of the same data, grouped in the same way, with the same global batch size"
+                )
+        if state["position"] > len(self):
+            raise ValueError(f"state: saved at batch {state['position']} of an epoch, but an epoch has {len(self)}")
+
+
+def _check_num_batches(value: int | str | None) -> int | str | None:
+    if value is None or value in ("smallest", "largest"):
+        return value
+    if isinstance(value, str):
+        raise ValueError(f'num_batches must be a number, "smallest", "largest" or None, got {value!r}')
+    return check_whole(value, "num_batches")

@@ -1,0 +1,79 @@
+"""Annealing schedules: progress in [0, 1] to a value in [0, 1], as plain functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+__all__ = ["SCHEDULES", "Schedule", "cosine", "evaluate", "find_schedule", "linear"]
+
+Schedule = Callable[[float], float]
+
+
+def linear(progress: float) -> float:
+    """Go at an even pace.
+
+    Args:
+        progress: in [0, 1].
+
+    Returns:
+        The same.
+
+    Example:
+        >>> [linear(t / 4) for t in range(5)]
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    return progress
+
+
+def cosine(progress: float) -> float:
+    """Begin and end slowly: ``(1 - cos(pi progress)) / 2`` (Foreman, 2025).
+
+    Args:
+        progress: in [0, 1].
+
+    Returns:
+        A value in [0, 1].
+
+    Example:
+        >>> [round(cosine(t / 4), 3) for t in range(5)]
+        [0.0, 0.146, 0.5, 0.854, 1.0]
+    """
+    return (1 - math.cos(math.pi * progress)) / 2
+
+
+SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}
+
+
+def find_schedule(schedule: str | Schedule) -> Schedule:
+    """Return a schedule by its name, or the function itself, once it is seen to stay in [0, 1].
+
+    Args:
+        schedule: a name in :data:`SCHEDULES`, or a function of progress.
+
+    Raises:
+        ValueError: if the name is unknown, or the function leaves [0, 1] at one of 101 points.
+        TypeError: if it is neither.
+    """
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            known = ", ".join(map(repr, SCHEDULES))
+            raise ValueError(f"schedule must be one of {known} or a function of progress, got {schedule!r}")
+        return SCHEDULES[schedule]
+    if not callable(schedule):
+        raise TypeError(f"schedule must be a name or a function of progress, got {type(schedule).__name__}")
+    for percent in range(101):  # now, and not hours into the run
+        evaluate(schedule, percent / 100)
+    return schedule
+
+
+def evaluate(schedule: Schedule, progress: float) -> float:
+    """Return ``schedule(progress)``.
+
+    Raises:
+        ValueError: if it is NaN or lies outside [0, 1].
+    """
+    value = float(schedule(progress))
+    if not 0 <= value <= 1:
+        raise ValueError(f"schedule must stay in [0, 1], got {value} at progress {progress:.4g}")
+    return value

@@ -1,0 +1,51 @@
+"""A task so small that every method trains on it in milliseconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.datasets.splits import Data, Split
+from experiments.models import two_layer
+from experiments.objectives import REGRESSION
+from experiments.settings import OURS, Setting, Values
+from experiments.tasks import TASKS, Task
+
+NUM_RARE = 10
+
+
+def draw(num_common: int, num_rare: int, rng: np.random.Generator) -> Split:
+    """Two groups of three features; the rare one's targets lie far off."""
+    groups = np.repeat([0, 1], [num_common, num_rare])
+    features = rng.normal(size=(len(groups), 3)) + groups[:, None]
+    targets = features.sum(axis=1) + 5 * groups
+    return Split(torch.from_numpy(features).float(), torch.from_numpy(targets).float(), torch.from_numpy(groups))
+
+
+def load_toy(_root: Path, _settings: Values, rng: np.random.Generator) -> Data:
+    """43 training samples: 5 batches of 10 hold 7 more."""
+    return Data(draw(33, NUM_RARE, rng), draw(20, 20, rng), ("common", "rare"))
+
+
+TOY = Task(
+    name="toy",
+    summary="two groups",
+    load=load_toy,
+    model=two_layer,
+    objective=REGRESSION,
+    settings={
+        "epochs": Setting(3, OURS),
+        "batch_size": Setting(10, OURS),
+        "optimizer": Setting("Adam", OURS),
+        "lr": Setting(0.01, OURS),
+    },
+    method_settings={"every": Setting("step", OURS)},
+)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Task:
+    """The toy task, known to the command line for the time of a test."""
+    monkeypatch.setitem(TASKS, TOY.name, TOY)
+    return TOY

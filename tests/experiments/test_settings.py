@@ -1,0 +1,87 @@
+"""Settings: every one has a source and a rule, and --set obeys the rules."""
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.methods import METHODS
+from experiments.runs import plan, settings_of
+from experiments.settings import KINDS, parse_overrides
+from experiments.tasks import TASKS, Task
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_setting_obeys_its_own_rule_and_names_its_source(task, method):
+    for name, setting in settings_of(task, method).items():
+        assert KINDS[name].parse(str(setting.value)) == setting.value
+        assert setting.source
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [("lr=1e-3", 0.001), ("epochs=7", 7), ("every=epoch", "epoch"), ("every=5", 5), ("mixing_rate=0", 0.0)],
+)
+def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
+    assert parse_overrides([pair]) == {pair.partition("=")[0]: value}
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["lr=fast", "lr=0", "lr=nan", "epochs=1.5", "epochs=0", "every=never", "every=0", "mixing_rate=1.1", "keep=0",
+     "optimizer=adam", "batch_size=-3"],
+)  # fmt: skip
+def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
+    name, _, value = pair.partition("=")
+    with pytest.raises(UserError) as caught:
+        parse_overrides([pair])
+    message = str(caught.value)
+    assert name in message
+    assert KINDS[name].rule in message
+    assert repr(value) in message
+
+
+def test_an_unknown_setting_lists_what_there_is():
+    with pytest.raises(UserError) as caught:
+        parse_overrides(["momentum=0.9"])
+    assert "'momentum'" in str(caught.value)
+    assert all(name in str(caught.value) for name in KINDS)
+
+
+def test_a_pair_without_a_value_is_an_error():
+    with pytest.raises(UserError, match="key=value"):
+        parse_overrides(["lr"])
+
+
+def test_a_setting_that_no_run_has_lists_those_they_have(toy: Task):
+    with pytest.raises(UserError, match=r"'every'(.|\n)*batch_size"):
+        plan(["toy"], ["classical"], 1, {"every": "step"})
+
+
+def test_an_override_reaches_only_the_runs_that_have_the_setting(toy: Task):
+    learned, classical = plan(["toy"], ["learn2mix", "classical"], 1, {"every": "epoch", "lr": 0.5})
+    assert (learned.settings["every"], learned.settings["lr"]) == ("epoch", 0.5)
+    assert "every" not in classical.settings
+    assert classical.settings["lr"] == 0.5
+
+
+def test_the_task_says_what_a_methods_setting_is_on_it(toy: Task):
+    assert METHODS["learn2mix"].settings["every"].value == "epoch"
+    (run,) = plan(["toy"], ["learn2mix"], 1, {})
+    assert run.settings["every"] == "step"
+    assert run.settings["mixing_rate"] == 0.1
+
+
+def test_a_plan_holds_each_run_once(toy: Task):
+    runs = plan(["toy", "toy"], ["learn2mix", "classical"], 2, {})
+    assert [str(run) for run in runs] == [
+        "toy learn2mix seed 0",
+        "toy classical seed 0",
+        "toy learn2mix seed 1",
+        "toy classical seed 1",
+    ]
+
+
+@pytest.mark.parametrize(("task", "method"), [("tyo", "learn2mix"), ("toy", "learn2mx")])
+def test_an_unknown_name_lists_what_there_is(toy: Task, task, method):
+    with pytest.raises(UserError, match=r"there are: .*(toy|classical)"):
+        plan([task], [method], 1, {})

@@ -1,0 +1,162 @@
+"""Which samples belong to which group."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import NAN
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, IterableDataset, TensorDataset
+
+from learn2mix import Partition
+from learn2mix.partition import CHUNK
+
+labels_of_one_kind = st.one_of(
+    st.lists(st.integers(0, 5), min_size=1, max_size=50),
+    st.lists(st.integers(0, 2**62), min_size=1, max_size=20),
+    st.lists(st.booleans(), min_size=1, max_size=20),
+    st.lists(st.text(st.characters(blacklist_characters="\0"), max_size=4), min_size=1, max_size=30),
+)
+
+
+def members(partition: Partition) -> dict:
+    return {name: partition.indices(group).tolist() for group, name in enumerate(partition.group_names)}
+
+
+def by_loops(labels) -> dict:
+    return {name: [i for i, label in enumerate(labels) if label == name] for name in sorted(set(labels))}
+
+
+@given(labels_of_one_kind)
+def test_by_class_equals_plain_loops(labels):
+    partition, expected = Partition.by_class(labels), by_loops(labels)
+    assert members(partition) == expected
+    assert partition.group_names == list(expected)
+    assert partition.sizes.tolist() == [len(indices) for indices in expected.values()]
+    assert partition.num_groups == len(expected)
+    assert partition.num_samples == len(labels)
+    np.testing.assert_allclose(partition.proportions, [len(indices) / len(labels) for indices in expected.values()])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [7, 3, 3],
+        (7, 3, 3),
+        np.array([7, 3, 3], dtype=np.uint8),
+        np.array([7, 3, 3], dtype=object),
+        torch.tensor([7, 3, 3]),
+        torch.tensor([7, 3, 3], dtype=torch.int16),
+    ],
+    ids=lambda labels: f"{type(labels).__name__}-{getattr(labels, 'dtype', 'int')}",
+)
+def test_by_class_takes_every_kind_of_integers(labels):
+    assert members(Partition.by_class(labels)) == {3: [1, 2], 7: [0]}
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels, dtype=object)])
+def test_by_class_takes_every_kind_of_strings(kind):
+    assert members(Partition.by_class(kind(["dog", "", "dog", "cat"]))) == {"": [1], "cat": [3], "dog": [0, 2]}
+
+
+def test_by_class_takes_pandas():
+    pandas = pytest.importorskip("pandas")
+    for labels in (["b", "a", "b"], [2, 1, 2], [True, False, True]):
+        series = pandas.Series(labels)
+        for column in (series, series.astype("category"), series.astype(object), series.convert_dtypes()):
+            assert members(Partition.by_class(column)) == by_loops(labels)
+
+
+def test_by_class_sorts_more_samples_than_it_holds_at_a_time():
+    labels = np.arange(CHUNK + 1000) * 7 % 5
+    partition = Partition.by_class(labels)
+    for group in range(5):
+        np.testing.assert_array_equal(partition.indices(group), np.flatnonzero(labels == group))
+
+
+def test_by_class_does_not_change_the_labels():
+    labels = np.array([2, 0, 1, 2])
+    Partition.by_class(labels)
+    assert labels.tolist() == [2, 0, 1, 2]
+
+
+def test_by_dataset_groups_a_concat_dataset():
+    data = ConcatDataset([TensorDataset(torch.full((size,), value)) for value, size in enumerate([3, 1, 4])])
+    partition = Partition.by_dataset(data)
+    assert partition.group_names == [0, 1, 2]
+    for group in range(3):
+        assert {int(data[int(index)][0]) for index in partition.indices(group)} == {group}
+    assert [index for group in range(3) for index in partition.indices(group)] == list(range(8))
+
+
+def test_by_dataset_names_the_groups():
+    partition = Partition.by_dataset([range(3), range(5)], ["web", "books"])
+    assert members(partition) == {"web": [0, 1, 2], "books": [3, 4, 5, 6, 7]}
+
+
+def test_by_dataset_may_have_an_empty_group():
+    assert Partition.by_dataset([range(2), range(0), range(2)]).proportions.tolist() == [0.5, 0.0, 0.5]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("datasets", "names", "error", "message"),
+    [
+        ([range(3), Endless()], None, TypeError, "datasets: number 1 has no length"),
+        ([], None, ValueError, "datasets must hold at least one sample, got 0 data sets"),
+        ([range(0), range(0)], None, ValueError, "datasets must hold at least one sample, got 2 data sets"),
+        ([range(1), range(2)], ["web"], ValueError, r"group_names must name each of 2 data sets once, got \['web'\]"),
+        ([range(1), range(2)], ["web", "web"], ValueError, "group_names must name each of 2 data sets once"),
+    ],
+)
+def test_by_dataset_refuses_bad_input(datasets, names, error, message):
+    with pytest.raises(error, match=message):
+        Partition.by_dataset(datasets, names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([], ValueError, "labels must hold at least one sample, got none"),
+        (np.zeros(0, dtype=np.int64), ValueError, "labels must hold at least one sample, got none"),
+        ([[1, 2]], ValueError, r"labels must be 1-D, one label a sample, got shape \(1, 2\)"),
+        (5, ValueError, r"labels must be 1-D, one label a sample, got shape \(\)"),
+        ("abc", ValueError, r"labels must be 1-D, one label a sample, got shape \(\)"),
+        ([0, 1, -1, -7], ValueError, r"labels: 2 of 4 are negative \(first at index 2: -1\); mark unlabelled"),
+        (torch.tensor([-1, 0]), ValueError, r"labels: 1 of 2 are negative \(first at index 0: -1\)"),
+        ([0.0, 1.0], TypeError, "labels must be integers or strings, got float64"),
+        ([0, 1, NAN], TypeError, "labels must be integers or strings, got float64; 1 of 3 are NaN"),
+        (torch.tensor([0.0, 1.0]), TypeError, "labels must be integers or strings, got float32"),
+        (
+            np.array([1, 2], dtype="datetime64[D]"),
+            TypeError,
+            r"labels must be integers or strings, got datetime64\[D\]",
+        ),
+        ([b"a", b"b"], TypeError, "labels must be integers or strings"),
+        ([None, None], TypeError, "labels must be integers or strings"),
+        ([None, "a"], TypeError, "labels must be all integers or all strings, got a mix of NoneType, str"),
+        (
+            np.array([1, "a"], dtype=object),
+            TypeError,
+            "labels must be all integers or all strings, got a mix of int, str",
+        ),
+        ([1, "a"], TypeError, "labels must be all integers or all strings, got a mix of int, str"),
+        (["a", NAN], TypeError, "labels must be all integers or all strings, got a mix of float, str"),
+        ([[1], [1, 2]], ValueError, "labels must be 1-D"),
+    ],
+)
+def test_by_class_refuses_bad_labels(labels, error, message):
+    with pytest.raises(error, match=message):
+        Partition.by_class(labels)
+
+
+def test_the_fingerprint_tells_partitions_apart():
+    parts = [[0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 1, 2], [0, 0, 1, 1]]
+    prints = [Partition.by_class(labels).fingerprint() for labels in parts]
+    prints += [Partition.by_dataset([range(2), range(3)]).fingerprint()]
+    assert len(set(prints)) == len(prints)
+    assert Partition.by_class([0, 1, 0]).fingerprint() == prints[1]

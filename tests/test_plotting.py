@@ -1,0 +1,71 @@
+"""The picture of a mix: bands as high as the shares, names beside them."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+mpl.use("agg")
+
+from learn2mix.plotting import plot_proportions
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def band_heights(ax, place: int, time: int) -> list[float]:
+    """Lower and upper edge of a band at a time."""
+    vertices = ax.collections[place].get_paths()[0].vertices
+    at_time = vertices[vertices[:, 0] == time, 1]
+    return [at_time.min(), at_time.max()]
+
+
+def names(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_bands_are_as_high_as_the_shares_and_stand_in_the_order_of_the_groups(ax):
+    drawn = plot_proportions([[0.5, 0.3, 0.2], [0.25, 0.25, 0.5]], ["a", "b", "c"], ax)
+    assert drawn is ax
+    assert band_heights(ax, 0, 1) == pytest.approx([0, 0.25])
+    assert band_heights(ax, 1, 0) == pytest.approx([0.5, 0.8])
+    assert band_heights(ax, 2, 1) == pytest.approx([0.5, 1])
+    assert names(ax) == ["c", "b", "a"]
+    assert ax.get_ylim() == (0, 1)
+    assert ax.get_xlim() == (0, 1)
+
+
+def test_groups_without_names_are_numbered(ax):
+    assert names(plot_proportions([[0.5, 0.5], [0.1, 0.9]], ax=ax)) == ["1", "0"]
+
+
+def test_many_groups_keep_the_largest_and_pool_the_rest(ax):
+    end = np.full(1000, 0.5 / 981)
+    end[::50][:19] = 0.5 / 19
+    plot_proportions([np.full(1000, 1e-3), end], range(1000), ax)
+    assert names(ax) == ["981 others", *(str(group) for group in range(900, -1, -50))]
+    assert band_heights(ax, 19, 1) == pytest.approx([0.5, 1])
+
+
+def test_twenty_groups_are_all_named(ax):
+    plot_proportions(np.full((2, 20), 0.05), ax=ax)
+    assert len(names(ax)) == 20
+
+
+def test_a_figure_is_made_if_there_is_none():
+    axes = [plot_proportions([[0.5, 0.5]]) for _ in range(2)]
+    assert axes[0].figure is not axes[1].figure
+    mpl.pyplot.close("all")
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 0.5], [[]], np.zeros((0, 2)), np.zeros((2, 2, 2))])
+def test_another_shape_is_named(ax, wrong):
+    with pytest.raises(ValueError, match=r"proportions must have the shape \(num_times, num_groups\).*got \("):
+        plot_proportions(wrong, ax=ax)
+
+
+def test_too_few_names_are_counted(ax):
+    with pytest.raises(ValueError, match="group_names must be one a group: 2 groups, got 1 names"):
+        plot_proportions([[0.5, 0.5]], ["a"], ax)

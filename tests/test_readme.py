@@ -1,0 +1,34 @@
+"""The README's examples run as they stand, and the commands it names exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_is_a_lightning_and_a_plain_example():
+    assert ["LightningModule" in example for example in EXAMPLES] == [True, False]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["lightning", "plain"])
+def test_the_example_runs_and_moves_the_mix(example, tmp_path):
+    check = "\nassert sampler.mixer.proportions[2] > 0.02, sampler.mixer.proportions  # it began at 0.01\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", example + check],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_has_the_targets_that_are_named():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf8"), flags=re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets

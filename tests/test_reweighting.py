@@ -1,0 +1,155 @@
+"""ReweightedLoss: the mixer's objective on batches drawn as ever, moved by the same update."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+from helpers import through_a_file
+from torch import nn
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
+from learn2mix.mixers import AlternatingMix, AnnealedMix
+from learn2mix.reweighting import ReweightedLoss
+
+LABELS = np.repeat([0, 1, 2], [12, 6, 2])
+VALUES = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, size=20) * (1 + LABELS))
+PRIOR = [0.6, 0.3, 0.1]
+
+
+def itself(losses):
+    """A criterion of which the losses are given."""
+    return losses
+
+
+def drawn(seed=0):
+    """One classical epoch: every sample once, in batches of 5."""
+    return np.random.default_rng(seed).permutation(20).reshape(4, 5)
+
+
+def make(mixer, **settings):
+    return ReweightedLoss(itself, mixer, LABELS, **settings)
+
+
+def call(criterion, batch):
+    return criterion(VALUES[batch], groups=torch.from_numpy(LABELS[batch]))
+
+
+def test_over_an_epoch_the_loss_is_the_mixed_objective_exactly():
+    criterion = make(FixedMix([0.2, 0.3, 0.5]))
+    epoch = np.mean([call(criterion, batch).item() for batch in drawn()])
+    wanted = sum(share * VALUES[group == LABELS].mean().item() for group, share in enumerate([0.2, 0.3, 0.5]))
+    assert epoch == pytest.approx(wanted, rel=1e-12)
+    assert epoch != pytest.approx(VALUES.mean().item(), rel=0.1)
+
+
+def test_at_the_data_s_own_mix_it_is_the_plain_mean():
+    batch = drawn()[0]
+    assert call(make(FixedMix()), batch).item() == pytest.approx(VALUES[batch].mean().item(), rel=1e-12)
+
+
+def test_gradients_are_those_of_the_weighted_losses():
+    values = VALUES[[0, 12, 18]].clone().requires_grad_()
+    make(FixedMix("uniform"))(values, groups=torch.tensor([0, 1, 2])).backward()
+    np.testing.assert_allclose(values.grad, np.array([1 / 0.6, 1 / 0.3, 1 / 0.1]) / 3 / 3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("every", ["step", "epoch", 3])
+def test_the_mixer_moves_by_the_same_update(every):
+    criterion = make(Learn2Mix(0.5, every=every), num_batches=4)
+    mix, pairs, since = PRIOR, [], 0
+    for step, batch in enumerate([*drawn(0), *drawn(1)]):
+        loss = call(criterion, batch).item()
+        by_hand = sum(mix[g] / PRIOR[g] * v for g, v in zip(LABELS[batch], VALUES[batch].tolist(), strict=True)) / 5
+        assert loss == pytest.approx(by_hand, rel=1e-12)  # weighted by the mix before the update
+        pairs += zip(LABELS[batch], VALUES[batch].tolist(), strict=True)
+        since += 1
+        if every == "step" or (every == "epoch" and step % 4 == 3) or since == every:
+            mix = reference.update_proportions(mix, reference.pooled_means(pairs, 3), 0.5)
+            pairs, since = [], 0
+        np.testing.assert_allclose(criterion.mixer.proportions, mix, rtol=0, atol=1e-14)
+
+
+def test_losses_may_be_annealed_and_alternated():
+    annealed = make(AnnealedMix([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], num_steps=3))
+    batch = [0, 12]  # one of each
+    x, y = VALUES[0].item() / 0.6, VALUES[12].item() / 0.3
+    found = [call(annealed, batch).item() for _ in range(3)]
+    assert found == pytest.approx([x / 2, (x / 2 + y / 2) / 2, y / 2])  # B_t = gamma X + (1 - gamma) Y
+    alternated = make(AlternatingMix(groups=[0, 1]), num_batches=2)
+    assert [call(alternated, batch).item() for _ in range(4)] == pytest.approx([x / 2, x / 2, y / 2, y / 2])
+
+
+def test_in_evaluation_it_is_the_plain_mean_and_nothing_moves():
+    criterion = make(Learn2Mix(0.5)).eval()
+    batch = drawn()[0]
+    assert call(criterion, batch).item() == VALUES[batch].mean().item()
+    assert criterion.mixer.proportions.tolist() == PRIOR
+
+
+def test_more_than_one_loss_a_sample():
+    criterion = ReweightedLoss(nn.MSELoss(reduction="none"), FixedMix("uniform"), LABELS)
+    found = criterion(torch.ones(2, 3), torch.zeros(2, 3), groups=torch.tensor([0, 1])).item()
+    assert found == pytest.approx((1 / 0.6 + 1 / 0.3) / 3 / 2)
+
+
+def test_it_follows_validation():
+    criterion = make(Learn2Mix(1.0, signal="validation"))
+    call(criterion, drawn()[0])
+    assert criterion.mixer.proportions.tolist() == PRIOR
+    criterion.observe_validation(1.0, torch.tensor([1.0, 1.0, 2.0]))
+    assert criterion.mixer.proportions.tolist() == pytest.approx([0.25, 0.25, 0.5], abs=1e-15)
+
+
+def test_its_state_is_part_of_the_module_s():
+    def model():
+        return nn.ModuleList([make(Learn2Mix(0.5, every=3))])
+
+    whole, stopped, resumed = model(), model(), model()
+    batches = [*drawn(0), *drawn(1)]
+    wanted = [call(whole[0], batch).item() for batch in batches]
+    found = [call(stopped[0], batch).item() for batch in batches[:4]]  # one batch after an update
+    resumed.load_state_dict(through_a_file(stopped.state_dict()))
+    assert found + [call(resumed[0], batch).item() for batch in batches[4:]] == wanted
+
+
+def test_training_by_it_does_what_the_sampler_does():
+    """On a quadratic a group with centres c: both ways of mixing settle at the same place."""
+    centres = torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64)
+    ends = []
+    for way in ("weights", "samples"):
+        theta = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.SGD([theta], lr=0.02)
+        mixer = Learn2Mix(0.02)
+        sampler = MixedBatchSampler(LABELS, mixer if way == "samples" else FixedMix(), batch_size=20, num_batches=2000)
+        criterion = make(mixer) if way == "weights" else None
+        for batch in sampler:
+            losses = (theta - centres[LABELS[batch]]) ** 2
+            loss = losses.mean() if criterion is None else criterion(losses, groups=torch.from_numpy(LABELS[batch]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            sampler.observe(losses)
+        ends.append((theta.item(), *mixer.proportions))
+    np.testing.assert_allclose(ends[0], ends[1], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0], r"groups must be one number a sample, shape \(2,\), got \(1,\)"),
+        ([0, 3], r"groups must lie in \[0, 3\), got 0 to 3"),
+        ([-1, 0], r"groups must lie in \[0, 3\), got -1 to 0"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        make(FixedMix())(VALUES[:2], groups=torch.tensor(groups))
+
+
+def test_bad_losses_and_criteria_are_refused():
+    with pytest.raises(ValueError, match="batch 1 has NaN or infinite losses in 1 of 3 groups"):
+        make(FixedMix())(torch.tensor([1.0, torch.nan]), groups=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r'returned a scalar; use reduction="none"'):
+        ReweightedLoss(nn.MSELoss(), FixedMix(), LABELS)(VALUES, VALUES, groups=torch.from_numpy(LABELS))
+    with pytest.raises(ValueError, match='num_batches must be given for a mixer with every="epoch"'):
+        ReweightedLoss(itself, Learn2Mix(every="epoch"), Partition.by_class(LABELS))
