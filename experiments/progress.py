@@ -17,20 +17,21 @@ class SweepProgress:
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         """Prepare to show ``runs``; nothing is drawn when ``console`` is no terminal."""
-        self._runs_left = len(runs)
+        self._num_done = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("epochs"),
+            TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._progress.add_task("", total=sum(run.settings["epochs"] for run in runs))
-        self._current = self._progress.add_task("", total=None)
+        # Counted in runs: epochs of different tasks take too different times to foretell anything.
+        self._all = self._progress.add_task("all", total=len(runs), unit="runs")
+        self._current = self._progress.add_task("", total=None, unit="epochs")
 
     def __enter__(self) -> SweepProgress:
         """Start drawing."""
@@ -43,17 +44,18 @@ class SweepProgress:
 
     def begin(self, run: Run) -> None:
         """Show ``run`` as the one being trained."""
-        self._progress.update(self._all, description=f"{self._runs_left} runs to go")
         self._progress.reset(self._current, total=run.settings["epochs"], description=str(run))
 
-    def epoch_done(self) -> None:
+    def epoch_done(self, run: Run) -> None:
         """Move the bars by an epoch."""
-        self._progress.advance(self._all)
+        self._progress.advance(self._all, 1 / run.settings["epochs"])
         self._progress.advance(self._current)
 
     def end(self, run: Run, history: Sequence[dict[str, Any]]) -> None:
         """Print the finished run's result."""
-        self._runs_left -= 1
+        # Said outright, as many small fractions do not add up to 1.
+        self._num_done += 1
+        self._progress.update(self._all, completed=self._num_done)
         seconds = sum(row["train_seconds"] for row in history)
         error = history[-1]["test_error"] * run.task.objective.error_scale
         self._progress.console.print(

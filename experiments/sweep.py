@@ -47,7 +47,7 @@ def train(run: Run, data: Data, progress: SweepProgress) -> storage.Record:
     history = []
     for row in training.epochs():
         history.append(row)
-        progress.epoch_done()
+        progress.epoch_done(run)
     return {
         "task": run.task.name,
         "method": run.method.name,

@@ -33,8 +33,9 @@ class MixingCallback(Callback):
     the mix in nats, and the ``lag`` in batches. With more than 20 groups only the extremes are logged, by value and by
     number of the group.
 
-    Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process. It moves itself to the front of the
-    Trainer's callbacks, so that a checkpoint finds the batch observed, whichever callback writes it.
+    Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many, with the Trainer's defaults. It
+    moves itself to the front of the Trainer's callbacks, so that a checkpoint finds the batch observed, whichever
+    callback writes it.
 
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
@@ -91,11 +92,7 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
-        if trainer.world_size > 1:
-            raise RuntimeError(
-                f"MixingCallback: works on one process as yet, but the Trainer has {trainer.world_size}; "
-                "set Trainer(devices=1)"
-            )
+        _keep_mixed_samplers(trainer)
         others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
 
@@ -245,6 +242,20 @@ def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]
             group = known[place]
             metrics |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
     return metrics
+
+
+def _keep_mixed_samplers(trainer: Trainer) -> None:
+    """Let the Trainer leave our batch samplers as they are: they know of the processes and split batches by group.
+
+    With ``use_distributed_sampler=True``, its default, it would replace them under many processes, or give up.
+    """
+    connector = trainer._data_connector  # type: ignore[attr-defined]
+    replaces = type(connector)._requires_distributed_sampler
+
+    def requires_distributed_sampler(loader: Any) -> bool:
+        return not isinstance(loader.batch_sampler, MixedBatchSampler) and replaces(connector, loader)
+
+    connector._requires_distributed_sampler = requires_distributed_sampler  # type: ignore[method-assign, assignment]
 
 
 def find_sampler(trainer: Trainer) -> MixedBatchSampler:

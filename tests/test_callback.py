@@ -193,6 +193,15 @@ class TestTrainerOptions:
         if last == 0:
             assert run.indices == whole.indices
 
+    def test_an_epoch_cut_short_by_a_hook_is_over_with_its_last_hook(self, tmp_path):
+        class Net(tools.module_class()):
+            def on_train_batch_start(self, batch, batch_idx):
+                return -1 if batch_idx == 3 else None
+
+        run = fit(tmp_path, Net(), mixer=Learn2Mix(0.5, every="epoch"), max_epochs=1)
+        mix, _ = expected(3, every="epoch")[3]
+        np.testing.assert_allclose(run.sampler.mixer.proportions, mix, rtol=0, atol=1e-14)
+
     def test_two_fits_with_one_callback(self, tmp_path):
         mixing = MixingCallback()
         runs = [fit(tmp_path, mixing=mixing, max_epochs=1) for _ in range(2)]

@@ -112,6 +112,14 @@ class TestWorkers:
         assert resumed.indices[:4] == unbroken.indices[2:6]
         assert resumed.steps[:4] == unbroken.steps[2:6]
 
+    def test_and_again_where_that_run_was_stopped_before_it_had_composed_them_all(self, folder):
+        first, second = folder / "first", folder / "second"
+        fit(folder, real_net(), num_workers=2, callbacks=[every_step(first)], max_epochs=1)
+        args = {"ckpt_path": first / "step=2.ckpt"}
+        unbroken = fit(folder, real_net(), callbacks=[every_step(second)], max_epochs=1, fit_args=args)
+        resumed = fit(folder, real_net(), max_epochs=1, fit_args={"ckpt_path": second / "step=3.ckpt"})
+        assert_goes_on(resumed, unbroken, after=1)
+
     @pytest.mark.parametrize("every", ["step", "epoch"])
     def test_limited_epochs(self, folder, every):
         path = folder / f"limited-{every}"
@@ -232,6 +240,18 @@ class TestTrainerOptions:
         assert resumed.indices == unbroken.indices[after:]
         assert resumed.steps == unbroken.steps[after:]
         assert resumed.weights == unbroken.weights
+
+    def test_after_an_epoch_that_a_hook_cut_short(self, tmp_path):
+        class Net(tools.module_class()):
+            def on_train_batch_start(self, batch, batch_idx):
+                return -1 if batch_idx == 3 and self.current_epoch == 0 else None
+
+        def run(**settings):
+            module = Net("criterion", criterion=torch.nn.CrossEntropyLoss(reduction="none"))
+            return fit(tmp_path, module, mixer=Learn2Mix(0.5, every="epoch"), max_steps=16, max_epochs=-1, **settings)
+
+        unbroken = run(callbacks=[every_epoch(tmp_path)])
+        assert_goes_on(run(fit_args={"ckpt_path": tmp_path / "epoch=0.ckpt"}), unbroken, after=3)
 
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_stopped_early_begins_a_new_epoch(self, tmp_path, num_workers):

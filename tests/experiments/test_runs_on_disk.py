@@ -99,6 +99,16 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_were_not(runs, tmp_path, monke
     assert stored(tmp_path / "stopped") == stored(tmp_path / "unbroken")
 
 
+def test_a_terminal_shows_task_method_seed_epoch_and_time_left(runs, tmp_path):
+    terminal = Console(file=io.StringIO(), width=150, force_terminal=True, color_system=None)
+    sweep.sweep(runs, Path("no-such-folder"), tmp_path, terminal)
+    lines = terminal.file.getvalue().splitlines()
+    assert "4/4 runs" in [line for line in lines if "runs" in line][-1]
+    of_last_run = [line for line in lines if "toy classical seed 1 " in line][-1]
+    for part in ("3/3", "epochs", "0:00:00 left"):
+        assert part in of_last_run
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_a_stop_while_writing_leaves_the_old_file_whole(tmp_path, monkeypatch, error):
     path = tmp_path / "task" / "method" / "seed-0.json"

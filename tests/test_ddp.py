@@ -1,0 +1,96 @@
+"""Laws 3 and 4 under the Trainer with real processes: the batches of one process, and runs that a kill can't break."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parent / "ddp_script.py"
+TIMEOUT = 180  # seconds; a run that hangs is a failure, not a wait
+
+
+def start(folder, *, check=True, launcher=(), **options):
+    """Run the script; what each rank did: its steps and its weights."""
+    name, devices = options.setdefault("name", "run"), options.get("devices", 1)
+    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "RANK")}
+    done = subprocess.run(
+        [sys.executable, *launcher, str(SCRIPT), json.dumps({"folder": str(folder), **options})],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env=environment,
+        check=False,
+    )
+    if not check:
+        return done
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((Path(folder) / f"{name}-{rank}.json").read_text()) for rank in range(devices)]
+
+
+def assert_same(ranks, alone, first=0):
+    """The ranks together drew the batches of one process, at its mixes, to its weights."""
+    steps = [rank["steps"] for rank in ranks]
+    assert len(steps[0]) == len(alone["steps"]) - first > 0
+    for (indices, mix), *parts in zip(alone["steps"][first:], *steps, strict=True):
+        assert sorted(index for part, _ in parts for index in part) == sorted(indices)
+        for _, part_mix in parts:
+            np.testing.assert_allclose(part_mix, mix, rtol=0, atol=1e-12)
+    for rank in ranks:
+        assert rank["weights"] == ranks[0]["weights"]
+        np.testing.assert_allclose(rank["weights"], alone["weights"], rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Unbroken runs on one process, by how often the mix is updated."""
+    folder = tmp_path_factory.mktemp("alone")
+    runs = {every: start(folder, name=f"every-{every}", every=every)[0] for every in ("step", "epoch")}
+    assert len({tuple(mix) for _, mix in runs["step"]["steps"]}) == 30
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("source", "trainer"),
+    [("fit", {}), ("hook", {}), ("datamodule", {}), ("fit", {"use_distributed_sampler": False})],
+    ids=["fit", "hook", "datamodule", "fit, sampler not distributed"],
+)
+def test_two_processes_train_on_the_batches_of_one(tmp_path, alone, source, trainer):
+    assert_same(start(tmp_path, devices=2, source=source, trainer=trainer), alone["step"])
+
+
+def test_torchrun_starts_it_too(tmp_path, alone):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert_same(start(tmp_path, devices=2, launcher=launcher), alone["step"])
+
+
+def test_losses_are_summed_once_an_epoch_where_that_is_asked_for(tmp_path, alone):
+    assert_same(start(tmp_path, devices=2, every="epoch"), alone["epoch"])
+
+
+def test_accumulated_gradients(tmp_path):
+    trainer = {"accumulate_grad_batches": 2}
+    (one,) = start(tmp_path, name="one", trainer=trainer)
+    assert_same(start(tmp_path, name="two", devices=2, trainer=trainer), one)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "every", "kill_at"),
+    [
+        ({"devices": 2}, {"devices": 2}, "step", 14),  # in the middle of an epoch
+        ({"devices": 2}, {"devices": 1}, "epoch", 17),  # on fewer processes, between two updates
+        ({"devices": 1}, {"devices": 2}, "step", 21),
+        ({"devices": 2, "num_workers": 1}, {"devices": 2, "num_workers": 1}, "step", 8),
+    ],
+    ids=["2 to 2", "2 to 1", "1 to 2", "2 to 2 with workers"],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, alone, before, after, every, kill_at):
+    workers = before.get("num_workers", 0)
+    unbroken = start(tmp_path / "whole", num_workers=workers, every=every)[0] if workers else alone[every]
+    killed = start(tmp_path, check=False, every=every, kill_at=kill_at, **before)
+    assert killed.returncode != 0
+    ranks = start(tmp_path, every=every, resume=True, **after)
+    assert_same(ranks, unbroken, first=kill_at - kill_at % 3)

@@ -1,0 +1,93 @@
+"""Epochs that a loop leaves early, peeks at a loader, and iterators that are out of date."""
+
+import pytest
+from helpers import same_state, train
+from runs import LOSSES, epochs_of, make, once_a_pass, resumed
+from torch.utils.data import DataLoader
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mixer", ["step", "epoch", "three steps"])
+def test_an_epoch_that_is_left_early_loses_and_doubles_no_sample(mixer, num_workers):
+    sampler = make(mixer)
+    epochs = epochs_of(sampler, [2, 6, 4, 1, 6], num_workers)
+    assert once_a_pass([step for epoch in epochs for step in epoch])
+    assert sampler.state_dict()["composed"] == 2 + 6 + 4 + 1 + 6
+    assert sampler.state_dict()["epoch"] == 5
+
+
+def test_batches_composed_ahead_in_an_epoch_that_is_left_early_are_composed_anew_by_the_new_mix():
+    # With workers the mix lags; the first batch of the next epoch follows the losses of all batches trained on.
+    sampler = make("step")
+    train(sampler, 3, LOSSES, num_workers=2)
+    newest = sampler.mixer.proportions.tolist()
+    assert sampler.lag == 3
+    ((_, mix),) = train(sampler, 1, LOSSES)
+    assert mix == newest
+
+
+def test_an_epoch_that_is_left_early_ends_for_the_mixer_too():
+    sampler = make("epoch")
+    train(sampler, 2, LOSSES)
+    assert sampler.mixer.proportions.tolist() == sampler.mixer.prior.tolist()
+    iter(sampler)
+    assert sampler.mixer.proportions.tolist() != sampler.mixer.prior.tolist()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mixer", ["step", "epoch"])
+def test_a_resumed_run_that_leaves_an_epoch_early_goes_on_as_the_unbroken_run_does(mixer, num_workers):
+    unbroken = make(mixer)
+    expected = epochs_of(unbroken, [3, 4], num_workers)
+    stopped = make(mixer)
+    train(stopped, 2, LOSSES, num_workers=num_workers)  # one batch before the loop leaves the epoch
+    sampler = resumed(stopped.state_dict(), mixer)
+    assert epochs_of(sampler, [1, 4], num_workers) == [expected[0][2:], expected[1]]
+
+
+@pytest.mark.parametrize("mixer", ["step", "epoch"])
+def test_a_run_resumed_where_an_epoch_is_to_be_cut_short_can_end_it(mixer):
+    unbroken = make(mixer)
+    expected = epochs_of(unbroken, [3, 6])[1]
+    stopped = make(mixer)
+    train(stopped, 3, LOSSES)
+    sampler = resumed(stopped.state_dict(), mixer)
+    sampler.finish_epoch()
+    assert train(sampler, 6, LOSSES) == expected
+    assert sampler.state_dict()["epoch"] == 2
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("where", ["between epochs", "after loading"])
+def test_a_peek_at_the_loader_changes_nothing(num_workers, where):
+    unbroken = train(make("step"), 14, LOSSES, num_workers=num_workers)
+    sampler = make("step")
+    done = 6 if where == "between epochs" else 8
+    before = train(sampler, done, LOSSES, num_workers=num_workers)
+    if where == "after loading":
+        sampler = resumed(sampler.state_dict(), "step")
+    state = sampler.state_dict()
+    loader = DataLoader(range(30), batch_sampler=sampler, num_workers=num_workers)
+    for _ in range(2):
+        assert next(iter(loader)).tolist() == unbroken[done][0]
+        assert same_state(resumed(sampler.state_dict(), "step").state_dict() | {"ahead": 0}, state | {"ahead": 0})
+    assert before + train(sampler, 14 - done, LOSSES, num_workers=num_workers) == unbroken
+
+
+def test_an_iterator_that_a_newer_one_has_replaced_is_out_of_date():
+    sampler = make("step")
+    old = iter(sampler)
+    next(old)
+    new = iter(sampler)
+    next(new)
+    with pytest.raises(RuntimeError, match="this iterator is out of date"):
+        next(old)
+
+
+def test_an_iterator_from_before_a_state_was_loaded_is_out_of_date():
+    sampler = make("step")
+    old = iter(sampler)
+    next(old)
+    sampler.load_state_dict(make("step").state_dict())
+    with pytest.raises(RuntimeError, match="this iterator is out of date"):
+        next(old)

@@ -1,0 +1,84 @@
+"""Bad losses and settings are refused with an error that says what is wrong, and change nothing."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import NAN, same_state
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([1.0] * 4, r"losses must be one value a sample, shape \(5,\), got shape \(4,\)"),
+        (torch.ones(5, 1), r"losses must be one value a sample, shape \(5,\), got shape \(5, 1\)"),
+        (torch.tensor(1.0), r'got shape \(\); make the criterion with reduction="none"'),
+        ([1.0, 1.0, 1.0, 1.0, -1.0], r"batch 9 has negative losses in 1 of 3 groups \(2\); the mix stays as it was"),
+        ([-1, 1, 1, 1, 1], r"batch 9 has negative losses in 1 of 3 groups \(0\)"),
+        ([NAN, 1.0, 1.0, 1.0, 1.0], r"batch 9 has NaN or infinite losses in 1 of 3 groups \(0\)"),
+        ([NAN, 1.0, 1.0, 1.0, np.inf], r"batch 9 has NaN or infinite losses in 2 of 3 groups \(0, 2\)"),
+        ([5.0, -np.inf, np.inf, 1.0, 1.0], "batch 9 has .* losses in"),
+    ],
+)
+def test_bad_losses_are_refused_and_change_nothing(losses, message):
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    for _ in sampler:
+        sampler.observe([1.0, 2.0, 3.0, 4.0, 5.0])
+    for batch in (batches := iter(sampler)):
+        if sampler.lag == 1 and len(set(LABELS[batch])) == 3 and sampler.state_dict()["composed"] == 9:
+            break
+        sampler.observe([5.0, 4.0, 3.0, 2.0, 1.0])
+    before = sampler.state_dict()
+    with pytest.raises(ValueError, match=message):
+        sampler.observe(losses)
+    assert same_state(sampler.state_dict(), before)
+    sampler.observe([1.0, 1.0, 1.0, 1.0, 1.0])
+    next(batches)
+
+
+def test_losses_of_more_batches_than_were_composed_are_refused():
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    with pytest.raises(ValueError, match="losses: every batch composed so far was observed"):
+        sampler.observe([1.0] * 5)
+    next(iter(sampler))
+    sampler.observe([1.0] * 5)
+    before = sampler.state_dict()
+    with pytest.raises(ValueError, match="losses: every batch composed so far was observed"):
+        sampler.observe([1.0] * 5)
+    assert same_state(sampler.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number, got 2.5"),
+        ({"num_batches": 0}, ValueError, "num_batches must be at least 1, got 0"),
+        ({"num_batches": 1.0}, TypeError, "num_batches must be a whole number, got 1.0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": "0"}, TypeError, "seed must be a whole number, got '0'"),
+        ({"groups": []}, ValueError, "labels must hold at least one sample"),
+        ({"groups": [3, 3, 3]}, ValueError, "groups must be at least 2 to be mixed, got 1"),
+        ({"groups": [0.0, 1.0]}, TypeError, "labels must be integers or strings"),
+        ({"mixer": "learn2mix"}, TypeError, "mixer must be a learn2mix.Mixer, got str"),
+        ({"num_replicas": 2}, ValueError, "num_replicas and rank go together, got 2 and None"),
+        ({"rank": 0}, ValueError, "num_replicas and rank go together, got None and 0"),
+        ({"num_replicas": 2, "rank": 2}, ValueError, "rank must be below num_replicas = 2, got 2"),
+        ({"num_replicas": 0, "rank": 0}, ValueError, "num_replicas must be at least 1, got 0"),
+        ({"num_replicas": 2, "rank": -1}, ValueError, "rank must be at least 0, got -1"),
+    ],
+)
+def test_bad_settings_are_refused(settings, error, message):
+    arguments = {"groups": LABELS, "mixer": FixedMix(), "batch_size": 4} | settings
+    with pytest.raises(error, match=message):
+        MixedBatchSampler(arguments.pop("groups"), arguments.pop("mixer"), **arguments)
+
+
+def test_a_refused_sampler_leaves_its_mixer_free():
+    mixer = Learn2Mix(initial=[0.5, 0.5])
+    with pytest.raises(ValueError, match="initial must have one value a group: expected 3, got 2"):
+        MixedBatchSampler(LABELS, mixer, batch_size=4)
+    assert MixedBatchSampler([0, 1, 1, 1], mixer, batch_size=4).mixer.proportions.tolist() == [0.5, 0.5]

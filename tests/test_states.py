@@ -1,0 +1,71 @@
+"""States of something else are refused, and what may differ from run to run may."""
+
+import numpy as np
+import pytest
+from helpers import same_state, through_a_file, train
+from runs import LABELS, LOSSES, make
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+
+
+def other_state(**settings):
+    arguments = {"groups": LABELS, "mixer": Learn2Mix(), "batch_size": 5} | settings
+    sampler = MixedBatchSampler(arguments.pop("groups"), arguments.pop("mixer"), **arguments)
+    train(sampler, 3, np.ones(sampler.partition.num_samples))
+    return sampler.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"groups": LABELS[::-1]}, "state: its fingerprint is .* load it into a sampler of the same data"),
+        ({"groups": [0, 1] * 15}, "state: its num_groups is 2, but this sampler's is 3"),
+        ({"batch_size": 4}, "state: its global_batch_size is 4, but this sampler's is 5"),
+        ({"mixer": FixedMix()}, "state: saved by a FixedMix mixer, but this sampler has a Learn2Mix"),
+    ],
+)
+def test_a_state_of_something_else_is_refused_and_changes_nothing(settings, message):
+    sampler = make("step")
+    train(sampler, 8, LOSSES)
+    before = sampler.state_dict()
+    with pytest.raises(ValueError, match=message):
+        sampler.load_state_dict(other_state(**settings))
+    assert same_state(sampler.state_dict(), before)
+
+
+def test_a_state_beyond_the_end_of_an_epoch_is_refused():
+    state = other_state(num_batches=6)
+    short = MixedBatchSampler(LABELS, Learn2Mix(), batch_size=5, num_batches=2)
+    with pytest.raises(ValueError, match="state: saved at batch 3 of an epoch, but an epoch has 2"):
+        short.load_state_dict(state)
+
+
+def test_a_state_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="state: its version is 0"):
+        make("step").load_state_dict(make("step").state_dict() | {"version": 0})
+
+
+def test_a_state_saved_without_a_floor_is_lifted_to_one():
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(1.0, every=1), batch_size=5)
+    train(sampler, 4, np.where(LABELS == 0, 1.0, 0.0))
+    floored = MixedBatchSampler(LABELS, Learn2Mix(0.1, floor=0.2), batch_size=5)
+    floored.load_state_dict(sampler.state_dict())
+    train(floored, 12, LOSSES)
+    assert floored.mixer.proportions.min() >= 0.2 - 1e-12
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_a_state_resumes_on_another_number_of_processes(num_replicas):
+    batches = []
+    whole = MixedBatchSampler(LABELS, FixedMix(), batch_size=6)
+    for batch in whole:
+        batches.append(sorted(batch))
+        whole.observe(None)
+        if len(batches) == 2:
+            state = whole.state_dict()
+    parts = []
+    for rank in range(num_replicas):
+        part = MixedBatchSampler(LABELS, FixedMix(), batch_size=6 // num_replicas, num_replicas=num_replicas, rank=rank)
+        part.load_state_dict(through_a_file(state))
+        parts.append(list(part))
+    assert [sorted(index for piece in pieces for index in piece) for pieces in zip(*parts, strict=True)] == batches[2:]
