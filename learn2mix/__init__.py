@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from learn2mix.loader import ZeroLagLoader
 from learn2mix.losses import PerSampleLoss
-from learn2mix.mixers import FixedMix, Learn2Mix, Mixer
+from learn2mix.mixers import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, Mixer
 from learn2mix.partition import Partition
+from learn2mix.reweighting import ReweightedLoss
 from learn2mix.sampler import MixedBatchSampler
+from learn2mix.stream import MixedStream
 from learn2mix.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -16,14 +19,19 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AlternatingMix",
+    "AnnealedMix",
     "FixedMix",
     "GroupLossMeter",
     "Learn2Mix",
     "MixedBatchSampler",
+    "MixedStream",
     "Mixer",
     "MixingCallback",
     "Partition",
     "PerSampleLoss",
+    "ReweightedLoss",
+    "ZeroLagLoader",
 ]
 
 _LOADED_WHEN_USED = {"MixingCallback": "learn2mix.callback", "GroupLossMeter": "learn2mix.meters"}

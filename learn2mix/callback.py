@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pytorch_lightning import Callback
 
 from learn2mix.losses import PerSampleLoss
+from learn2mix.mixlog import MixLog
 from learn2mix.sampler import MixedBatchSampler
+from learn2mix.stream import MixedStream
 from learn2mix.validation import ValidationResults
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
     from torch import Tensor
 
-    from learn2mix.functional import Vector
 
 __all__ = ["MixingCallback"]
 
-MOST_GROUPS_LOGGED = 20
+Mixed = MixedBatchSampler | MixedStream
 
 
 class MixingCallback(Callback):
-    """Steers the :class:`MixedBatchSampler` of the training loader by the losses of each sample.
+    """Steers the sampler or stream of the training loader by the losses of each sample.
 
-    Finds the sampler that is live in the Trainer, passes it the per-sample losses of each training batch, saves and
-    restores it with the checkpoint (also in the middle of an epoch, with workers running ahead), and logs the mix
-    through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised``
-    (means over the batches since the last entry), the ``loss`` of each group at the last update, the ``entropy`` of
-    the mix in nats, and the ``lag`` in batches. With more than 20 groups only the extremes are logged, by value and by
-    number of the group.
+    Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
+    losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch, with
+    workers running ahead), and logs the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/``
+    the shares ``requested`` and ``realised`` (means over the batches since the last entry), the ``loss`` of each group
+    at the last update, the ``entropy`` of the mix in nats, and the ``lag`` in batches. With more than 20 groups only
+    the extremes are logged, by value and by number of the group.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many, with the Trainer's defaults. It
     moves itself to the front of the Trainer's callbacks, so that a checkpoint finds the batch observed, whichever
@@ -62,8 +62,8 @@ class MixingCallback(Callback):
     def __init__(
         self,
         *,
-        losses: str | Callable[[Any, Any], Tensor] | None = None,
-        validation: str | Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        losses: Callable[[Any, Any], Any] | str | None = None,  # in this order, so that YAML can name a function
+        validation: Callable[[Any, Any], Any] | str | None = None,
         log: bool = True,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation)):
@@ -72,15 +72,15 @@ class MixingCallback(Callback):
         self._losses = losses
         self._validation = ValidationResults(validation)
         self._log = log
-        self._sampler: MixedBatchSampler | None = None
+        self._sampler: Mixed | None = None
         self._criteria: list[PerSampleLoss] = []
         self._restored: dict[str, Any] | None = None
         self._evaluating = False
-        self._window = _Window()
+        self._mixlog = MixLog()
 
     @property
-    def sampler(self) -> MixedBatchSampler:
-        """The sampler that is steered, known once training has started."""
+    def sampler(self) -> Mixed:
+        """The sampler or stream that is steered, known once training has started."""
         if self._sampler is None:
             raise RuntimeError("MixingCallback: no sampler is known before training starts")
         return self._sampler
@@ -100,7 +100,7 @@ class MixingCallback(Callback):
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
-        self._window = _Window()
+        self._mixlog = MixLog()
         self._steer(trainer, self._restored)
         self._restored = None
         if self._follows_validation(trainer) and not trainer.enable_validation:
@@ -123,10 +123,13 @@ class MixingCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Pass the losses on."""
-        self.sampler.observe(self.find_losses(pl_module, outputs, batch))
+        losses = self.find_losses(pl_module, outputs, batch)
+        if losses is None and self.sampler.lag == 0:
+            return  # a step without our loader: CombinedLoader(mode="max_size") goes on when it has ended
+        self.sampler.observe(losses)
         self._follow_epoch(trainer)
         if self._log and trainer.loggers:
-            self._window.add(self.sampler)
+            self._mixlog.add(self.sampler)
             # When and under which step: as Lightning does with the entries of self.log.
             if trainer._logger_connector.should_update_logs and not trainer.fit_loop._should_accumulate():
                 self._write(trainer)
@@ -165,7 +168,8 @@ class MixingCallback(Callback):
         if pl_module.automatic_optimization and not outputs:
             return None  # training_step returned None: the batch was skipped
         if callable(self._losses):
-            return self._losses(outputs, batch)
+            found: Tensor | None = self._losses(outputs, batch)
+            return found
         key = self._losses or "losses"
         if isinstance(outputs, Mapping) and key in outputs:
             return outputs[key]  # type: ignore[no-any-return]
@@ -183,6 +187,10 @@ class MixingCallback(Callback):
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
         self._sampler = find_sampler(trainer)
+        _refuse_another_split(trainer, self._sampler)
+        fetcher = trainer.fit_loop._data_fetcher
+        if isinstance(self._sampler, MixedStream) and fetcher is not None:
+            self._sampler.held = int(fetcher.length is None)  # fetched one ahead, to find the end
         if state is not None:
             self._sampler.load_state_dict(state)
             if not trainer.fit_loop.epoch_loop.restarting:
@@ -197,51 +205,11 @@ class MixingCallback(Callback):
             self.sampler.finish_epoch()
 
     def _write(self, trainer: Trainer) -> None:
-        metrics = self._window.metrics(self.sampler) | {"epoch": trainer.current_epoch}
+        metrics = self._mixlog.entry(self.sampler) | {"epoch": trainer.current_epoch}
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning gives its own entries
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
-        self._window = _Window()
-
-
-class _Window:
-    """What the batches since the last log entry were asked to be, and were."""
-
-    def __init__(self) -> None:
-        self._num_batches = 0
-        self._requested: Any = 0.0
-        self._given: Any = 0
-
-    def add(self, sampler: MixedBatchSampler) -> None:
-        batch = sampler.last_observed
-        if batch is not None:
-            self._num_batches += 1
-            self._requested = self._requested + batch.proportions
-            self._given = self._given + batch.counts
-
-    def metrics(self, sampler: MixedBatchSampler) -> dict[str, float]:
-        requested = self._requested / self._num_batches
-        present = requested[requested > 0]
-        metrics = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
-        for name, values in (
-            ("requested", requested),
-            ("realised", self._given / self._given.sum()),
-            ("loss", sampler.group_losses),
-        ):
-            metrics |= _by_group(f"mix/{name}", values, sampler.partition.group_names)
-        return metrics
-
-
-def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:
-    known = np.flatnonzero(~np.isnan(values))  # a group not seen has no loss to log
-    if len(values) <= MOST_GROUPS_LOGGED:
-        return {f"{prefix}/{names[group]}": float(values[group]) for group in known}
-    metrics: dict[str, float] = {}
-    if len(known) > 0:
-        for extreme, place in (("min", values[known].argmin()), ("max", values[known].argmax())):
-            group = known[place]
-            metrics |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
-    return metrics
+        self._mixlog = MixLog()
 
 
 def _keep_mixed_samplers(trainer: Trainer) -> None:
@@ -258,25 +226,37 @@ def _keep_mixed_samplers(trainer: Trainer) -> None:
     connector._requires_distributed_sampler = requires_distributed_sampler  # type: ignore[method-assign, assignment]
 
 
-def find_sampler(trainer: Trainer) -> MixedBatchSampler:
-    """Return the one :class:`MixedBatchSampler` in the Trainer's training loaders.
+def find_sampler(trainer: Trainer) -> Mixed:
+    """Return the one :class:`MixedBatchSampler` or :class:`MixedStream` in the Trainer's training loaders.
 
     Raises:
         RuntimeError: if there is none, or more than one.
     """
     loaders = trainer.fit_loop._combined_loader.flattened if trainer.fit_loop._combined_loader is not None else []
-    candidates = [getattr(loader, "batch_sampler", None) for loader in loaders]
-    found = [sampler for sampler in candidates if sampler is not None]
-    mixed = [sampler for sampler in found if isinstance(sampler, MixedBatchSampler)]
+    parts = [getattr(loader, name, None) for loader in loaders for name in ("batch_sampler", "dataset")]
+    mixed = [part for part in parts if isinstance(part, Mixed)]
     if len(mixed) == 1:
         return mixed[0]
     if mixed:
-        raise RuntimeError(f"MixingCallback: found {len(mixed)} MixedBatchSamplers in the training loaders; use one")
-    kinds = ", ".join(type(sampler).__name__ for sampler in found) or "none"
+        kinds = ", ".join(type(part).__name__ for part in mixed)
+        raise RuntimeError(f"MixingCallback: found {len(mixed)} to steer in the training loaders ({kinds}); use one")
+    kinds = ", ".join(type(part).__name__ for part in parts[::2] if part is not None) or "none"
     raise RuntimeError(
-        f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}); make it with "
-        "DataLoader(dataset, batch_sampler=MixedBatchSampler(labels, mixer, batch_size=...))"
+        f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}) and no "
+        "MixedStream; make it with DataLoader(dataset, batch_sampler=MixedBatchSampler(labels, mixer, batch_size=...))"
     )
+
+
+def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
+    """Refuse a sampler that splits its batches over other processes than those among which the Trainer splits data."""
+    wanted = trainer.distributed_sampler_kwargs
+    if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
+        raise RuntimeError(
+            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
+            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
+            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., num_replicas={wanted['num_replicas']}, "
+            f"rank={wanted['rank']})"
+        )
 
 
 def _no_losses(asked: str | None, outputs: Any, num_taken: int) -> str:

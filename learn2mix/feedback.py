@@ -12,7 +12,7 @@ from learn2mix.functional import as_losses
 from learn2mix.pool import LossPool, OnItsWay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
@@ -29,13 +29,16 @@ class Feedback:
     Args:
         mixer: an attached mixer.
         group_names: one name a group.
+        alike: returns what, besides the mix, must be the same on every process, as numbers by name.
 
     Attributes:
         group_losses: mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown.
     """
 
-    def __init__(self, mixer: Mixer, group_names: Sequence[int | str]) -> None:
-        self.mixer = mixer
+    def __init__(
+        self, mixer: Mixer, group_names: Sequence[int | str], alike: Callable[[], dict[str, int]] = dict
+    ) -> None:
+        self.mixer, self._alike = mixer, alike
         self.group_losses: Vector = np.full(len(group_names), np.nan)
         self._pool = LossPool(group_names)
         self._on_its_way: OnItsWay | None = None
@@ -62,16 +65,19 @@ class Feedback:
         self._arrive()
 
     def _send(self, num_replicas: int) -> None:
-        check = zlib.crc32(self.mixer.proportions.tobytes()) % (1 << 20) if num_replicas > 1 else 0
-        self._on_its_way, self._num_batches = self._pool.send(num_replicas, check), 0
+        alike = {"mix": zlib.crc32(self.mixer.proportions.tobytes())} | self._alike() if num_replicas > 1 else {}
+        self._on_its_way, self._num_batches = self._pool.send(num_replicas, alike), 0
         if self._on_its_way.arrived:
             self._arrive()
 
     def _arrive(self) -> None:
         if self._on_its_way is not None:
             sums, self._on_its_way = self._on_its_way, None
-            self.group_losses = sums.means()
-            self.mixer.update(self.group_losses)
+            means = sums.means()
+            if np.isnan(means).all():
+                return  # of none of these batches the losses are known
+            self.group_losses = means
+            self.mixer.update(means)
 
     def state_dict(self, num_replicas: int) -> dict[str, Any]:
         """Return numbers and tensors only, the mixer's state among them; the same on every process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ __all__ = ["PerSampleLoss", "sum_by_group"]
 class PerSampleLoss(nn.Module):
     """Returns the mean of a criterion's losses and keeps the loss of each sample.
 
-    Takes the place of the criterion it wraps, and asks nothing else of the training step.
+    Takes the place of the criterion it wraps, and asks nothing else of the training step. The mean is the plain one,
+    over all elements: with the ``weight`` or ``ignore_index`` of ``nn.CrossEntropyLoss`` torch's own mean divides by
+    the weights of the targets, or by the number that is not ignored, and differs.
 
     Args:
         criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
@@ -30,7 +33,7 @@ class PerSampleLoss(nn.Module):
         tensor([0., 4.])
     """
 
-    def __init__(self, criterion: Any) -> None:
+    def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
         self.criterion = criterion
         self._losses: Tensor | None = None

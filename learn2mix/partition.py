@@ -42,9 +42,10 @@ class Partition:
         self.group_names: list[Any] = list(group_names)
         self.offsets: Counts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
         self._order = order
+        self._fingerprint: int | None = None
 
     @classmethod
-    def by_class(cls, labels: ArrayLike) -> Partition:
+    def by_class(cls, labels: Sequence[int] | Sequence[str] | ArrayLike) -> Partition:
         """Group samples by their labels.
 
         Args:
@@ -126,9 +127,12 @@ class Partition:
         return np.arange(start, stop) if self._order is None else self._order[start:stop]
 
     def fingerprint(self) -> int:
-        """Return a number that tells this partition from others: a CRC-32 of sizes and members."""
-        crc = zlib.crc32(self.sizes.tobytes())
-        return crc if self._order is None else zlib.crc32(self._order.data, crc)
+        """Return a number that tells this partition from others: a CRC-32 of names, sizes and members."""
+        if self._fingerprint is None:
+            crc = zlib.crc32("\0".join(map(str, self.group_names)).encode())
+            crc = zlib.crc32(self.sizes.tobytes(), crc)
+            self._fingerprint = crc if self._order is None else zlib.crc32(self._order.data, crc)
+        return self._fingerprint
 
 
 def _check_labels(labels: ArrayLike) -> Array:

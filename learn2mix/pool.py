@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LossPool", "OnItsWay"]
 
-NEVER = -1
+NEVER = (1 << 63) - 1  # no batch has this number: the least of several is the earliest
 
 
 class LossPool:
@@ -58,22 +59,21 @@ class LossPool:
         where = torch.from_numpy(groups).to(losses.device, non_blocking=True)
         # A negative loss must not hide in a sum.
         sums = sum_by_group(losses.masked_fill(losses < 0, -torch.inf), where, len(self._names))
-        if sums.device.type == "cpu" and num_replicas == 1:
-            if not math.isfinite(sums.sum()):
-                raise ValueError(unusable(self._names, sums, batch))
-        else:
-            self._move(sums)
-            first = (self._spoilt == NEVER) & ~sums.isfinite()
-            self._spoilt = torch.where(first, batch, self._spoilt)
+        self._move(sums)
+        if sums.device.type != "cpu" or not math.isfinite(sums.sum()):
+            spoilt = torch.where(sums.isfinite(), self._spoilt, self._spoilt.clamp(max=batch))
+            if sums.device.type == "cpu" and num_replicas == 1:
+                raise ValueError(unusable(self._names, sums, spoilt))
+            self._spoilt = spoilt
         self._sums += sums
         self._counts += counts
 
-    def send(self, num_replicas: int, check: int) -> OnItsWay:
+    def send(self, num_replicas: int, alike: dict[str, int]) -> OnItsWay:
         """Sum over processes, start the way to the host, and begin anew.
 
         Args:
             num_replicas: how many processes sum their losses.
-            check: a number below 2 ** 20 that must be the same on all of them.
+            alike: numbers that must be the same on all of them, by what they stand for.
         """
         sums, counts, spoilt = self._sums, torch.from_numpy(self._counts), self._spoilt
         self._sums, self._spoilt = torch.zeros_like(sums), torch.full_like(spoilt, NEVER)
@@ -81,14 +81,15 @@ class LossPool:
         if num_replicas == 1 or not distributed():
             return OnItsWay(self._names, sums, counts, spoilt)
         # By Cauchy and Schwarz all are the same if and only if n (sum of squares) = (sum) squared: one all-reduce
-        # tells it to all processes alike, so that none goes on alone.
+        # tells it to all processes alike, so that none goes on alone. Of 20 bits, for the squares must be exact.
+        check = zlib.crc32(repr(alike).encode()) % (1 << 20)
         table = sum_over_processes(torch.cat([sums, counts.to(sums), sums.new_tensor([check, check**2])]))
         sums, counts = table[:-2].chunk(2)
-        return OnItsWay(self._names, sums, counts, spoilt, check, table[-2:])
+        return OnItsWay(self._names, sums, counts, spoilt, alike, table[-2:])
 
     def restore(self, sums_and_counts: dict[str, Any]) -> OnItsWay:
         """Return what was on its way when a state was saved."""
-        return OnItsWay(self._names, sums_and_counts["sums"], sums_and_counts["counts"], self._spoilt)
+        return OnItsWay(self._names, *(sums_and_counts[name] for name in ("sums", "counts", "spoilt")))
 
     def _move(self, like: Tensor) -> None:
         if self._sums.device != like.device:
@@ -96,16 +97,17 @@ class LossPool:
 
     def state_dict(self, num_replicas: int) -> dict[str, Any]:
         """Return the sums and counts over all processes; with many, all must ask."""
-        table = torch.stack([self._sums, torch.from_numpy(self._counts).to(self._sums)])
+        table, spoilt = torch.stack([self._sums, torch.from_numpy(self._counts).to(self._sums)]), self._spoilt.cpu()
         if num_replicas > 1 and distributed():
             table = sum_over_processes(table)
-        return {"sums": table[0].cpu().clone(), "counts": table[1].cpu().long()}
+            spoilt = _earliest(spoilt, table[0])
+        return {"sums": table[0].cpu().clone(), "counts": table[1].cpu().long(), "spoilt": spoilt.clone()}
 
     def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
         """Restore what :meth:`state_dict` returned: the first process takes it all, so that the sums stay the same."""
         self._sums = state["sums"].to(torch.float64, copy=True) * (rank == 0)
         self._counts = state["counts"].numpy() * (rank == 0)
-        self._spoilt = torch.full_like(self._spoilt, NEVER, device="cpu")
+        self._spoilt = state["spoilt"].clone()
 
 
 class OnItsWay:
@@ -121,10 +123,10 @@ class OnItsWay:
         sums: Tensor,
         counts: Tensor,
         spoilt: Tensor,
-        check: int = 0,
+        alike: dict[str, int] | None = None,
         checks: Tensor | None = None,
     ) -> None:
-        self._names, self._spoilt, self._check = group_names, spoilt, check
+        self._names, self._spoilt, self._alike = group_names, spoilt, alike
         self.arrived = sums.device.type == "cpu"
         # Into pinned memory, so the copies wait for nobody.
         self._sums = sums.to("cpu", non_blocking=sums.is_cuda)
@@ -139,16 +141,14 @@ class OnItsWay:
 
         Raises:
             ValueError: if a loss was negative, NaN or infinite, on any process.
-            RuntimeError: if the processes hold different mixes.
+            RuntimeError: if the processes are not alike.
         """
         self._wait()
         if self._checks is not None:
-            self._refuse_different_mixes(*self._checks.tolist())
+            self._refuse_differences(*self._checks.tolist())
         if not math.isfinite(self._sums.sum()):
-            batch = int(self._spoilt.max())
-            raise ValueError(
-                unusable(self._names, self._sums, max(all_gather(batch)) if self._checks is not None else batch)
-            )
+            spoilt = self._spoilt.cpu() if self._checks is None else _earliest(self._spoilt.cpu(), self._sums)
+            raise ValueError(unusable(self._names, self._sums, spoilt))
         with np.errstate(invalid="ignore"):
             means: Vector = self._sums.double().numpy() / self._counts.numpy()  # 0 / 0 is NaN: not seen
         return means
@@ -156,16 +156,20 @@ class OnItsWay:
     def state_dict(self) -> dict[str, Any]:
         """Wait for the sums and return them with the counts."""
         self._wait()
-        return {"sums": self._sums.clone(), "counts": self._counts.clone()}
+        return {"sums": self._sums.clone(), "counts": self._counts.clone(), "spoilt": self._spoilt.cpu().clone()}
 
-    def _refuse_different_mixes(self, total: float, total_of_squares: float) -> None:
+    def _refuse_differences(self, total: float, total_of_squares: float) -> None:
         if dist.get_world_size() * total_of_squares == total**2:
             return
-        checks = all_gather(self._check)
-        differ = [rank for rank, check in enumerate(checks) if check != checks[0]]
+        first, *others = all_gather(self._alike)
+        differences = [
+            f"rank {rank} has another {' and '.join(name for name in first if other[name] != first[name])} than rank 0"
+            for rank, other in enumerate(others, start=1)
+            if other != first
+        ]
         raise RuntimeError(
-            f"the processes hold different mixes: rank {', '.join(map(str, differ))} differ from rank 0; seed them "
-            "alike and load the same state on each"
+            f"the processes have come apart: {'; '.join(differences)}. Give each the same data, mixer, seed, state and "
+            "number of batches"
         )
 
     def _wait(self) -> None:
@@ -173,10 +177,20 @@ class OnItsWay:
             self._event.synchronize()
 
 
-def unusable(names: Sequence[int | str], sums: Tensor, batch: int) -> str:
-    """Return the error message for losses that are negative, NaN or infinite."""
-    bad = (~sums.isfinite()).nonzero().flatten().tolist()
-    kind = "negative" if (sums == -torch.inf).any() else "NaN or infinite"
+def _earliest(spoilt: Tensor, sums: Tensor) -> Tensor:
+    """Return the first unusable batch of each group on any process; the sums are the same on all, so all come here."""
+    if math.isfinite(sums.sum()):
+        return spoilt
+    return torch.stack(all_gather(spoilt)).amin(0)
+
+
+def unusable(names: Sequence[int | str], sums: Tensor, spoilt: Tensor) -> str:
+    """Return the error message for losses that are negative, NaN or infinite: the earliest batch that has some."""
+    batch = int(spoilt.min())
+    if batch == NEVER:
+        return "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
+    bad = (spoilt == batch).nonzero().flatten().tolist()
+    kind = "negative" if (sums[bad] == -torch.inf).any() else "NaN or infinite"
     named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
     return (
         f"losses must be finite and at least 0: batch {batch} has {kind} losses in {len(bad)} of {len(names)} groups "

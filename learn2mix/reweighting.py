@@ -14,6 +14,8 @@ from learn2mix.partition import Partition
 from learn2mix.processes import Processes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import ArrayLike
     from torch import Tensor
 
@@ -53,7 +55,12 @@ class ReweightedLoss(nn.Module):
     """
 
     def __init__(
-        self, criterion: Any, mixer: Mixer, groups: Partition | ArrayLike, *, num_batches: int | None = None
+        self,
+        criterion: nn.Module | Callable[..., Tensor],
+        mixer: Mixer,
+        groups: Partition | Sequence[int] | Sequence[str] | ArrayLike,
+        *,
+        num_batches: int | None = None,
     ) -> None:
         super().__init__()
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)

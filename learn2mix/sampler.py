@@ -10,14 +10,15 @@ import torch
 from torch.utils.data import Sampler
 
 from learn2mix.feedback import Feedback, check_group_losses, check_losses
-from learn2mix.functional import as_proportions, check_whole, hand_out, importance_weights
+from learn2mix.functional import as_proportions, check_seed, check_whole, hand_out, importance_weights
+from learn2mix.iterator import BatchIterator
 from learn2mix.mixers.base import Mixer, refuse_empty_groups
 from learn2mix.partition import Partition
 from learn2mix.passes import Passes
 from learn2mix.processes import Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
@@ -57,7 +58,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         batch_size: samples a batch and process, at least 1.
         num_batches: batches an epoch: a number, or as many as are filled (the last one included) by the ``"smallest"``
             group that has samples, by the ``"largest"``, or, with None, by all the data.
-        seed: whole number of at least 0; the same seed gives the same batches.
+        seed: whole number in [0, 2 ** 64); the same seed gives the same batches.
         num_replicas: how many processes share each global batch; None asks ``torch.distributed``.
         rank: which of them this is; None asks ``torch.distributed``.
 
@@ -74,7 +75,7 @@ class MixedBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        groups: Partition | ArrayLike,
+        groups: Partition | Sequence[int] | Sequence[str] | ArrayLike,
         mixer: Mixer,
         *,
         batch_size: int,
@@ -86,7 +87,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self.batch_size = check_whole(batch_size, "batch_size")
         self._num_batches = _check_num_batches(num_batches)
         self._processes = Processes(num_replicas, rank)
-        self.seed = check_whole(seed, "seed", minimum=0)
+        self.seed = check_seed(seed)
         self.partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         if self.partition.num_groups < 2:
             raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
@@ -95,10 +96,11 @@ class MixedBatchSampler(Sampler[list[int]]):
         mixer.attach(self.partition.proportions, self.partition.group_names)
         self.mixer = mixer
         self._passes = Passes(self.partition, self.seed)
-        self._feedback = Feedback(mixer, self.partition.group_names)
+        self._feedback = Feedback(mixer, self.partition.group_names, self._alike)
         self._pending: deque[ComposedBatch] = deque()
         self._replay: deque[Vector] = deque()  # proportions of batches composed before a stop, to be composed again
         self._group_numbers = np.arange(self.partition.num_groups)
+        self._newest = self.partition.proportions
         self._draws = np.zeros(self.partition.num_groups, dtype=np.int64)
         self._credit = np.zeros(self.partition.num_groups)
         self._composed = 0  # batches, over all epochs
@@ -107,6 +109,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._first = 0  # position where this iteration began: not 0 where a run goes on in the middle of an epoch
         self._iteration = 0
         self.observing = False  # a batch counts as trained on once observed; else once drawn
+        self.lacks_losses = False  # restored by a loader, from a snapshot older than the losses observed since
         self.last_observed: ComposedBatch | None = None
 
     # ------------------------------------------------------------------ batches
@@ -135,6 +138,11 @@ class MixedBatchSampler(Sampler[list[int]]):
         return self.batch_size * self.num_replicas
 
     @property
+    def group_names(self) -> list[Any]:
+        """One name a group."""
+        return self.partition.group_names
+
+    @property
     def group_losses(self) -> Vector:
         """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown."""
         return self._feedback.group_losses
@@ -146,6 +154,16 @@ class MixedBatchSampler(Sampler[list[int]]):
         with np.errstate(invalid="ignore"):
             mix: Vector = trained_on / trained_on.sum()
         return mix
+
+    @property
+    def draws(self) -> Counts:
+        """Samples drawn of each group so far, over all processes, shape ``(num_groups,)``."""
+        return self._draws
+
+    @property
+    def newest_proportions(self) -> Vector:
+        """What the newest batch was asked to be, shape ``(num_groups,)``; the data's own mix before the first."""
+        return self._newest
 
     @property
     def lag(self) -> int:
@@ -163,7 +181,7 @@ class MixedBatchSampler(Sampler[list[int]]):
             self._end_epoch()
         self._first = self._position
         self._iteration += 1
-        return self._batches(self._iteration)
+        return BatchIterator(self, self._batches(self._iteration))
 
     def _batches(self, iteration: int) -> Iterator[list[int]]:
         rank, num_replicas = self.rank, self.num_replicas
@@ -183,7 +201,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         owed = self._credit + proportions * self.global_batch_size
         counts = hand_out(owed, self.global_batch_size)
         batch = ComposedBatch(position, proportions, counts, self._draws, self._credit, replayed)
-        self._draws, self._credit = self._draws + counts, owed - counts
+        self._draws, self._credit, self._newest = self._draws + counts, owed - counts, proportions
         self._composed += 1
         self._position = position + 1
         self._pending.append(batch)
@@ -213,13 +231,20 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         Args:
             losses: loss of each sample of this process's batch, in its order, shape ``(batch_size,)``, at least 0; on
-                any device. None says that the batch was trained on but its losses are not known.
+                any device. None says that the batch was trained on but its losses are not known; an update for which
+                no losses are known is left out.
 
         Raises:
             ValueError: if no batch is waiting, the length is wrong, or a loss is negative, NaN or infinite (on an
                 accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
+            RuntimeError: if a ``StatefulDataLoader`` with workers has restored this sampler.
         """
         batch = self._oldest()
+        if self.lacks_losses:
+            raise RuntimeError(
+                "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
+                "so it lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
+            )
         if losses is not None:
             self._add_losses(batch, check_losses(losses, self.batch_size))
         self._pending.popleft()
@@ -284,6 +309,16 @@ class MixedBatchSampler(Sampler[list[int]]):
             counts = np.bincount(groups, minlength=self.partition.num_groups)
         self._feedback.add(losses, groups, counts, self._composed - len(self._pending), num_replicas)
 
+    def _alike(self) -> dict[str, int]:
+        """What has to be the same on every process: else they draw parts of different batches."""
+        return {
+            "partition": self.partition.fingerprint(),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "epoch": self._epoch,
+            "number of batches": self._composed - len(self._pending),
+        }
+
     def _oldest(self) -> ComposedBatch:
         if not self._pending:
             raise ValueError("losses: every batch composed so far was observed; call observe once for each batch")
@@ -335,7 +370,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._replay = deque(state["ahead"].numpy().copy())
         self._draws, self._credit = state["draws"].numpy().copy(), state["credit"].numpy().copy()
         self._epoch, self._position, self._composed = state["epoch"], state["position"], state["composed"]
-        self._first, self.observing = self._position, state["observing"]
+        self._first, self.observing, self.lacks_losses = self._position, state["observing"], False
         self._iteration += 1
 
     def _check_state(self, state: dict[str, Any]) -> None:

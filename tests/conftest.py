@@ -1,5 +1,6 @@
 """What all tests share: examples that are the same on every run, and the global random states held still."""
 
+import os
 import random
 from collections.abc import Iterator
 
@@ -7,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 settings.register_profile(
     "learn2mix",

@@ -26,12 +26,13 @@ DEFAULTS = {
     "devices": 1,
     "num_workers": 0,
     "persistent": False,
+    "stateful": False,  # torchdata's loader
     "every": "step",
     "source": "fit",  # where the loader comes from: fit, hook or datamodule
     "trainer": {},
     "kill_at": None,  # the batch, over all epochs, at which rank 0 kills itself
     "resume": False,
-    "max_epochs": 3,
+    "fits": [3],  # the epochs after each call of fit
     "save_every": 3,
 }
 
@@ -42,8 +43,10 @@ def make_loader(options: dict[str, Any]) -> DataLoader:
     data = TensorDataset(features.double(), labels, torch.arange(NUM_SAMPLES))
     mixer = Learn2Mix(0.3, every=options["every"], floor=0.01)
     sampler = MixedBatchSampler(labels, mixer, batch_size=GLOBAL_BATCH_SIZE // options["devices"])
-    workers = options["num_workers"]
-    return DataLoader(
+    workers, loader_class = options["num_workers"], DataLoader
+    if options["stateful"]:
+        from torchdata.stateful_dataloader import StatefulDataLoader as loader_class  # noqa: N813
+    return loader_class(
         data, batch_sampler=sampler, num_workers=workers, persistent_workers=options["persistent"] and workers > 0
     )
 
@@ -98,7 +101,7 @@ def main(options: dict[str, Any]) -> None:
     trainer = Trainer(
         accelerator="cpu",
         devices=options["devices"],
-        max_epochs=options["max_epochs"],
+        max_epochs=options["fits"][0],
         callbacks=[MixingCallback(), checkpoints, *killers],
         logger=False,
         enable_progress_bar=False,
@@ -110,7 +113,9 @@ def main(options: dict[str, Any]) -> None:
     module = Module(options)
     data = {"fit": make_loader, "hook": lambda _: None, "datamodule": Data}[options["source"]](options)
     last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(module, data, ckpt_path=str(last) if options["resume"] else None)
+    for number, max_epochs in enumerate(options["fits"]):
+        trainer.fit_loop.max_epochs = max_epochs
+        trainer.fit(module, data, ckpt_path=str(last) if options["resume"] and number == 0 else None)
     result = {"steps": module.steps, "weights": module.model.weight.tolist()}
     (folder / f"{name}-{trainer.global_rank}.json").write_text(json.dumps(result), encoding="utf8")
 

@@ -80,6 +80,46 @@ def test_an_update_arrives_one_batch_later_and_at_the_end_of_an_epoch_at_the_lat
     np.testing.assert_allclose([mix for mix, _ in trace], [mix for mix, _ in expected], rtol=0, atol=1e-12)
 
 
+def spoil(sampler, spoilt, num_batches, through=lambda sampler: sampler):
+    """Observe batches of which some have bad losses: ``{batch: (place, value)}``."""
+    for number in range(num_batches):
+        batch = next(iter(sampler))
+        losses = torch.ones(5, dtype=torch.float64)
+        for place, value in spoilt.get(number, {}).items():
+            losses[place] = value
+        sampler.observe(losses.as_subclass(OnAccelerator))
+        sampler = through(sampler)
+    return batch
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ({2: {0: NAN}, 4: {4: NAN}}, r"batch 2 has NaN or infinite losses in 1 of 3 groups \(0\)"),
+        ({2: {4: -1.0}, 4: {0: NAN}}, r"batch 2 has negative losses in 1 of 3 groups \(2\)"),
+        ({1: {0: INF, 4: NAN}, 2: {0: NAN}}, r"batch 1 has NaN or infinite losses in 2 of 3 groups \(0, 2\)"),
+        ({3: {0: NAN}}, r"batch 3 has NaN or infinite losses in 1 of 3 groups \(0\)"),
+    ],
+)
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_error_names_the_earliest_bad_batch_and_its_groups_also_after_a_stop(spoilt, message, stopped):
+    def again(sampler):
+        if not stopped:
+            return sampler
+        fresh = spoilable()
+        fresh.load_state_dict(through_a_file(sampler.state_dict()))
+        return fresh
+
+    def spoilable():
+        return MixedBatchSampler(sorted(LABELS), Learn2Mix(0.3, initial=[0.6, 0.2, 0.2], every=5), batch_size=5)
+
+    with pytest.raises(ValueError, match=message):
+        spoil(spoilable(), spoilt, 8, again)
+
+
 def test_the_mix_stays_until_the_next_batch_is_observed():
     sampler = make("step")
     batches = iter(sampler)

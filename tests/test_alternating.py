@@ -5,8 +5,7 @@ import pytest
 from helpers import NAN, stepping, through_a_file, train
 from torch.utils.data import ConcatDataset, DataLoader
 
-from learn2mix import MixedBatchSampler, Mixer, Partition
-from learn2mix.mixers import AlternatingMix, AnnealedMix
+from learn2mix import AlternatingMix, AnnealedMix, MixedBatchSampler, Mixer, Partition
 
 NAMES = ["a", "b", "c"]
 PRIOR = [0.5, 0.3, 0.2]

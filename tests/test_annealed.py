@@ -8,8 +8,7 @@ from helpers import mixes, stepping, through_a_file, train
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learn2mix import MixedBatchSampler
-from learn2mix.mixers import AnnealedMix
+from learn2mix import AnnealedMix, MixedBatchSampler
 
 LABELS = ["X"] * 5 + ["Y"] * 5
 COSINE = [0.1 + 0.8 * (1 - math.cos(math.pi * t / 9)) / 2 for t in range(10)]  # the source's example

@@ -81,7 +81,10 @@ class TestNoSampler:
     def test_two_samplers(self, tmp_path):
         module = net()
         loaders = {name: tools.make_loader(tools.make_sampler()) for name in "ab"}
-        with pytest.raises(RuntimeError, match="found 2 MixedBatchSamplers in the training loaders; use one"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"found 2 to steer in the training loaders .MixedBatchSampler, MixedBatchSampler.; use one",
+        ):
             stops(tmp_path, module, loaders)
         assert module.num_steps == 0
 

@@ -9,8 +9,7 @@ import torch
 from lightning_modules import BATCH_SIZE, NAMESPACES, PRIOR, fit
 from torch.utils.data import DataLoader
 
-from learn2mix import GroupLossMeter, Learn2Mix, Mixer, MixingCallback
-from learn2mix.mixers import AlternatingMix
+from learn2mix import AlternatingMix, GroupLossMeter, Learn2Mix, Mixer, MixingCallback
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 both_namespaces = pytest.mark.parametrize("namespace", NAMESPACES.values(), ids=NAMESPACES)

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
-from learn2mix.mixers import AlternatingMix, AnnealedMix
+from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, Partition
 
 SIZES = {"web": 60, "books": 30, "code": 10}
 

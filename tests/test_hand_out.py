@@ -39,6 +39,19 @@ def test_handing_out_equals_one_sample_at_a_time(case):
         assert counts.tolist() == reference.hand_out(owed, batch_size)
 
 
+@pytest.mark.parametrize("batch_size", [7, 300, 1500])
+@pytest.mark.parametrize("num_groups", [511, 512, 700])
+def test_also_of_many_groups_many_of_which_are_owed_the_same(num_groups, batch_size):
+    random = np.random.default_rng(num_groups + batch_size)
+    path = []
+    for _ in range(4):
+        weights = random.integers(0, 4, num_groups) * 2.0 ** random.integers(-3, 8)
+        weights[: num_groups // 2] *= random.integers(0, 2)
+        path.append((weights + (np.arange(num_groups) == 3)) / (weights.sum() + 1))
+    for owed, counts, _ in follow([np.full(num_groups, 1 / num_groups), *path], batch_size):
+        assert counts.tolist() == reference.hand_out(owed, batch_size)
+
+
 @pytest.mark.parametrize(
     ("owed", "counts"),
     [

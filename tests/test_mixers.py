@@ -53,10 +53,18 @@ def test_a_start_that_is_no_mix_of_the_groups_is_refused(kind, asked, message):
 
 def test_a_fixed_mix_does_not_move():
     mixer = attached(FixedMix())
-    assert not mixer.due(1000, epoch_ended=True)
+    assert [mixer.due(1000, epoch_ended) for epoch_ended in (False, True)] == [False, True]
     mixer.update(np.array([9.0, 1.0, 1.0]))
     assert mixer.proportions.tolist() == PRIOR
     assert not mixer.needs_losses
+
+
+def test_a_fixed_mix_too_shows_the_losses_of_its_groups_once_an_epoch():
+    sampler = MixedBatchSampler([0, 0, 0, 1], FixedMix(), batch_size=2)
+    for batch in sampler:
+        assert np.isnan(sampler.group_losses).all()
+        sampler.observe([3.0 if index == 3 else index for index in batch])
+    assert sampler.group_losses.tolist() == [1.0, 3.0]  # of 0, 1, 2 and of 3
 
 
 def test_learn2mix_moves_by_the_formula():
@@ -92,6 +100,10 @@ def test_an_update_is_due_as_asked(every, due):
         ({"mixing_rate": -0.1}, ValueError, r"mixing_rate must lie in \[0, 1\], got -0.1"),
         ({"mixing_rate": 1.01}, ValueError, r"mixing_rate must lie in \[0, 1\], got 1.01"),
         ({"mixing_rate": NAN}, ValueError, r"mixing_rate must lie in \[0, 1\], got nan"),
+        ({"mixing_rate": "0.1"}, TypeError, r"mixing_rate must be a number in \[0, 1\], got '0.1'"),
+        ({"mixing_rate": None}, TypeError, r"mixing_rate must be a number in \[0, 1\], got None"),
+        ({"mixing_rate": [0.1, 0.2]}, TypeError, r"mixing_rate must be a number in \[0, 1\], got \[0.1, 0.2\]"),
+        ({"floor": "0"}, TypeError, "floor must be a number of at least 0 and at most 1 / num_groups, got '0'"),
         ({"floor": -0.1}, ValueError, "floor must be at least 0 .* got -0.1"),
         ({"floor": NAN}, ValueError, "floor must be at least 0 .* got nan"),
         ({"every": "batch"}, ValueError, 'every must be "step", "epoch" or a number of steps, got \'batch\''),

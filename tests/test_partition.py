@@ -160,3 +160,13 @@ def test_the_fingerprint_tells_partitions_apart():
     prints += [Partition.by_dataset([range(2), range(3)]).fingerprint()]
     assert len(set(prints)) == len(prints)
     assert Partition.by_class([0, 1, 0]).fingerprint() == prints[1]
+
+
+def test_the_fingerprint_knows_the_names():
+    # The same numbers of samples in the same places, but other groups: a state of one must not load into the other.
+    by_name = [Partition.by_class(labels).fingerprint() for labels in (["cat", "dog"], ["dog", "eel"], ["catd", "og"])]
+    named = [
+        Partition.by_dataset([range(2), range(3)], names).fingerprint() for names in (["a", "b"], ["b", "a"], None)
+    ]
+    assert len({*by_name, *named}) == 6
+    assert Partition.by_dataset([range(2), range(3)], ["a", "b"]).fingerprint() == named[0]

@@ -1,13 +1,13 @@
 """Law 3 with a mix that follows the losses: processes sum them, so all of them hold the mix that one would hold."""
 
+import re
 from functools import partial
 
+import forks
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
 from helpers import same_state
-from torch.multiprocessing import start_processes
 
 from learn2mix import Learn2Mix, MixedBatchSampler
 
@@ -16,17 +16,14 @@ LOSSES = np.random.default_rng(1).integers(0, 40, 48) / 8  # sums of eighths are
 WHOLE = 8  # samples of a global batch
 
 
-def in_process(rank, function, num_replicas, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=num_replicas)
-    torch.save(function(num_replicas), folder / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
 def on_processes(function, num_replicas, folder) -> list:
     """What a function returns on each of some processes of one group."""
-    start_processes(in_process, (function, num_replicas, folder), num_replicas, start_method="fork")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(num_replicas)]
+
+    def in_process(rank):
+        forks.gloo(rank, num_replicas, folder)
+        return function(num_replicas)
+
+    return forks.results(in_process, num_replicas, folder)
 
 
 def train(num_replicas: int):
@@ -103,3 +100,34 @@ def test_bad_losses_on_one_process_stop_them_all_and_the_mix_stays(tmp_path):
     message, before, after = one
     assert "batch 2 has NaN or infinite losses" in message
     assert after == before
+
+
+def meet_bad_losses_late(num_replicas: int, stop: bool = False):
+    """Losses of several batches of both processes turn bad before they are read, at the end of the epoch."""
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.4, every="epoch"), batch_size=WHOLE // num_replicas)
+    bad = {(0, 4): np.nan, (1, 2): np.nan, (1, 3): -1.0}
+    try:
+        for step, batch in enumerate(sampler):
+            losses = LOSSES[batch]
+            losses[0] = bad.get((dist.get_rank(), step), losses[0])
+            sampler.observe(losses)
+            if stop and step == 4:
+                return sampler.state_dict()
+    except ValueError as error:
+        return str(error)
+    return "nothing was raised"
+
+
+EARLIEST = r"batch 2 has NaN or infinite losses in 1 of 3 groups \(0\); the mix stays as it was"
+
+
+def test_the_earliest_bad_batch_of_all_processes_is_named(tmp_path):
+    for message in on_processes(meet_bad_losses_late, 2, tmp_path):
+        assert re.search(EARLIEST, message)
+
+
+def test_and_so_it_is_after_a_stop(tmp_path):
+    one, other = on_processes(partial(meet_bad_losses_late, stop=True), 2, tmp_path)
+    assert same_state(one, other)
+    with pytest.raises(ValueError, match=EARLIEST):
+        go_on(1, one | {"feedback": one["feedback"] | {"num_batches": 2}})

@@ -7,9 +7,7 @@ import torch
 from helpers import through_a_file
 from torch import nn
 
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
-from learn2mix.mixers import AlternatingMix, AnnealedMix
-from learn2mix.reweighting import ReweightedLoss
+from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, Partition, ReweightedLoss
 
 LABELS = np.repeat([0, 1, 2], [12, 6, 2])
 VALUES = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, size=20) * (1 + LABELS))
@@ -100,9 +98,14 @@ def test_it_follows_validation():
     assert criterion.mixer.proportions.tolist() == pytest.approx([0.25, 0.25, 0.5], abs=1e-15)
 
 
-def test_its_state_is_part_of_the_module_s():
+@pytest.mark.parametrize(
+    "mixer",
+    [lambda: Learn2Mix(0.5, every=3), lambda: AnnealedMix(None, "uniform", num_steps=8)],
+    ids=["learn2mix", "annealed"],
+)
+def test_its_state_is_part_of_the_module_s(mixer):
     def model():
-        return nn.ModuleList([make(Learn2Mix(0.5, every=3))])
+        return nn.ModuleList([make(mixer())])
 
     whole, stopped, resumed = model(), model(), model()
     batches = [*drawn(0), *drawn(1)]

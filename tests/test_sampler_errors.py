@@ -59,6 +59,7 @@ def test_losses_of_more_batches_than_were_composed_are_refused():
         ({"num_batches": 0}, ValueError, "num_batches must be at least 1, got 0"),
         ({"num_batches": 1.0}, TypeError, "num_batches must be a whole number, got 1.0"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": 1 << 64}, ValueError, r"seed must be below 2 \*\* 64, got 18446744073709551616"),
         ({"seed": "0"}, TypeError, "seed must be a whole number, got '0'"),
         ({"groups": []}, ValueError, "labels must hold at least one sample"),
         ({"groups": [3, 3, 3]}, ValueError, "groups must be at least 2 to be mixed, got 1"),
@@ -75,6 +76,10 @@ def test_bad_settings_are_refused(settings, error, message):
     arguments = {"groups": LABELS, "mixer": FixedMix(), "batch_size": 4} | settings
     with pytest.raises(error, match=message):
         MixedBatchSampler(arguments.pop("groups"), arguments.pop("mixer"), **arguments)
+
+
+def test_the_largest_seed_draws():
+    assert len(list(MixedBatchSampler(LABELS, FixedMix(), batch_size=4, seed=(1 << 64) - 1))) == 10
 
 
 def test_a_refused_sampler_leaves_its_mixer_free():

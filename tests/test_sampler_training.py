@@ -149,3 +149,23 @@ def test_an_epoch_is_as_long_as_the_data_or_as_asked():
     for num_batches in (1, 3, 50):
         sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=5, num_batches=num_batches)
         assert len(sampler) == len(list(sampler)) == len(list(sampler)) == num_batches
+
+
+@pytest.mark.parametrize("every", ["step", 4, "epoch"])
+def test_an_update_for_which_no_losses_are_known_is_left_out(every):
+    class Listens(Learn2Mix):
+        def update(self, losses):
+            updates.append(losses.tolist())
+            super().update(losses)
+
+    updates, sampler = [], MixedBatchSampler(LABELS, Listens(0.5, every=every), batch_size=5)
+    for number, _ in enumerate(sampler):  # 8 batches
+        sampler.observe(None if number < 4 else np.ones(5))
+    known = {"step": 4, 4: 1, "epoch": 1}[every]
+    assert len(updates) == known
+    assert not np.isnan(updates).all(axis=1).any()
+    losses, mix = sampler.group_losses.tolist(), sampler.mixer.proportions.tolist()
+    for _ in sampler:
+        sampler.observe(None)
+    assert len(updates) == known
+    assert (sampler.group_losses.tolist(), sampler.mixer.proportions.tolist()) == (losses, mix)

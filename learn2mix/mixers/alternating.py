@@ -54,7 +54,7 @@ class AlternatingMix(Mixer):
     def __init__(
         self,
         *,
-        every: str | int = "epoch",
+        every: int | str = "epoch",
         groups: Sequence[Any] | None = None,
         window: int = 5,
         threshold: float = 0.01,

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from learn2mix.functional import check_whole
 from learn2mix.mixers.base import Mixer, starting_mix
-from learn2mix.schedules import evaluate, find_schedule
+from learn2mix.schedules import Schedule, evaluate, find_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from learn2mix.functional import Vector
-    from learn2mix.schedules import Schedule
 
 __all__ = ["AnnealedMix"]
 
@@ -50,11 +49,11 @@ class AnnealedMix(Mixer):
 
     def __init__(
         self,
-        start: str | Sequence[float] | None,
-        end: str | Sequence[float] | None,
+        start: str | Sequence[float] | None = None,
+        end: str | Sequence[float] | None = None,
         *,
         num_steps: int,
-        schedule: str | Schedule = "linear",
+        schedule: Schedule | str = "linear",
     ) -> None:
         self._asked_start, self._asked_end = start, end
         self.num_steps = check_whole(num_steps, "num_steps")

@@ -10,7 +10,7 @@ import torch
 from learn2mix.functional import as_proportions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from learn2mix.functional import Vector
 
@@ -57,6 +57,10 @@ class Mixer:
     _prior: Vector | None = None
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
+    _listener: Callable[[], None] | None = None  # called when the mix was assigned
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_listener": None}  # a copy is nobody's mixer yet
 
     def attach(self, prior: Sequence[float] | Vector, group_names: Sequence[int | str]) -> None:
         """Bind the mixer to groups; a sampler does this once, when it is made.
@@ -117,6 +121,8 @@ class Mixer:
         refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
         vector.flags.writeable = False
         self._proportions = vector
+        if self._listener is not None:
+            self._listener()
 
     @property
     def follows_progress(self) -> bool:
@@ -132,13 +138,15 @@ class Mixer:
         """
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:
-        """Say whether the mix is to be updated now.
+        """Say whether the mix is to be updated now; at the end of each epoch unless overridden.
+
+        A mixer that ignores the losses is asked too: that is when the mean losses of the groups are worked out.
 
         Args:
             num_batches: batches observed since the last update.
             epoch_ended: whether the last of them closes the epoch.
         """
-        return False
+        return epoch_ended
 
     def update(self, losses: Vector) -> None:
         """Move the mix by the losses since the last update.

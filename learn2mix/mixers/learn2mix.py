@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.functional import check_mixing_rate, check_whole, raise_to_floor, update_proportions
+from learn2mix.functional import as_number, check_mixing_rate, check_whole, raise_to_floor, update_proportions
 from learn2mix.mixers.base import Mixer, starting_mix
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Learn2Mix(Mixer):
     Raises:
         ValueError: if an argument is out of range; when it is attached, if ``initial`` or ``floor`` do not fit the
             groups.
-        TypeError: if ``every`` is neither a name nor a whole number.
+        TypeError: if ``every`` is neither a name nor a whole number, or ``mixing_rate`` or ``floor`` is no number.
 
     Example:
         >>> mixer = Learn2Mix(mixing_rate=0.5)
@@ -56,7 +56,7 @@ class Learn2Mix(Mixer):
         self,
         mixing_rate: float = 0.1,
         *,
-        every: str | int = "step",
+        every: int | str = "step",
         initial: str | Sequence[float] | None = None,
         floor: float = 0.0,
         signal: str = "train",
@@ -121,6 +121,7 @@ def _check_signal(signal: str, every: str | int) -> str:
 
 
 def _check_floor(value: float) -> float:
-    if not 0 <= value <= 1:
+    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
+    if not 0 <= number <= 1:
         raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {value!r}")
-    return float(value)
+    return number

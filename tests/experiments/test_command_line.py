@@ -75,7 +75,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(endless, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
-        while len(files(tmp_path)) < 2 and time.monotonic() < deadline:
+        while len(list(tmp_path.rglob("seed-*.json"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)

@@ -1,0 +1,102 @@
+"""Real processes, forked from the one that has imported everything: a second each, and none may hang."""
+
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+TIMEOUT = 120  # seconds for all processes together; one that hangs is killed and fails the test
+
+
+@dataclass
+class Outcome:
+    """How a process ended: by its exit code, what its function returned, and what it raised."""
+
+    code: int | None
+    result: Any = None
+    error: str = ""
+
+
+def gloo(rank: int, world_size: int, folder: Path, timeout: float = 60.0) -> None:
+    """Meet the other processes of a test."""
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", meet, timedelta(seconds=timeout), rank=rank, world_size=world_size)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and that the system gives to nobody who asks for any: those are higher."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as free:
+            try:
+                free.bind(("localhost", port))
+            except OSError:
+                continue
+        return port
+
+
+def run(rank: int, function: Callable[[int], Any], folder: Path, environment: dict[str, str]) -> None:
+    """Call a function in a new process and write down what comes of it."""
+    os.environ.update(environment | {"OMP_NUM_THREADS": "1"})  # Lightning would take more
+    torch.set_num_threads(1)
+    code, outcome = 0, {"result": None, "error": ""}
+    try:
+        outcome["result"] = function(rank)
+    except BaseException as error:
+        code, outcome["error"] = 1, f"{type(error).__name__}: {error}"
+    torch.save(outcome, folder / f"outcome-{rank}.pt")
+    os._exit(code)  # without the clean-up of a parent that is not this process
+
+
+def outcomes(
+    function: Callable[[int], Any],
+    num_processes: int,
+    folder: Path,
+    *,
+    lightning: bool = False,
+    timeout: float = TIMEOUT,
+) -> list[Outcome]:
+    """Call ``function(rank)`` in processes that know of each other, and say how each ended.
+
+    With ``lightning`` the environment is that of torchrun, so that a Trainer or Fabric finds its place.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    context, processes = multiprocessing.get_context("fork"), []
+    for rank in range(num_processes):
+        environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}", "WORLD_SIZE": f"{num_processes}"}
+        environment |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "TORCHELASTIC_RUN_ID": "test"}
+        place = environment if lightning and num_processes > 1 else {}
+        processes.append(context.Process(target=run, args=(rank, function, folder, place)))
+        processes[-1].start()
+    deadline = time.monotonic() + timeout
+    ended = []
+    for rank, process in enumerate(processes):
+        # Not join: that waits for the workers of a process that was killed, too.
+        while process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            ended.append(Outcome(None, error="hung"))
+            continue
+        path = folder / f"outcome-{rank}.pt"
+        ended.append(Outcome(process.exitcode, **(torch.load(path, weights_only=False) if path.exists() else {})))
+        path.unlink(missing_ok=True)
+    return ended
+
+
+def results(function: Callable[[int], Any], num_processes: int, folder: Path, **settings: Any) -> list[Any]:
+    """What the function returned in each process; all must have ended well."""
+    ended = outcomes(function, num_processes, folder, **settings)
+    assert [outcome.code for outcome in ended] == [0] * num_processes, [outcome.error for outcome in ended]
+    return [outcome.result for outcome in ended]

@@ -1,0 +1,88 @@
+"""Every Python block in docs/ runs, page by page, from top to bottom; and its links lead somewhere."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import NAN
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+ELSEWHERE = {"configuration", "distributed"}  # run by test_cli.py and, on two processes, by test_distributed.py
+LANGUAGES = {"python"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:The dataloader, .*does not have many workers")
+
+
+def blocks(page):
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def run(page):
+    """Run a page's blocks in one namespace; errors name the page and its line."""
+    text, namespace = page.read_text(encoding="utf8"), {"__name__": page.stem}
+    for _, code in blocks(page):
+        line = text[: text.index(code)].count("\n")
+        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    yield
+    torch.set_rng_state(state)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in ELSEWHERE], ids=lambda page: page.stem)
+def test_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {language for language, _ in blocks(page)} <= LANGUAGES  # a block without a name would not be run
+    run(page)
+
+
+def test_there_are_pages():
+    assert {"annealing", "alternating", "objective", "own-mixer", "validation"} <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf8")):
+        assert (DOCS / target).exists(), target
+
+
+def test_the_index_names_every_page():
+    index = (DOCS / "README.md").read_text(encoding="utf8")
+    assert {page.name for page in PAGES if page.stem != "README"} == set(re.findall(r"\]\((.*?\.md)\)", index))
+
+
+def test_the_source_s_annealing_example_prints_its_schedule(capsys):
+    run(DOCS / "annealing.md")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("t=")]
+    gammas = [0.1 + 0.8 * (1 - math.cos(math.pi * t / 9)) / 2 for t in range(10)]
+    assert [line.split(", sample")[0] for line in lines] == [f"t={t:02d}, gamma={g:.2f}" for t, g in enumerate(gammas)]
+    assert sum("('X'" in line for line in lines) == 5
+    assert blocks(DOCS / "annealing.md")[0][1].count("\n") <= 8  # the source's own takes 32
+
+
+def test_exponentiated_gradient_is_the_formula_in_20_lines(capsys):
+    page = DOCS / "own-mixer.md"
+    (code,) = (code for _, code in blocks(page) if "class ExponentiatedGradient" in code)
+    assert len([line for line in code[code.index("class") :].splitlines() if line.strip()]) <= 20
+    mixer = run(page)["ExponentiatedGradient"](step_size=0.5, smoothing=0.1)
+    mixer.attach([0.5, 0.3, 0.2, 0.0], ["a", "b", "c", "empty"])
+    mixer.update(np.array([1.0, 2.0, 4.0, NAN]))
+    grown = [math.exp(0.5 * loss) for loss in (1.0, 2.0, 4.0)]
+    mix = [0.9 * value / sum(grown) + 0.1 / 3 for value in grown]
+    np.testing.assert_allclose(mixer.proportions, [*mix, 0.0], rtol=1e-12)
+    mixer.update(np.array([1e4, NAN, 0.0, NAN]))  # the second was not seen: it keeps its share; nothing overflows
+    rest = mix[0] + mix[2]
+    np.testing.assert_allclose(
+        mixer.proportions, [0.9 * rest + 0.1 / 3, 0.9 * mix[1] + 0.1 / 3, 0.1 / 3, 0], rtol=1e-12
+    )
+    mixer.update(np.array([NAN] * 4))
+    assert mixer.proportions.sum() == pytest.approx(1)

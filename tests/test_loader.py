@@ -1,0 +1,120 @@
+"""The zero-lag loader: the batches, mixes and errors of a loader without workers, decoded by workers."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import Scripted, through_a_file
+from torch.utils.data import DataLoader, Dataset
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix.loader import ZeroLagLoader
+
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 15, 5]))
+LOSSES = 0.25 + LABELS * 1.5
+
+
+class Squares(Dataset):
+    """Has its index and its square, each made by whoever asks, and a sample that cannot be read."""
+
+    def __init__(self, broken=None):
+        self.broken = broken
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise OSError(f"sample {index} cannot be read")
+        return index, torch.tensor([float(index) ** 2]), {"worker": torch.utils.data.get_worker_info() is not None}
+
+
+def make_sampler(mixer=None, **arguments):
+    mixer = mixer or Learn2Mix(0.5)
+    return MixedBatchSampler(LABELS, mixer, **{"batch_size": 8, "seed": 3, **arguments})
+
+
+def train(loader, sampler, num_epochs=3, num_steps=None):
+    """Indices and mix of each batch; the lag after each observation has to be 0."""
+    steps = []
+    for _ in range(num_epochs):
+        for indices, squares, _ in loader:
+            assert squares.flatten().tolist() == [float(index) ** 2 for index in indices.tolist()]
+            sampler.observe(torch.from_numpy(LOSSES[indices.numpy()]))
+            assert sampler.lag == 0
+            steps.append((indices.tolist(), sampler.mixer.proportions.tolist()))
+            if len(steps) == num_steps:
+                return steps
+    return steps
+
+
+@pytest.fixture(scope="module")
+def without_workers():
+    sampler = make_sampler()
+    return train(DataLoader(Squares(), batch_sampler=sampler), sampler)
+
+
+@pytest.mark.parametrize(("num_workers", "prefetch_factor"), [(1, 1), (2, 3)])
+def test_batches_and_mixes_are_those_of_no_workers(without_workers, num_workers, prefetch_factor):
+    sampler = make_sampler()
+    loader = ZeroLagLoader(Squares(), sampler, num_workers=num_workers, prefetch_factor=prefetch_factor)
+    assert len(loader) == 8
+    assert train(loader, sampler) == without_workers
+
+
+def test_the_workers_do_the_decoding():
+    loader = ZeroLagLoader(Squares(), make_sampler(), num_workers=1)
+    assert all(extra["worker"].all() for _, _, extra in loader)
+
+
+def test_a_jump_of_the_mix_acts_on_the_next_batch():
+    script = [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0.5, 0.5, 0]] * 2
+    loader = ZeroLagLoader(Squares(), make_sampler(Scripted(script)), num_workers=2)
+    counts = [np.bincount(LABELS[indices.numpy()], minlength=3).tolist() for indices, _, _ in loader]
+    assert counts == [[8, 0, 0], [0, 0, 8], [0, 8, 0], [4, 4, 0]] * 2
+
+
+def test_a_loop_left_early_goes_on_like_without_workers():
+    seen = []
+    for workers in (0, 2):
+        sampler = make_sampler(FixedMix("uniform"))
+        loader = (
+            ZeroLagLoader(Squares(), sampler, num_workers=workers)
+            if workers
+            else DataLoader(Squares(), batch_sampler=sampler)
+        )
+        seen.append(train(loader, sampler, num_steps=3) + train(loader, sampler, num_steps=9))
+    assert seen[0] == seen[1]
+
+
+def test_a_resumed_run_is_unbroken(without_workers):
+    sampler = make_sampler()
+    steps = train(ZeroLagLoader(Squares(), sampler, num_workers=2), sampler, num_steps=11)
+    state = through_a_file(sampler.state_dict())
+    resumed = make_sampler(seed=9)
+    loader = ZeroLagLoader(Squares(), resumed, num_workers=1)
+    next(iter(loader))  # a peek before the state is loaded leaves nothing behind
+    resumed.load_state_dict(state)
+    assert steps + train(loader, resumed, num_epochs=2) == without_workers
+
+
+def test_an_error_of_the_data_set_is_raised():
+    loader = ZeroLagLoader(Squares(broken=7), make_sampler(FixedMix()), num_workers=2)
+    with pytest.raises(OSError, match="sample 7 cannot be read"):
+        list(loader)
+
+
+def test_own_collate_gets_the_samples_of_a_batch():
+    loader = ZeroLagLoader(Squares(), make_sampler(), num_workers=1, collate_fn=lambda samples: len(samples))
+    assert list(loader) == [8] * 8
+
+
+@pytest.mark.parametrize("name", ["num_workers", "prefetch_factor"])
+def test_numbers_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        ZeroLagLoader(Squares(), make_sampler(), **{"num_workers": 1, name: 0})
+
+
+def test_many_processes_are_refused():
+    loader = ZeroLagLoader(Squares(), make_sampler(num_replicas=2, rank=0), num_workers=1)
+    with pytest.raises(RuntimeError, match="ZeroLagLoader: works on one process"):
+        iter(loader)

@@ -1,0 +1,95 @@
+"""torchdata's StatefulDataLoader in a plain loop: its snapshots go on exactly, or say that they lack losses."""
+
+import pytest
+from runs import LOSSES, make, resumed
+
+stateful = pytest.importorskip("torchdata.stateful_dataloader")
+
+TOTAL = 20
+pytestmark = pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+
+
+class Indices:
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return index
+
+
+def make_loader(sampler, num_workers, **settings):
+    return stateful.StatefulDataLoader(Indices(), batch_sampler=sampler, num_workers=num_workers, **settings)
+
+
+def train(loader, sampler, num_steps, observe=True):
+    """Indices and mix of each batch, over as many epochs as it takes."""
+    steps = []
+    while len(steps) < num_steps:
+        for batch in loader:
+            mix = sampler.mixer.proportions.tolist()
+            if observe:
+                sampler.observe(LOSSES[batch.numpy()])
+                mix = sampler.last_observed.proportions.tolist()
+            steps.append((batch.tolist(), mix))
+            if len(steps) == num_steps:
+                break
+    return steps
+
+
+def stopped_after(stop, mixer, num_workers, observe=True, **settings):
+    """The rest of an unbroken run, and the states of the sampler and of the loader of one that stops."""
+    sampler = make(mixer)
+    unbroken = train(make_loader(sampler, num_workers, **settings), sampler, TOTAL, observe)
+    sampler = make(mixer)
+    loader = make_loader(sampler, num_workers, **settings)
+    assert train(loader, sampler, stop, observe) == unbroken[:stop]
+    return unbroken[stop:], sampler.state_dict(), loader.state_dict()
+
+
+@pytest.mark.parametrize("mixer", ["step", "epoch", "fixed"])
+@pytest.mark.parametrize(("num_workers", "stop"), [(0, 5), (0, 6), (2, 2), (2, 5), (2, 6)])
+def test_the_sampler_s_own_state_goes_on(num_workers, stop, mixer):
+    rest, state, _ = stopped_after(stop, mixer, num_workers)
+    sampler = resumed(state, mixer)
+    assert train(make_loader(sampler, num_workers), sampler, TOTAL - stop) == rest
+
+
+@pytest.mark.parametrize("mixer", ["step", "epoch", "fixed"])
+@pytest.mark.parametrize("stop", [1, 5, 6, 8])
+def test_without_workers_the_loader_s_state_goes_on_too(stop, mixer):
+    rest, _, state = stopped_after(stop, mixer, num_workers=0)
+    sampler = make(mixer)
+    loader = make_loader(sampler, 0)
+    loader.load_state_dict(state)
+    assert train(loader, sampler, TOTAL - stop) == rest
+
+
+@pytest.mark.parametrize("mixer", ["step", "fixed"])
+@pytest.mark.parametrize(("stop", "snapshots"), [(1, 1), (5, 1), (6, 1), (3, 4), (5, 4)])
+def test_with_workers_the_loader_s_state_lacks_losses_and_says_so(stop, snapshots, mixer):
+    _, own, state = stopped_after(stop, mixer, num_workers=2, snapshot_every_n_steps=snapshots)
+    sampler = resumed(own, mixer)  # in vain: the loader's state is loaded when its iterator is made, after this one
+    loader = make_loader(sampler, 2, snapshot_every_n_steps=snapshots)
+    loader.load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r"save and load sampler.state_dict\(\), and not the loader's"):
+        train(loader, sampler, 1)
+
+
+@pytest.mark.parametrize(("num_workers", "stop"), [(0, 2), (0, 6), (0, 8), (2, 2), (2, 5), (2, 6), (2, 8)])
+def test_a_loop_that_never_observes_goes_on_by_the_loader_s_state(num_workers, stop):
+    rest, _, state = stopped_after(stop, "fixed", num_workers, observe=False)
+    sampler = make("fixed")
+    loader = make_loader(sampler, num_workers)
+    loader.load_state_dict(state)
+    assert train(loader, sampler, TOTAL - stop, observe=False) == rest
+
+
+def test_the_sampler_s_state_loaded_after_the_loader_s_iterator_was_made_goes_on():
+    # As MixingCallback does: Lightning restores the loader, then the callback its sampler, and iterates anew.
+    rest, own, state = stopped_after(8, "step", num_workers=2)
+    sampler = make("step")
+    loader = make_loader(sampler, 2)
+    loader.load_state_dict(state)
+    iter(loader)
+    sampler.load_state_dict(own)
+    assert train(loader, sampler, TOTAL - 8) == rest

@@ -1,0 +1,291 @@
+"""Sources that end, are empty or fail: each by choice, by name, and with whole batches before."""
+
+from itertools import chain, cycle, islice, zip_longest
+
+import pytest
+import torch
+from streams import (
+    GROUP,
+    MORE_WORKERS_THAN_CORES,
+    Failing,
+    Numbers,
+    Uneven,
+    groups_of,
+    load,
+    losses_of,
+    opened,
+    sources,
+)
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix.stream import MixedStream
+
+pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
+
+# Shares, batch size and counts: in multiples, so that the credit is always 0 and the oracle needs none.
+MIX, BATCH, COUNTS = [0.5, 0.25, 0.25], 4, [2, 1, 1]
+
+
+def expected(sizes, mode, num_shards):
+    """Plain Python: the batches of each shard, and then one of each in turn while it lasts."""
+    shards = []
+    for shard in range(num_shards):
+        data = [list(range(group * GROUP, group * GROUP + size))[shard::num_shards] for group, size in enumerate(sizes)]
+        ends = [iter(samples) if mode == "stop_first" else cycle(samples) for samples in data]
+        batches, drawn = [], 0
+        while mode == "stop_first" or any(drawn * count < len(of) for of, count in zip(data, COUNTS, strict=True)):
+            batch = list(chain.from_iterable(islice(end, count) for end, count in zip(ends, COUNTS, strict=True)))
+            if len(batch) < BATCH:
+                break
+            batches.append(batch)
+            drawn += 1
+        shards.append(batches)
+    return [batch for turn in zip_longest(*shards) for batch in turn if batch is not None]
+
+
+@pytest.mark.parametrize("kind", [Numbers, Uneven])
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all"])
+@pytest.mark.parametrize("sizes", [(20, 10, 10), (23, 40, 50), (60, 9, 31), (17, 4, 4)], ids=str)
+def test_an_epoch_ends_with_the_first_or_the_last_source(sizes, mode, num_workers, kind):
+    """Also where workers end at different times; the losses still find their batches, and each epoch is the same."""
+    stream = MixedStream(sources(*sizes, kind=kind), FixedMix(MIX), batch_size=BATCH, on_exhausted=mode)
+    oracle = expected(sizes, mode, max(1, num_workers))
+    for _ in range(2):
+        seen = []
+        for batch in load(stream, num_workers):
+            stream.observe(losses_of(batch))
+            assert stream.last_observed.counts.tolist() == COUNTS
+            seen.append(batch.tolist())
+        assert seen == oracle
+        assert stream.lag == 0
+
+
+def test_the_oracle_has_workers_that_end_at_different_times():
+    assert expected((17, 4, 4), "stop_first", 3)[-1][0] % 3 == 0
+    assert len(expected((17, 4, 4), "stop_first", 3)) == 4
+
+
+@pytest.mark.parametrize(("num_workers", "size"), [(0, 2), (3, 18)])
+def test_a_source_that_no_batch_needs_any_more_may_end(num_workers, size):
+    stream, drawn = MixedStream(sources(60, size), FixedMix(), batch_size=4, on_exhausted="stop_first"), []
+    for batch in load(stream, num_workers):
+        stream.observe(None)
+        if not drawn:
+            stream.mixer.proportions = [1.0, 0.0]
+        drawn += batch.tolist()
+    with_b = 1 if num_workers == 0 else 8
+    assert sum(sample >= GROUP for sample in drawn) == 2 * with_b
+    assert sum(sample < GROUP for sample in drawn) >= 60 - 3 * max(1, num_workers), "the other is drawn to its end"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_by_default_there_is_no_end(num_workers):
+    stream = MixedStream(sources(2, 3, 4), FixedMix(MIX), batch_size=BATCH)
+    batches = list(islice(load(stream, num_workers), 101))
+    assert [groups_of(batch).tolist() for batch in batches] == [[0, 0, 1, 2]] * 101
+    with pytest.raises(TypeError):
+        len(load(stream))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_each_epoch_is_shuffled_anew(num_workers):
+    stream = MixedStream(sources(40, 40), FixedMix(), batch_size=4, on_exhausted="stop_first", shuffle_buffer=40)
+    first, second = (torch.cat(list(load(stream, num_workers))).tolist() for _ in range(2))
+    assert sorted(first) == sorted(second) == [*range(40), *range(GROUP, GROUP + 40)]
+    assert first != second
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_one_shot_iterator_that_has_to_begin_again_is_refused_by_name(num_workers):
+    def make(mode):
+        generator = (GROUP + number for number in range(6))
+        return MixedStream({"a": range(40), "gen": generator}, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode)
+
+    seen = []
+    message = r"sources: 'gen' is a one-shot iterator .* give an object that can be iterated"
+    with opened(make("restart"), num_workers) as batches, pytest.raises(ValueError, match=message):
+        for batch in batches:
+            seen.append(batch.tolist())
+    assert len(seen) == 6
+    once = make("stop_first")
+    assert len(list(load(once, num_workers))) == 6
+    if num_workers == 0:
+        with pytest.raises(ValueError, match="'gen' is a one-shot iterator"):
+            list(load(once))
+
+
+def test_a_one_shot_iterator_goes_on_over_iterations_without_workers():
+    stream = MixedStream([range(40), iter(range(GROUP, GROUP + 20))], FixedMix([0.5, 0.5]), batch_size=2)
+    seen = [batch.tolist()[1] - GROUP for _ in range(3) for batch in islice(load(stream), 5)]
+    assert seen == list(range(15))
+
+
+class Filtered(Numbers):
+    """Does not know that it is empty."""
+
+    def __iter__(self):
+        return (sample for sample in super().__iter__() if sample < 0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all"])
+def test_an_empty_source_is_named(num_workers, mode):
+    stream = MixedStream({"a": range(9), "none": Filtered(1, 9)}, FixedMix(), batch_size=2, on_exhausted=mode)
+    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match="sources: 'none' "):
+        list(islice(batches, 5))
+    with pytest.raises(ValueError, match="sources: 'none' is empty"):
+        MixedStream({"a": range(9), "none": []}, FixedMix(), batch_size=2)
+
+
+def test_a_source_with_fewer_samples_than_shards_is_named():
+    stream = MixedStream(
+        {"a": range(9), "b": range(5)}, FixedMix(), batch_size=4, on_exhausted="restart", num_replicas=3, rank=2
+    )
+    message = r"sources: 'b' has 5 samples, fewer than its 6 shards \(processes times workers\); use fewer workers"
+    with opened(stream, 2) as batches, pytest.raises(ValueError, match=message):
+        list(islice(batches, 5))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all"])
+def test_a_source_that_fails_half_way_is_named_and_the_batches_before_are_whole(num_workers, mode):
+    whole = sources(50, 50)
+    failing = {"a": Numbers(0, 50), "bad": Failing(1, 50, failing_at=23)}
+    settings = {"batch_size": 4, "on_exhausted": mode}
+    expected = [batch.tolist() for batch in islice(load(MixedStream(whole, FixedMix(), **settings), num_workers), 12)]
+    stream, seen = MixedStream(failing, FixedMix(), **settings), []
+    message = "sources: 'bad' failed at its sample 23: OSError: disk on fire"
+    with opened(stream, num_workers) as batches, pytest.raises(RuntimeError, match=message):
+        for batch in batches:
+            stream.observe(losses_of(batch))
+            seen.append(batch.tolist())
+    assert len(seen) >= 10, "5 samples a shard and more, two a batch"
+    assert seen == expected[: len(seen)]
+
+
+def test_the_other_workers_go_on_after_one_has_failed():
+    class FailsInOneShard(Numbers):
+        def shard(self, num_shards, index):
+            return iter(Failing(1, 20, 4) if index == 0 else Numbers(1, 20))
+
+    stream = MixedStream([Numbers(0, 20), FailsInOneShard(1, 20)], FixedMix(), batch_size=4, on_exhausted="stop_first")
+    seen, failed = [], 0
+    with opened(stream, 2) as batches:
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            except RuntimeError:
+                failed += 1
+                continue
+            stream.observe(losses_of(batch))
+            assert stream.last_observed.counts.tolist() == [2, 2] == [2, int(groups_of(batch).sum())]
+            seen.append(batch.tolist())
+    assert failed == 1
+    assert len(seen) == 2 + 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_after_a_failure_the_stream_goes_on_where_it_was(num_workers):
+    class FailsOnce(Numbers):
+        failing = True
+
+        def __iter__(self):
+            return iter(Failing(1, 20, 7) if self.failing else Numbers(1, 20))
+
+    stream = MixedStream([Numbers(0, 20), FailsOnce(1, 20)], FixedMix(), batch_size=4)
+    seen = []
+    with opened(stream, num_workers) as batches, pytest.raises(RuntimeError, match="failed at its sample 7"):
+        for batch in batches:
+            stream.observe(None)
+            seen.append(batch.tolist())
+    FailsOnce.failing = False
+    for batch in islice(load(stream, num_workers), 3):
+        stream.observe(None)
+        seen.append(batch.tolist())
+    whole = MixedStream(sources(20, 20), FixedMix(), batch_size=4)
+    assert seen == [batch.tolist() for batch in islice(load(whole, num_workers), len(seen))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"sources": []}, ValueError, "sources must be at least 2 to be mixed, got 0"),
+        ({"sources": {"a": [1]}}, ValueError, "sources must be at least 2 to be mixed, got 1"),
+        ({"sources": [[1], 5]}, TypeError, "sources: 1 must be iterable, got int"),
+        ({"sources": {"a": [1], "b": None}}, TypeError, "sources: 'b' must be iterable, got NoneType"),
+        ({"sources": iter([[1], [2]])}, TypeError, "sources must be a mapping or a sequence of iterables, got list_it"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number, got 2.5"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"prefetch_factor": 0}, ValueError, "prefetch_factor must be at least 1, got 0"),
+        ({"shuffle_buffer": -1}, ValueError, "shuffle_buffer must be at least 0, got -1"),
+        (
+            {"on_exhausted": "stop"},
+            ValueError,
+            "on_exhausted must be one of 'restart', 'stop_first', 'stop_all', got 'stop'",
+        ),
+        ({"num_replicas": 2}, ValueError, "num_replicas and rank go together"),
+        ({"mixer": "uniform"}, TypeError, "mixer must be a learn2mix.Mixer, got str"),
+        (
+            {"mixer": FixedMix([1.0, 0.0, 0.0])},
+            ValueError,
+            "proportions must have one value a group: expected 2, got 3",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, message):
+    settings = {"sources": [[1], [2]], "mixer": FixedMix(), "batch_size": 2} | arguments
+    with pytest.raises(error, match=f"^{message}"):
+        MixedStream(**settings)
+
+
+def test_losses_that_do_not_fit_are_refused_and_the_batch_goes_on_waiting():
+    stream = MixedStream(sources(9, 9), Learn2Mix(0.5), batch_size=2)
+    with pytest.raises(ValueError, match="every batch composed so far was observed"):
+        stream.observe([1.0, 1.0])
+    batches = iter(stream)
+    next(batches)
+    for losses, message in ([1.0], "shape"), ([1.0, -1.0], "negative"), ([float("nan"), 1.0], "NaN or infinite"):
+        with pytest.raises(ValueError, match=message):
+            stream.observe(losses)
+    assert stream.lag == 1
+    stream.observe([1.0, 3.0])
+    assert stream.mixer.proportions.tolist() == [0.375, 0.625]
+    with pytest.raises(ValueError, match="every batch composed so far was observed"):
+        stream.observe([1.0, 1.0])
+
+
+def test_batches_that_waited_too_long_are_not_confused_with_newer_ones():
+    stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
+    for _ in islice(stream, 1500):
+        pass
+    with pytest.raises(RuntimeError, match=r"too many batches wait to be observed \(1500\): observe each, or none"):
+        stream.observe(None)
+
+
+def test_an_iterator_that_a_newer_one_replaced_says_so():
+    stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
+    old = iter(stream)
+    next(old)
+    new = iter(stream)
+    with pytest.raises(RuntimeError, match="this iterator is out of date"):
+        next(old)
+    next(new)
+
+
+def test_more_workers_than_there_is_room_for_are_refused(monkeypatch):
+    monkeypatch.setattr("learn2mix.composer.MAX_WORKERS", 1)
+    stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
+    message = "num_workers must be at most 1 with a MixedStream, got 2"
+    with opened(stream, 2) as batches, pytest.raises(ValueError, match=message):
+        next(batches)
+
+
+def test_a_sampler_and_a_stream_cannot_share_a_mixer_of_other_groups():
+    mixer = FixedMix()
+    MixedBatchSampler([0, 0, 1], mixer, batch_size=2)
+    with pytest.raises(ValueError, match="already mixes 2 other groups"):
+        MixedStream(sources(9, 9), mixer, batch_size=2)

@@ -1,0 +1,65 @@
+"""A stream of any length runs in constant memory."""
+
+import subprocess
+import sys
+import tracemalloc
+from itertools import islice
+
+import pytest
+from streams import Numbers
+
+from learn2mix import Learn2Mix
+from learn2mix.stream import MixedStream
+
+LONG = """
+import resource, sys
+import torch
+from torch.utils.data import DataLoader
+from learn2mix import Learn2Mix
+from learn2mix.stream import MixedStream
+
+class Endless:
+    def __iter__(self):
+        return iter(range(10**12))
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+stream = MixedStream([Endless(), Endless(), Endless()], Learn2Mix(0.1), batch_size=1000, shuffle_buffer=1000)
+losses, num_samples, early = torch.linspace(0.1, 2.0, 1000), 0, 0
+for batch in DataLoader(stream, batch_size=None):
+    stream.observe(losses)
+    num_samples += len(batch)
+    if num_samples == 500_000:
+        early = peak()
+    if num_samples == 10_000_000:
+        break
+print(num_samples, (peak() - early) // 1024, stream.state_dict()["places"]["draws"].sum().item())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource is for Unix")
+def test_ten_million_samples_run_in_constant_memory():
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, timeout=300, check=True)
+    num_samples, grown, drawn = map(int, done.stdout.split())
+    assert num_samples == drawn == 10_000_000
+    assert grown <= 4, "MiB between sample 500,000 and the last"
+
+
+@pytest.mark.parametrize("buffer", [0, 100])
+def test_nothing_is_kept_of_a_sample(buffer):
+    stream = MixedStream([Numbers(0, 10**9), Numbers(1, 777)], Learn2Mix(0.1), batch_size=100, shuffle_buffer=buffer)
+    batches = iter(stream)
+
+    def draw(num_samples):
+        for batch in islice(batches, num_samples // 100):
+            stream.observe(1.0 + (batch % 7))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        early = draw(20_000)
+        grown = draw(200_000) - early
+    finally:
+        tracemalloc.stop()
+    assert grown < 50_000, "bytes; the samples alone would be millions"

@@ -1,0 +1,250 @@
+"""Law 4 for streams: a run that is stopped and resumed has the batches, by the mixes, of one that goes on unbroken."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from helpers import same_state, through_a_file
+from streams import MORE_WORKERS_THAN_CORES, Step, Uneven, load, losses_of, opened, sources, train, training
+
+from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix
+from learn2mix.stream import MixedStream
+
+pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
+
+EPOCH = 9  # batches, where the stream has no end
+TOTAL = 3 * EPOCH + 3
+
+MIXERS = {
+    "step": lambda: Learn2Mix(0.3),
+    "seven steps": lambda: Learn2Mix(0.3, every=7),
+    "epoch": lambda: Learn2Mix(0.3, every="epoch"),
+    "annealed": lambda: AnnealedMix([0.8, 0.1, 0.1], [0.1, 0.1, 0.8], num_steps=25),
+    "alternating": lambda: AlternatingMix(every="epoch"),
+    "fixed": lambda: FixedMix("uniform"),
+}
+
+
+def make(mixer: str, **settings) -> MixedStream:
+    return MixedStream(sources(37, 20, 11), MIXERS[mixer](), **{"batch_size": 5, "seed": 3} | settings)
+
+
+def stepping(stream: MixedStream, num_workers: int, done: int = 0) -> Iterator[Step]:
+    """Epochs of EPOCH batches or to the end of the stream, for ever; the first may have begun."""
+    while True:
+        left = EPOCH - done % EPOCH if stream._composer.on_exhausted == "restart" else None
+        for step in islice(training(stream, num_workers), left):
+            done += 1
+            if left is not None and done % EPOCH == 0:
+                stream.finish_epoch()
+            yield step
+        stream.finish_epoch()
+
+
+def run(stream: MixedStream, steps: int, num_workers: int, done: int = 0) -> list[Step]:
+    return list(islice(stepping(stream, num_workers, done), steps))
+
+
+def resumed(state, mixer: str, **settings) -> MixedStream:
+    """A fresh stream, as a new process would make it; the seed comes from the state."""
+    stream = make(mixer, **settings | {"seed": 0})
+    stream.load_state_dict(through_a_file(state))
+    assert same_state(stream.state_dict(), state), "saved again at once"
+    return stream
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_stopped_after_any_batch_goes_on_unbroken(mixer, num_workers):
+    unbroken = run(make(mixer), TOTAL, num_workers)
+    for stop in range(TOTAL) if num_workers == 0 else (1, 2, 5, 8, 9, 10, 19):
+        stopped = make(mixer)
+        before = run(stopped, stop, num_workers)
+        after = run(resumed(stopped.state_dict(), mixer), TOTAL - stop, num_workers, done=stop)
+        assert before + after == unbroken, stop
+
+
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_also_where_epochs_end_with_the_data(mode, num_workers):
+    settings = {"on_exhausted": mode, "batch_size": 4}
+    whole = make("fixed", **settings)
+    unbroken = run(whole, 40, num_workers)
+    assert whole.state_dict()["places"]["epoch"].max() >= 1
+    for stop in (1, 2, 6, 7, 8, 11, 22, 28, 29):
+        stopped = make("fixed", **settings)
+        before = run(stopped, stop, num_workers)
+        after = run(resumed(stopped.state_dict(), "fixed", **settings), 40 - stop, num_workers, done=stop)
+        assert before + after == unbroken, stop
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_also_after_a_whole_epoch_of_data(num_workers):
+    stream = make("step", on_exhausted="stop_first")
+    first = list(training(stream, num_workers))
+    state = stream.state_dict()
+    second = list(training(resumed(state, "step", on_exhausted="stop_first"), num_workers))
+    assert len(second) >= len(first) // 2 > 0
+    assert second == list(training(stream, num_workers))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("stop", [3, 12, 25])
+def test_also_shuffled_and_over_many_passes(num_workers, stop):
+    settings = {"shuffle_buffer": 6, "batch_size": 30}
+    unbroken = run(make("step", **settings), 30, num_workers)
+    stopped = make("step", **settings)
+    before = run(stopped, stop, num_workers)
+    again = resumed(stopped.state_dict(), "step", **settings)
+    assert before + run(again, 30 - stop, num_workers, done=stop) == unbroken
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_also_twice_and_where_the_workers_are_slow(num_workers):
+    unbroken, steps, stream = run(make("step"), TOTAL, num_workers), [], make("step")
+    for stop in (4, 11, TOTAL):
+        steps += run(stream, stop - len(steps), num_workers, done=len(steps))
+        state = through_a_file(stream.state_dict())
+        stream = MixedStream(sources(37, 20, 11, kind=Uneven), Learn2Mix(0.3), batch_size=5)
+        stream.load_state_dict(state)
+    assert steps == unbroken
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_composed_ahead_are_neither_lost_nor_doubled(num_workers):
+    """Each pass of each shard has all its samples, though a new iteration begins every four batches."""
+    stream, drawn = make("fixed"), []
+    for _ in range(12):
+        drawn += [sample for samples, _ in train(stream, 4, num_workers) for sample in samples]
+    shards = max(1, num_workers)
+    for group, size in enumerate((37, 20, 11)):
+        for shard in range(shards):
+            mine = [sample - group * 1_000_000 for sample in drawn if sample // 1_000_000 == group]
+            mine = [number for number in mine if number % shards == shard]
+            whole = list(range(size))[shard::shards]
+            assert mine == (whole * (len(mine) // len(whole) + 1))[: len(mine)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_that_persist_compose_what_new_ones_would(num_workers):
+    fresh, persistent = make("step"), make("step")
+    loader = load(persistent, num_workers, persistent_workers=num_workers > 0)
+    for _ in range(4):
+        expected = train(fresh, 5, num_workers)
+        seen = []
+        for batch in islice(loader, 5):
+            persistent.observe(losses_of(batch))
+            seen.append((batch.tolist(), persistent.last_observed.proportions.tolist()))
+        assert seen == expected
+
+
+def test_workers_started_before_a_state_was_loaded_do_not_get_in_its_way():
+    """As under Lightning, where the first iterator is there before a callback can load anything."""
+    stopped = make("step")
+    train(stopped, 7, 2)
+    expected = train(stopped, 6, 2)
+    stopped = make("step")
+    train(stopped, 7, 2)
+    stream = make("step")
+    early = iter(load(stream, 2))
+    stream.load_state_dict(stopped.state_dict())
+    stream.finish_epoch()
+    assert train(stream, 6, 2) == expected
+    early._shutdown_workers()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_stopped_between_a_batch_and_its_losses_trains_on_that_batch_again(num_workers):
+    unbroken = run(make("step"), 8, num_workers)
+    stream = make("step")
+    with opened(stream, num_workers) as batches:
+        for batch in islice(batches, 4):
+            stream.observe(losses_of(batch))
+        next(batches)
+        state = stream.state_dict()
+    assert run(resumed(state, "step"), 4, num_workers, done=4) == unbroken[4:]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_without_losses_a_batch_counts_as_trained_on_once_it_is_composed(num_workers):
+    stream = make("fixed")
+    first = [batch.tolist() for batch in islice(load(stream, num_workers), 6)]
+    state = stream.state_dict()
+    assert sum(state["places"]["batches"]) >= 6
+    again = resumed(state, "fixed")
+    second = [batch.tolist() for batch in islice(load(again, num_workers), 6)]
+    samples = [sample for batch in first + second for sample in batch if sample < 37]
+    assert len(set(samples)) == len(samples), "the first source is not yet through its first pass"
+
+
+def test_states_are_small_safe_and_the_same_on_every_process():
+    def state_of(rank):
+        stream = make("annealed", num_replicas=3, rank=rank)
+        for _ in islice(stream, 12):
+            stream.observe(None)
+        return stream.state_dict()
+
+    states = [state_of(rank) for rank in range(3)]
+    assert all(same_state(state, states[0]) for state in states)
+
+    def leaves(value):
+        if isinstance(value, dict):
+            return [leaf for item in value.values() for leaf in leaves(item)]
+        return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
+
+    assert {type(leaf) for leaf in leaves(states[0])} <= {int, float, str, bool, type(None), torch.Tensor}
+    stream = make("step")
+    train(stream, 30, 2)
+    assert sum(leaf.numel() for leaf in leaves(stream.state_dict()) if isinstance(leaf, torch.Tensor)) < 100
+
+
+OTHERS = {
+    "group_names": lambda: MixedStream({"x": range(5), "b": range(5), "c": range(5)}, Learn2Mix(0.3), batch_size=5),
+    "batch_size": lambda: make("step", batch_size=6),
+    "num_replicas": lambda: make("step", num_replicas=2, rank=0),
+    "on_exhausted": lambda: make("step", on_exhausted="stop_all"),
+    "a FixedMix": lambda: make("fixed"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_state_that_does_not_fit_is_refused_and_nothing_is_changed(what):
+    saved, stream, untouched = make("step"), OTHERS[what](), OTHERS[what]()
+    train(saved, 7)
+    before = stream.state_dict()
+    with pytest.raises(ValueError, match=what):
+        stream.load_state_dict(saved.state_dict())
+    assert same_state(stream.state_dict(), before)
+    assert train(stream, 5) == train(untouched, 5)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 1), (2, 4)])
+def test_another_number_of_workers_is_refused(before, after):
+    stream = make("step")
+    train(stream, 6, before)
+    for again in (stream, resumed(stream.state_dict(), "step")):
+        message = f"the stream goes on where {max(1, before)} workers left it.* now there are {after}"
+        with opened(again, after) as batches, pytest.raises(ValueError, match=message):
+            next(batches)
+    assert len(train(stream, 3, before)) == 3
+
+
+def test_where_each_epoch_begins_anew_it_may_have_another_number_of_workers():
+    stream, drawn = make("annealed", on_exhausted="stop_first"), []
+    for num_workers in (0, 2, 1, 4, 2):
+        start = len(drawn)
+        for batch in load(stream, num_workers):
+            stream.observe(None)
+            drawn.append((batch.tolist(), stream.last_observed.number))
+            assert stream.last_observed.number == len(drawn) - 1, "the schedule goes on"
+        assert drawn[start][0][0] == 0
+    share = 0.1 + 0.7 * stream.last_observed.number / 24
+    np.testing.assert_allclose(stream.last_observed.proportions, [0.9 - share, 0.1, share])
+
+
+def test_one_worker_goes_on_where_the_process_itself_left_off():
+    stream = make("fixed")
+    batches = [samples for num_workers in (0, 1, 0) for samples, _ in train(stream, 4, num_workers)]
+    assert batches == [samples for samples, _ in train(make("fixed"), 12)]

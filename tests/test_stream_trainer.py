@@ -1,0 +1,51 @@
+"""A stream under the Trainer: steered, logged and resumed like a sampler."""
+
+import itertools
+
+import numpy as np
+import pytest
+from lightning_modules import BENIGN, LABELS, Data, Recorder, make_trainer, real_net
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from learn2mix import Learn2Mix, MixedStream, MixingCallback
+
+pytestmark = pytest.mark.filterwarnings(*BENIGN, "ignore:.*does not have a length", "ignore:Your `IterableDataset` has")
+NUM_BATCHES, NUM_EPOCHS, STOP = 6, 3, 10
+
+
+def make_stream():
+    data = Data()
+    sources = {f"class {label}": [data[index] for index in (label == LABELS).nonzero()[0]] for label in range(3)}
+    return MixedStream(sources, Learn2Mix(0.5), batch_size=8)
+
+
+def fit(tmp_path, num_workers, *callbacks, ckpt_path=None):
+    module, mixing = real_net(), MixingCallback()
+    record = Recorder(mixing)
+    trainer = make_trainer(
+        tmp_path, [mixing, record, *callbacks], max_epochs=NUM_EPOCHS, limit_train_batches=NUM_BATCHES
+    )
+    trainer.fit(module, DataLoader(make_stream(), batch_size=None, num_workers=num_workers), ckpt_path=ckpt_path)
+    weights = [parameter.flatten().tolist() for parameter in module.net.parameters()]
+    return record, weights, mixing
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_is_steered_and_a_resumed_run_is_unbroken(tmp_path, num_workers):
+    middle = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=STOP, save_top_k=-1)
+    record, weights, mixing = fit(tmp_path, num_workers, middle)
+    assert len(record.steps) == NUM_BATCHES * NUM_EPOCHS
+    assert len({tuple(mix) for mix, _ in record.steps}) > NUM_EPOCHS
+    for indices, (_, counts) in zip(record.indices, record.steps, strict=True):
+        assert [sum(LABELS[index] == label for index in indices) for label in range(3)] == counts
+        assert sum(counts) == 8
+    times = np.bincount(list(itertools.chain(*record.indices)), minlength=len(LABELS))
+    for label in range(3):  # passes go on across epochs; each of two workers has a shard of its own
+        assert np.ptp(times[label == LABELS]) <= max(1, num_workers)
+    assert mixing.sampler.group_names == ["class 0", "class 1", "class 2"]
+
+    rest, weights_at_the_end, _ = fit(tmp_path, num_workers, ckpt_path=tmp_path / f"step={STOP}.ckpt")
+    assert rest.indices == record.indices[STOP:]
+    assert rest.steps == record.steps[STOP:]
+    assert weights_at_the_end == weights

@@ -1,0 +1,74 @@
+"""The studies in docs/studies run, and a few seeds of each already show what their tables say."""
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learn2mix import FixedMix, Learn2Mix
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "studies")
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the studies themselves do
+    yield importlib.import_module
+    torch.set_num_threads(num_threads)
+
+
+class TestDrift:
+    """A group's target changes half-way."""
+
+    @pytest.mark.parametrize(("mixing_rate", "num_steps"), [(0.1, 4), (0.05, 7)])
+    def test_the_mix_follows_within_the_stated_steps(self, study, mixing_rate, num_steps):
+        drift = study("drift")
+        for seed in range(3):
+            _, path = drift.run(Learn2Mix(mixing_rate), seed)
+            assert path[drift.CHANGE - 1, drift.CHANGED] < 0.1
+            assert path[drift.CHANGE + num_steps - 1, drift.CHANGED] >= 0.25
+            assert path[drift.END - 1, drift.CHANGED] < 0.1  # and lets go when the group is learned
+
+    def test_the_worst_group_ends_better_than_under_a_fixed_mix(self, study):
+        drift = study("drift")
+        for seed in range(3):
+            fixed, adaptive = (drift.run(mixer, seed)[0].max(1) for mixer in (FixedMix(), Learn2Mix(0.1)))
+            assert fixed[drift.CHANGE] == pytest.approx(adaptive[drift.CHANGE], rel=0.2)  # hit as hard
+            assert adaptive[drift.CHANGE + 24] < 0.01 * fixed[drift.CHANGE + 24]
+            assert adaptive[-1] < 0.1 * fixed[-1]
+
+    def test_the_fixed_mix_stays(self, study):
+        drift = study("drift")
+        _, path = drift.run(FixedMix(), seed=0)
+        assert (path == 1 / 20).all()
+        assert drift.steps_to_quarter(path) == np.inf
+
+
+def test_held_out_results_are_the_better_guide_on_rare_classes(study):
+    signals = study("signals")
+    names = ["training losses, each epoch", "held-out losses", "held-out 1 - recall"]
+    train, losses, recall = (np.mean([signals.run(name, seed)[0] for seed in range(3)]) for name in names)
+    assert losses > train + 0.01, (train, losses)
+    assert recall > train + 0.01, (train, recall)
+
+
+def test_calibration_on_the_digits_runs(study):
+    calibration, images = study("calibration"), study("images")
+    before, after = calibration.run("Learn2Mix, each epoch", 0, *images.load_digits(), num_epochs=3)
+    assert np.isfinite([before, after]).all()
+    unchanged = calibration.run("the data's own mix", 0, *images.load_digits(), num_epochs=1)
+    np.testing.assert_allclose(*unchanged, atol=0.01)  # nothing to correct
+
+
+def test_the_pages_have_the_numbers_of_the_headers():
+    for page, name in (("drift", "drift"), ("objective", "calibration"), ("validation", "signals")):
+        text = (DOCS / f"{page}.md").read_text(encoding="utf8").replace("±", "+-").replace("→", "->")
+        header = (DOCS / "studies" / f"{name}.py").read_text(encoding="utf8").split('"""')[1]
+        rows = re.findall(r"^\|.*\|$", header, flags=re.MULTILINE)
+        assert len(rows) > 4
+        assert all(row in text for row in rows)
