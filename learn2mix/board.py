@@ -213,7 +213,8 @@ class Board:
         Of what was observed, if the loop observed anything by then; else of what was composed.
         """
         halves = self._table["observed" if 0 <= self.observing_since < before else "composed"]
-        tags = np.where(halves["iteration"] < before, halves["iteration"], -1)
+        tags = halves["iteration"].copy()  # read once, for the other half is being written
+        tags[tags >= before] = -1
         positions: Record = halves[tags.argmax(axis=0), np.arange(MAX_WORKERS)]
         return positions
 
