@@ -152,7 +152,7 @@ class Board:
         """Show a composed batch to the loop; before it is sent."""
         half, turn = int(batch["iteration"]) % 2, int(batch["turn"])
         self._batches[half, self._slot(int(batch["iteration"]), worker, turn)] = batch
-        self._table["composed"][half, shard] = batch["position"]
+        self.write("composed", shard, batch["position"])
         self._heads[half, worker] = turn + 1
 
     def batch(self, iteration: int, worker: int, turn: int) -> Record | None:
@@ -222,16 +222,25 @@ class Board:
         """Return empty positions, shape ``(MAX_WORKERS,)``."""
         return np.zeros(MAX_WORKERS, dtype=self._batches.dtype["position"])
 
-    def write(self, kind: str, shard: int | slice, positions: Any) -> None:
-        """Note where shards are, as of the iteration that the positions name.
+    def write(self, kind: str, shard: int, position: Record) -> None:
+        """Note where a shard is, as of the iteration that the position names.
 
         Args:
             kind: ``"observed"`` or ``"composed"``.
-            shard: which ones.
-            positions: of these shards.
+            shard: which one.
+            position: of this shard.
         """
-        iteration = np.asarray(positions["iteration"]).flat[0]
-        self._table[kind][int(iteration) % 2, shard] = positions
+        table, iteration = self._table[kind], int(position["iteration"])
+        first, second = table["iteration"][:, shard].tolist()
+        newest, half = max(first, second), int(second > first)
+        if newest <= iteration:  # else from a worker that was replaced
+            # Into the half of this iteration, or the older one: for the other is where this iteration begins.
+            table[half if newest == iteration else 1 - half, shard] = position
+
+    def write_all(self, kind: str, positions: Record) -> None:
+        """Do so for the first shards, as many as there are positions."""
+        for shard, position in enumerate(positions):
+            self.write(kind, shard, position)
 
     @property
     def observing_since(self) -> int:
@@ -260,6 +269,6 @@ class Board:
         """Begin an iteration that is nothing but loaded positions, so that all before it are out of date."""
         self._table["loaded"] = iteration
         for kind in ("observed", "composed"):
-            self.write(kind, slice(0, MAX_WORKERS), positions)
+            self.write_all(kind, positions)
         self._table["num_workers"][iteration % 2] = 0
         self._words[MAX_WORKERS] = iteration << KEY_BITS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from learn2mix.board import MAX_WORKERS, RUNNING
+from learn2mix.board import RUNNING
 from learn2mix.shards import Start, find_start
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Ledger:
         self._entered, self._turn = iteration, 0
         self._seen = np.zeros(num_shards, dtype=np.int64)
         self.observed = self._start.first
-        self._board.write("observed", slice(0, num_shards), self._start.positions)
+        self._board.write_all("observed", self._start.positions)
         ended, self.epoch = self._start.epoch > self.epoch, self._start.epoch
         return ended
 
@@ -106,7 +106,7 @@ class Ledger:
         _close(positions)
         positions["iteration"] = self._board.iteration
         for kind in ("observed", "composed"):
-            self._board.write(kind, slice(0, MAX_WORKERS), positions)
+            self._board.write_all(kind, positions)
         self.epoch = int(positions["epoch"].max())
         return True
 

@@ -59,7 +59,8 @@ class MixedBatchSampler(Sampler[list[int]]):
         num_batches: batches an epoch: a number, or as many as are filled (the last one included) by the ``"smallest"``
             group that has samples, by the ``"largest"``, or, with None, by all the data.
         seed: whole number in [0, 2 ** 64); the same seed gives the same batches.
-        num_replicas: how many processes share each global batch; None asks ``torch.distributed``.
+        num_replicas: how many processes share each global batch; None asks ``torch.distributed``, which is also what
+            sums their losses: without it, the mix follows those of this process alone.
         rank: which of them this is; None asks ``torch.distributed``.
 
     Raises:

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 from learn2mix.board import RUNNING, Board
 from learn2mix.composer import Composer
 from learn2mix.feedback import Feedback, check_group_losses, check_losses
-from learn2mix.functional import check_whole
+from learn2mix.functional import check_seed, check_whole
 from learn2mix.ledger import Ledger
 from learn2mix.processes import Processes
 from learn2mix.sources import name_sources, prior_of
@@ -67,7 +67,7 @@ class MixedStream(IterableDataset[Any]):
         mixer: decides the proportions; one a stream. Its prior are the sizes of the sources, or the uniform mix where
             one has no ``len``.
         batch_size: samples a batch and process, at least 1. Every process composes the same counts.
-        seed: whole number of at least 0, for the shuffling.
+        seed: whole number in [0, 2 ** 64), for the shuffling.
         on_exhausted: what the end of a source does: ``"restart"`` begins its next pass; ``"stop_first"`` ends the
             epoch (of that worker's shard) before the first batch that it cannot fill; ``"stop_all"`` restarts sources
             until each was drawn to its end, so each must get a share. Shards that differ in length then give the
@@ -124,7 +124,7 @@ class MixedStream(IterableDataset[Any]):
             self._board,
             Processes(num_replicas, rank),
             batch_size=check_whole(batch_size, "batch_size"),
-            seed=check_whole(seed, "seed", minimum=0),
+            seed=check_seed(seed),
             on_exhausted=on_exhausted,
             collate=default_collate if collate_fn is None else collate_fn,
             prefetch_factor=check_whole(prefetch_factor, "prefetch_factor"),

@@ -1,4 +1,7 @@
-"""Real processes, forked from the one that has imported everything: a second each, and none may hang."""
+"""Real processes, forked from a clean one that has imported everything: a second each, and none may hang.
+
+Not from the process of the tests: that one may have threads by then, whose locks a fork would hold for ever.
+"""
 
 import os
 import random
@@ -11,9 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["pytest", "pytorch_lightning", "lightning.fabric", "torchmetrics"])
 
 TIMEOUT = 120  # seconds for all processes together; one that hangs is killed and fails the test
 
@@ -45,13 +52,13 @@ def free_port() -> int:
         return port
 
 
-def run(rank: int, function: Callable[[int], Any], folder: Path, environment: dict[str, str]) -> None:
+def run(rank: int, pickled: bytes, folder: Path, environment: dict[str, str]) -> None:
     """Call a function in a new process and write down what comes of it."""
     os.environ.update(environment | {"OMP_NUM_THREADS": "1"})  # Lightning would take more
     torch.set_num_threads(1)
     code, outcome = 0, {"result": None, "error": ""}
     try:
-        outcome["result"] = function(rank)
+        outcome["result"] = cloudpickle.loads(pickled)(rank)
     except BaseException as error:
         code, outcome["error"] = 1, f"{type(error).__name__}: {error}"
     torch.save(outcome, folder / f"outcome-{rank}.pt")
@@ -71,13 +78,12 @@ def outcomes(
     With ``lightning`` the environment is that of torchrun, so that a Trainer or Fabric finds its place.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    context, processes = multiprocessing.get_context("fork"), []
+    port, pickled, processes = free_port(), cloudpickle.dumps(function), []
     for rank in range(num_processes):
         environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}", "WORLD_SIZE": f"{num_processes}"}
         environment |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "TORCHELASTIC_RUN_ID": "test"}
         place = environment if lightning and num_processes > 1 else {}
-        processes.append(context.Process(target=run, args=(rank, function, folder, place)))
+        processes.append(CONTEXT.Process(target=run, args=(rank, pickled, folder, place)))
         processes[-1].start()
     deadline = time.monotonic() + timeout
     ended = []

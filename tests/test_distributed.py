@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader
 
 from learn2mix import FixedMix, MixedBatchSampler
 
-pytestmark = pytest.mark.slow  # real processes, forked: half a minute each on a busy machine
-
 PAGE = (Path(__file__).parent.parent / "docs" / "distributed.md").read_text(encoding="utf8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 

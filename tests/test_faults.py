@@ -21,8 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixingCallback
 
-pytestmark = pytest.mark.slow  # real processes, forked: half a minute each on a busy machine
-
 BROKEN = 48  # a sample that some tests cannot read; of no batch before the first checkpoint
 SAVE_EVERY = 3
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [33, 10, 5]))

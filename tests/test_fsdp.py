@@ -13,8 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from learn2mix import Learn2Mix, MixedBatchSampler, MixingCallback, PerSampleLoss
 
-pytestmark = pytest.mark.slow  # real processes, forked: half a minute each on a busy machine
-
 LABELS = (torch.arange(96) % 8).clamp(max=2)
 
 

@@ -8,8 +8,6 @@ import forks
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow  # real processes, forked: half a minute each on a busy machine
-
 EPOCH, TOTAL = 10, 30
 
 

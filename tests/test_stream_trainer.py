@@ -31,7 +31,7 @@ def fit(tmp_path, num_workers, *callbacks, ckpt_path=None):
     return record, weights, mixing
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])  # CHANGELOG, known faults
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_is_steered_and_a_resumed_run_is_unbroken(tmp_path, num_workers):
     middle = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=STOP, save_top_k=-1)
     record, weights, mixing = fit(tmp_path, num_workers, middle)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from learn2mix import Learn2Mix, MixingCallback
 
-pytestmark = [pytest.mark.filterwarnings(*tools.BENIGN), pytest.mark.slow]
+pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread
 
 
