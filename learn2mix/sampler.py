@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from learn2mix.composition import ComposedBatch, Composition
 from learn2mix.feedback import Feedback, check_group_losses, check_losses
-from learn2mix.functional import as_proportions, check_seed, check_whole, hand_out, importance_weights
+from learn2mix.functional import as_proportions, check_seed, check_whole, importance_weights
 from learn2mix.iterator import BatchIterator
 from learn2mix.mixers.base import Mixer, refuse_empty_groups
 from learn2mix.partition import Partition
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["MixedBatchSampler"]
 
 STATE_VERSION = 1
-
-
-class ComposedBatch(NamedTuple):
-    """A batch between composition and observation, with what it takes to undo it."""
-
-    position: int  # in its epoch
-    proportions: Vector  # asked for
-    counts: Counts  # given, over all processes
-    draws: Counts  # made of each group before it
-    credit: Vector  # of each group before it
-    replayed: bool  # composed before the state was saved from which this run goes on
 
 
 class MixedBatchSampler(Sampler[list[int]]):
@@ -98,18 +87,9 @@ class MixedBatchSampler(Sampler[list[int]]):
         self.mixer = mixer
         self._passes = Passes(self.partition, self.seed)
         self._feedback = Feedback(mixer, self.partition.group_names, self._alike)
-        self._pending: deque[ComposedBatch] = deque()
-        self._replay: deque[Vector] = deque()  # proportions of batches composed before a stop, to be composed again
+        self._composition = Composition(self.partition.proportions)
         self._group_numbers = np.arange(self.partition.num_groups)
-        self._newest = self.partition.proportions
-        self._draws = np.zeros(self.partition.num_groups, dtype=np.int64)
-        self._credit = np.zeros(self.partition.num_groups)
-        self._composed = 0  # batches, over all epochs
-        self._epoch = 0
-        self._position = 0  # of the next batch to compose, in its epoch
-        self._first = 0  # position where this iteration began: not 0 where a run goes on in the middle of an epoch
         self._iteration = 0
-        self.observing = False  # a batch counts as trained on once observed; else once drawn
         self.lacks_losses = False  # restored by a loader, from a snapshot older than the losses observed since
         self.last_observed: ComposedBatch | None = None
 
@@ -151,7 +131,7 @@ class MixedBatchSampler(Sampler[list[int]]):
     @property
     def realised(self) -> Vector:
         """The mix of all batches trained on so far, shape ``(num_groups,)``; NaN before the first."""
-        trained_on = self._pending[0].draws if self._pending and self.observing else self._draws
+        trained_on = self._composition.trained_on
         with np.errstate(invalid="ignore"):
             mix: Vector = trained_on / trained_on.sum()
         return mix
@@ -159,12 +139,12 @@ class MixedBatchSampler(Sampler[list[int]]):
     @property
     def draws(self) -> Counts:
         """Samples drawn of each group so far, over all processes, shape ``(num_groups,)``."""
-        return self._draws
+        return self._composition.draws
 
     @property
     def newest_proportions(self) -> Vector:
         """What the newest batch was asked to be, shape ``(num_groups,)``; the data's own mix before the first."""
-        return self._newest
+        return self._composition.newest
 
     @property
     def lag(self) -> int:
@@ -172,41 +152,39 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         A ``DataLoader`` composes ``prefetch_factor * num_workers`` batches ahead; without workers, none.
         """
-        return len(self._pending)
+        return self._composition.lag
+
+    @property
+    def observing(self) -> bool:
+        """Whether a batch counts as trained on once observed; else once drawn."""
+        return self._composition.observing
+
+    @observing.setter
+    def observing(self, value: bool) -> None:
+        self._composition.observing = value
 
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
-        self._take_back()
+        at = self._composition
+        at.take_back()
         # Not where a loaded state is in the middle of an epoch: there the epoch goes on.
-        if self._position != self._first or self._position == len(self):
+        if at.position != at.first or at.position == len(self):
             self._end_epoch()
-        self._first = self._position
+        at.first = at.position
         self._iteration += 1
         return BatchIterator(self, self._batches(self._iteration))
 
     def _batches(self, iteration: int) -> Iterator[list[int]]:
         rank, num_replicas = self.rank, self.num_replicas
-        for position in range(self._first, len(self)):
+        for position in range(self._composition.first, len(self)):
             if iteration != self._iteration:
                 raise RuntimeError("this iterator is out of date: a newer one, or a loaded state, took its place")
-            batch = self._compose(position)
+            batch = self._composition.compose(position, self.global_batch_size, self._find_mix)
             yield self._passes.draw(batch.draws, batch.counts, rank, num_replicas)
 
-    def _compose(self, position: int) -> ComposedBatch:
-        replayed = bool(self._replay)
-        if replayed:
-            proportions = self._replay.popleft()
-        else:
-            self.mixer.seek(self._composed, self._epoch)
-            proportions = self._checked(self.mixer.proportions)
-        owed = self._credit + proportions * self.global_batch_size
-        counts = hand_out(owed, self.global_batch_size)
-        batch = ComposedBatch(position, proportions, counts, self._draws, self._credit, replayed)
-        self._draws, self._credit, self._newest = self._draws + counts, owed - counts, proportions
-        self._composed += 1
-        self._position = position + 1
-        self._pending.append(batch)
-        return batch
+    def _find_mix(self, batch: int, epoch: int) -> Vector:
+        self.mixer.seek(batch, epoch)
+        return self._checked(self.mixer.proportions)
 
     def _checked(self, proportions: Vector) -> Vector:
         if getattr(type(self.mixer), "proportions", None) is Mixer.proportions:
@@ -215,15 +193,6 @@ class MixedBatchSampler(Sampler[list[int]]):
         proportions = as_proportions(proportions, self.partition.num_groups, name)
         refuse_empty_groups(proportions, self.partition.proportions, self.partition.group_names, name)
         return proportions
-
-    def _take_back(self) -> None:
-        """Undo the batches that were composed ahead and never trained on."""
-        if self._pending and self.observing:
-            oldest = self._pending[0]
-            self._replay.extendleft(batch.proportions for batch in reversed(self._pending) if batch.replayed)
-            self._draws, self._credit, self._position = oldest.draws, oldest.credit, oldest.position
-            self._composed -= len(self._pending)
-        self._pending.clear()
 
     # ------------------------------------------------------------------ losses
 
@@ -240,7 +209,7 @@ class MixedBatchSampler(Sampler[list[int]]):
                 accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
             RuntimeError: if a ``StatefulDataLoader`` with workers has restored this sampler.
         """
-        batch = self._oldest()
+        batch = self._composition.oldest()
         if self.lacks_losses:
             raise RuntimeError(
                 "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
@@ -248,12 +217,12 @@ class MixedBatchSampler(Sampler[list[int]]):
             )
         if losses is not None:
             self._add_losses(batch, check_losses(losses, self.batch_size))
-        self._pending.popleft()
-        self.observing, self.last_observed = True, batch
+        self._composition.take()
+        self.last_observed = batch
         epoch_ended = batch.position + 1 == len(self)
         self._feedback.step(self.num_replicas, epoch_ended)
         if epoch_ended:
-            self._begin_epoch()
+            self._composition.begin_epoch()
 
     def importance_weights(self) -> Tensor:
         """Weights under which the oldest batch not yet observed keeps the objective of the data's own mix.
@@ -268,7 +237,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         Raises:
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
         """
-        batch = self._oldest()
+        batch = self._composition.oldest()
         weights = importance_weights(batch.proportions, self.partition.proportions)
         return torch.from_numpy(weights[self._groups_of(batch)]).float()
 
@@ -292,23 +261,19 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         Batches composed ahead are taken back. An iterator made in the middle of an epoch ends that epoch by itself.
         """
-        self._take_back()
-        if self._position > 0:
+        self._composition.take_back()
+        if self._composition.position > 0:
             self._end_epoch()
 
     def _end_epoch(self) -> None:
-        self._replay.clear()  # the next epoch follows the mix of the moment, as it does in a run that was not stopped
         self._feedback.end_epoch(self.num_replicas)
-        self._begin_epoch()
-
-    def _begin_epoch(self) -> None:
-        self._epoch, self._position, self._first = self._epoch + 1, 0, 0
+        self._composition.begin_epoch()
 
     def _add_losses(self, batch: ComposedBatch, losses: Tensor) -> None:
         groups, counts, num_replicas = self._groups_of(batch), batch.counts, self.num_replicas
         if num_replicas > 1:
             counts = np.bincount(groups, minlength=self.partition.num_groups)
-        self._feedback.add(losses, groups, counts, self._composed - len(self._pending), num_replicas)
+        self._feedback.add(losses, groups, counts, self._observed, num_replicas)
 
     def _alike(self) -> dict[str, int]:
         """What has to be the same on every process: else they draw parts of different batches."""
@@ -316,14 +281,14 @@ class MixedBatchSampler(Sampler[list[int]]):
             "partition": self.partition.fingerprint(),
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "epoch": self._epoch,
-            "number of batches": self._composed - len(self._pending),
+            "epoch": self._composition.epoch,
+            "number of batches": self._observed,
         }
 
-    def _oldest(self) -> ComposedBatch:
-        if not self._pending:
-            raise ValueError("losses: every batch composed so far was observed; call observe once for each batch")
-        return self._pending[0]
+    @property
+    def _observed(self) -> int:
+        """Batches, over all epochs."""
+        return self._composition.composed - self.lag
 
     def _groups_of(self, batch: ComposedBatch) -> NDArray[np.int64]:
         return self._group_numbers.repeat(batch.counts)[self.rank :: self.num_replicas]
@@ -335,22 +300,13 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         Batches composed ahead are in it by their proportions, so that they are composed again, as they were.
         """
-        waiting = list(self._pending) if self.observing else []
-        draws, credit = (waiting[0].draws, waiting[0].credit) if waiting else (self._draws, self._credit)
-        ahead = [batch.proportions for batch in waiting] + list(self._replay)
         return {
             "version": STATE_VERSION,
             "fingerprint": self.partition.fingerprint(),
             "num_groups": self.partition.num_groups,
             "global_batch_size": self.global_batch_size,
             "seed": self.seed,
-            "epoch": self._epoch,
-            "position": self._position - len(waiting),
-            "composed": self._composed - len(waiting),
-            "draws": torch.from_numpy(draws.copy()),
-            "credit": torch.from_numpy(credit.copy()),
-            "ahead": torch.from_numpy(np.array(ahead).reshape(len(ahead), self.partition.num_groups)),
-            "observing": self.observing,
+            **self._composition.state_dict(),
             "feedback": self._feedback.state_dict(self.num_replicas),
         }
 
@@ -367,11 +323,8 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._feedback.load_state_dict(state["feedback"], self.rank)
         self.seed = state["seed"]
         self._passes = Passes(self.partition, self.seed)
-        self._pending.clear()
-        self._replay = deque(state["ahead"].numpy().copy())
-        self._draws, self._credit = state["draws"].numpy().copy(), state["credit"].numpy().copy()
-        self._epoch, self._position, self._composed = state["epoch"], state["position"], state["composed"]
-        self._first, self.observing, self.lacks_losses = self._position, state["observing"], False
+        self._composition.load_state_dict(state)
+        self.lacks_losses = False
         self._iteration += 1
 
     def _check_state(self, state: dict[str, Any]) -> None:
