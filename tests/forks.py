@@ -56,6 +56,8 @@ def run(rank: int, pickled: bytes, folder: Path, environment: dict[str, str]) ->
     """Call a function in a new process and write down what comes of it."""
     os.environ.update(environment | {"OMP_NUM_THREADS": "1"})  # Lightning would take more
     torch.set_num_threads(1)
+    # Workers of loaders are forked, as users have them; from a server, they would not notice that this process died.
+    multiprocessing.set_start_method("fork", force=True)
     code, outcome = 0, {"result": None, "error": ""}
     try:
         outcome["result"] = cloudpickle.loads(pickled)(rank)
