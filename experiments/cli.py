@@ -5,37 +5,44 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 
 from experiments.catalogue import print_catalogue
 from experiments.demo import plan_demo
+from experiments.environment import DEVICES, choose_device
 from experiments.errors import UserError
+from experiments.execution import Conditions
 from experiments.report import report
-from experiments.runs import Run, plan
-from experiments.settings import WHOLE, parse_overrides
+from experiments.runs import ALL, Run, left_out, plan
+from experiments.settings import POSITIVE, WHOLE, Kind, parse_overrides
+from experiments.storage import write_unsuitable
 from experiments.sweep import sweep
 
 DEFAULT_METHODS = ("learn2mix", "classical", "balanced")
+FAILED = 1
 INTERRUPTED = 130
 LOG_WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, 2 for what the user has to mend, 130 after Ctrl-C."""
+    """Run a command.
+
+    Returns:
+        The exit code: 0; 1 if runs failed; 2 for what the user has to mend; 130 after Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; finished runs are stored, and the same command does the rest", file=sys.stderr)
         return INTERRUPTED
-    return 0
 
 
 def _screen() -> Console:
@@ -44,37 +51,52 @@ def _screen() -> Console:
     return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
-def _list(_options: argparse.Namespace) -> None:
+def _list(_options: argparse.Namespace) -> int:
     print_catalogue(_screen())
+    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     overrides = parse_overrides(options.set)
     if options.epochs is not None:
         overrides["epochs"] = options.epochs
-    _sweep_and_report(plan(options.tasks, options.methods, options.seeds, overrides), options)
+    where = {"time_budget": options.time_budget, "data_root": options.data_root}
+    runs = plan(options.tasks, options.methods, options.seeds, overrides, **where)
+    for pair in left_out(options.tasks, options.methods, overrides, **where):
+        print(f"{pair.task.name} {pair.method.name} is left out: {pair.reason}", file=sys.stderr)
+        write_unsuitable(options.out, pair)
+    return _sweep_and_report(runs, options)
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     overrides = {} if options.epochs is None else {"epochs": options.epochs}
-    _sweep_and_report(plan_demo(options.seeds, overrides), options)
+    return _sweep_and_report(plan_demo(options.seeds, overrides, options.time_budget), options)
 
 
-def _report(options: argparse.Namespace) -> None:
-    report(options.folder, _screen())
+def _report(options: argparse.Namespace) -> int:
+    report(options.folders, _screen())
+    return 0
 
 
-def _sweep_and_report(runs: Sequence[Run], options: argparse.Namespace) -> None:
-    torch.set_num_threads(options.threads)
-    sweep(runs, options.data_root, options.out, Console(stderr=True))
-    report(options.out, _screen())
+def _sweep_and_report(runs: Sequence[Run], options: argparse.Namespace) -> int:
+    conditions = Conditions(options.data_root, choose_device(options.device), options.threads, options.jobs)
+    failures = sweep(runs, conditions, options.out, Console(stderr=True))
+    report([options.out], _screen())
+    for run, error in failures:
+        print(f"failed: {run}: {error}", file=sys.stderr)
+    return FAILED if failures else 0
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(WHOLE.parse(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be {WHOLE.rule}, got {text!r}") from None
+def _argument(kind: Kind) -> Callable[[str], Any]:
+    """A parser of arguments that obeys a setting's rule."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {kind.rule}, got {text!r}") from None
+
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,9 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="train what is not stored yet, then report")
     run.add_argument("tasks", nargs="+", metavar="TASK")
-    run.add_argument(
-        "--methods", nargs="+", metavar="M", default=DEFAULT_METHODS, help=f"default {' '.join(DEFAULT_METHODS)}"
-    )
+    defaults = " ".join(DEFAULT_METHODS)
+    run.add_argument("--methods", nargs="+", metavar="M", default=DEFAULT_METHODS, help=f"or {ALL}; default {defaults}")
     _add_run_options(run, num_seeds=5, out=Path("runs"))
     run.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", default=[], help="change settings")
     data_root = Path(os.environ.get("LEARN2MIX_DATA", "data"))
@@ -97,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
-    reporting = commands.add_parser("report", help="print the table and draw the pictures of a folder of runs")
-    reporting.add_argument("folder", type=Path, metavar="DIR")
+    reporting = commands.add_parser("report", help="print the tables of folders of runs, and make the page of them")
+    reporting.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="report.html goes into the first")
     reporting.set_defaults(command=_report)
 
     demo = commands.add_parser("demo", help="learn2mix against its baselines in a few minutes, without any files")
@@ -108,7 +129,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, *, num_seeds: int, out: Path) -> None:
-    parser.add_argument("--seeds", type=_whole, default=num_seeds, metavar="N", help=f"default {num_seeds}")
-    parser.add_argument("--epochs", type=_whole, metavar="E", help="instead of each task's own number")
+    whole, seconds = _argument(WHOLE), _argument(POSITIVE)
+    parser.add_argument("--seeds", type=whole, default=num_seeds, metavar="N", help=f"default {num_seeds}")
+    parser.add_argument("--epochs", type=whole, metavar="E", help="instead of each task's own number")
+    parser.add_argument(
+        "--time-budget",
+        type=seconds,
+        metavar="S",
+        help="end a run with the epoch that fills S seconds of training",
+    )
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"where runs are stored, default {out}/")
-    parser.add_argument("--threads", type=_whole, default=1, metavar="T", help="of torch, default 1")
+    parser.add_argument("--jobs", type=whole, default=1, metavar="J", help="runs at the same time, default 1")
+    parser.add_argument("--threads", type=whole, default=1, metavar="T", help="of torch for each job, default 1")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default auto: cuda where there is one")

@@ -13,6 +13,10 @@ DEMO = {
 }
 
 
-def plan_demo(num_seeds: int, overrides: Mapping[str, Any]) -> list[Run]:
+def plan_demo(num_seeds: int, overrides: Mapping[str, Any], time_budget: float | None = None) -> list[Run]:
     """The runs of the demo."""
-    return [run for task, methods in DEMO.items() for run in plan([task], methods, num_seeds, overrides)]
+    return [
+        run
+        for task, methods in DEMO.items()
+        for run in plan([task], methods, num_seeds, overrides, time_budget=time_budget)
+    ]

@@ -1,4 +1,4 @@
-"""What a run was made with, for its record."""
+"""What runs are made with: the device asked for, and a description for their records."""
 
 from __future__ import annotations
 
@@ -11,17 +11,48 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.errors import UserError
 
-def describe_environment() -> dict[str, Any]:
-    """Versions, hardware, threads and the project's commit (None outside a git checkout)."""
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str) -> str:
+    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
+
+    Raises:
+        UserError: if ``cuda`` is asked for and torch finds none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda: torch finds no CUDA device here; use --device cpu, or auto, which takes what is"
+        )
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def describe_environment(device: str = "cpu", jobs: int = 1) -> dict[str, Any]:
+    """Versions, hardware, threads, jobs that shared the machine, and the project's commit (None outside a checkout)."""
     return {
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
-        "device": "cpu",
+        "device": device,
+        "processor": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "jobs": jobs,
         "commit": _commit(),
     }
+
+
+def _cpu_name() -> str:
+    """The processor's name; Linux tells it in a file only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

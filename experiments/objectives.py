@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 PerSample = Callable[[Tensor, Tensor], Tensor]
+Kind = Literal["classification", "regression", "reconstruction"]
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,19 @@ class Objective:
         errors: ``(outputs, targets) -> (batch,)``, what the tables show the mean of.
         error_name: the error's name with its unit, for tables and axes.
         error_scale: what the mean error is multiplied by to be in that unit.
-        has_accuracy: whether 1 - error is an accuracy.
+        kind: what the network's outputs are: scores a class, one value, or an image.
     """
 
+    kind: Kind
     losses: PerSample
     errors: PerSample
     error_name: str
     error_scale: float
-    has_accuracy: bool
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether 1 - error is an accuracy."""
+        return self.kind == "classification"
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -42,5 +50,14 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.squeeze(1) - targets).square()
 
 
-CLASSIFICATION = Objective(_cross_entropy, _is_wrong, "test error, %", error_scale=100.0, has_accuracy=True)
-REGRESSION = Objective(_squared_error, _squared_error, "test MSE", error_scale=1.0, has_accuracy=False)
+def _pixel_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error summed over an image's pixels, as the paper counts it; uint8 pixels are taken as 0..1."""
+    pixels = targets.float() / 255 if targets.dtype == torch.uint8 else targets
+    return (outputs - pixels).square().flatten(1).sum(dim=1)
+
+
+CLASSIFICATION = Objective("classification", _cross_entropy, _is_wrong, "test error, %", error_scale=100.0)
+REGRESSION = Objective("regression", _squared_error, _squared_error, "test MSE", error_scale=1.0)
+RECONSTRUCTION = Objective(
+    "reconstruction", _pixel_error, _pixel_error, "test MSE, summed over pixels", error_scale=1.0
+)

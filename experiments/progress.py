@@ -7,31 +7,32 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.execution import EpochDone
 from experiments.runs import Run
 
 
 class SweepProgress:
-    """Shows the run that is trained, its epoch, and the time left for it and for the whole sweep."""
+    """Shows each run that is being trained, its epoch, and the time left for it and for the whole sweep."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         """Prepare to show ``runs``; nothing is drawn when ``console`` is no terminal."""
-        self._num_done = 0
+        self._num_runs = len(runs)
+        self._num_over = 0
+        self._bars: dict[str, TaskID] = {}
+        self._shares: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
             disable=not console.is_terminal,
         )
-        # Counted in runs: epochs of different tasks take too different times to foretell anything.
-        self._all = self._progress.add_task("all", total=len(runs), unit="runs")
-        self._current = self._progress.add_task("", total=None, unit="epochs")
+        self._all = self._progress.add_task("all", total=self._num_runs, count=f"0/{self._num_runs} runs")
 
     def __enter__(self) -> SweepProgress:
         """Start drawing."""
@@ -43,23 +44,40 @@ class SweepProgress:
         self._progress.stop()
 
     def begin(self, run: Run) -> None:
-        """Show ``run`` as the one being trained."""
-        self._progress.reset(self._current, total=run.settings["epochs"], description=str(run))
+        """Add a bar for a run."""
+        self._bars[str(run)] = self._progress.add_task(str(run), total=1.0, count="starting")
 
-    def epoch_done(self, run: Run) -> None:
+    def epoch_done(self, run: Run, epoch: EpochDone) -> None:
         """Move the bars by an epoch."""
-        self._progress.advance(self._all, 1 / run.settings["epochs"])
-        self._progress.advance(self._current)
+        epochs, budget = run.settings["epochs"], run.time_budget
+        share, count = epoch.epoch / epochs, f"{epoch.epoch}/{epochs} epochs"
+        if budget is not None:
+            share, count = max(share, epoch.seconds / budget), f"epoch {epoch.epoch}, {epoch.seconds:.0f}/{budget:g} s"
+        self._shares[str(run)] = min(share, 1.0)
+        self._progress.update(self._bars[str(run)], completed=self._shares[str(run)], count=count)
+        self._show_all()
 
-    def end(self, run: Run, history: Sequence[dict[str, Any]]) -> None:
-        """Print the finished run's result."""
-        # Said outright, as many small fractions do not add up to 1.
-        self._num_done += 1
-        self._progress.update(self._all, completed=self._num_done)
+    def finish(self, run: Run, record: dict[str, Any]) -> None:
+        """Print a finished run's result."""
+        history, objective = record["history"], run.task.objective
         seconds = sum(row["train_seconds"] for row in history)
-        error = history[-1]["test_error"] * run.task.objective.error_scale
-        self._progress.console.print(
-            f"{run}: {len(history)} epochs in {seconds:.1f} s of training, {run.task.objective.error_name} {error:.4g}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        error = history[-1]["test_error"] * objective.error_scale
+        self._end(run, f"{len(history)} epochs in {seconds:.1f} s of training, {objective.error_name} {error:.4g}")
+
+    def fail(self, run: Run, error: str) -> None:
+        """Print why a run failed."""
+        self._end(run, f"failed: {error}")
+
+    def _end(self, run: Run, result: str) -> None:
+        """Take the run's bar away and say what came of it."""
+        self._num_over += 1
+        self._shares.pop(str(run), None)
+        if str(run) in self._bars:
+            self._progress.remove_task(self._bars.pop(str(run)))
+        self._show_all()
+        self._progress.console.print(f"{run}: {result}", highlight=False, markup=False, soft_wrap=True)
+
+    def _show_all(self) -> None:
+        # In runs, each by the share of it that is done: epochs of different tasks take too different times to count.
+        completed = self._num_over + sum(self._shares.values())
+        self._progress.update(self._all, completed=completed, count=f"{self._num_over}/{self._num_runs} runs")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.datasets import imbalance
 from experiments.errors import UserError
 
 PAPER = "paper"
@@ -61,6 +62,16 @@ def _share_kept(text: str) -> float:
     return _fraction(str(_positive(text)))
 
 
+def _at_least(least: int) -> Kind:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not least <= number < math.inf:
+            raise ValueError(text)
+        return number
+
+    return Kind(f"a number of at least {least}", parse)
+
+
 def _every(text: str) -> str | int:
     return text if text in ("step", "epoch") else _whole(text)
 
@@ -75,14 +86,27 @@ def _one_of(*names: str) -> Kind:
 
 
 WHOLE = Kind("a whole number, at least 1", _whole)
+POSITIVE = Kind("a number above 0", _positive)
+
+# The networks of ``experiments.models``, by name.
+MODEL_NAMES = ("lenet5", "large-lenet", "mobilenet-v3-small", "resnet18", "autoencoder", "transformer", "two-layer")
 
 KINDS: dict[str, Kind] = {
     "epochs": WHOLE,
     "batch_size": WHOLE,
+    "model": _one_of(*MODEL_NAMES),
     "optimizer": _one_of("Adam", "AdamW", "RMSprop", "SGD"),
-    "lr": Kind("a number above 0", _positive),
-    "keep": Kind("a number above 0, at most 1", _share_kept),
+    "lr": POSITIVE,
+    "imbalance": Kind(imbalance.RULE, imbalance.normalise),
+    "image_size": WHOLE,
+    "max_tokens": WHOLE,
     "mixing_rate": Kind("a number from 0 to 1", _fraction),
+    "focusing": _at_least(0),
+    "tau": _at_least(0),
+    "warm_up_epochs": WHOLE,
+    "curriculum_start": Kind("a number above 0, at most 1", _share_kept),
+    "curriculum_growth": _at_least(1),
+    "curriculum_every": WHOLE,
     "every": Kind("step, epoch or a whole number of steps", _every),
 }
 

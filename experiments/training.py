@@ -4,108 +4,188 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
-from experiments.objectives import Objective
-from experiments.runs import Run
+from experiments.start import Start
 from learn2mix import GroupLossMeter
+
+if TYPE_CHECKING:
+    from experiments.objectives import Objective
+    from experiments.runs import Run
 
 Row = dict[str, Any]
 
-EVALUATION_BATCH = 2000
+CPU = torch.device("cpu")
+
+
+class Judged(NamedTuple):
+    """Losses, errors and groups of samples, each of shape ``(num_samples,)``."""
+
+    losses: Tensor
+    errors: Tensor
+    groups: Tensor
 
 
 class Training:
     """A run in the making: the model, its optimiser and where its batches come from.
 
     Attributes:
+        model: what is trained.
         batches: the source of the batches, which owns the mix.
     """
 
-    def __init__(self, run: Run, data: Data) -> None:
+    def __init__(
+        self, run: Run, data: Data, device: torch.device = CPU, prerequisite: Mapping[str, Any] | None = None
+    ) -> None:
         """Start a run.
 
         Args:
             run: what to train.
-            data: the task's data for the run's seed.
+            data: the task's data for the run's seed, on the CPU.
+            device: where to train.
+            prerequisite: the stored record of the run that the method needs first, where it names one.
         """
-        # The model comes first after the seed, so that every method starts from the same weights.
+        self._run, self._device = run, device
+        # Rounded down, as the authors do; what an epoch leaves over, the next one begins with.
+        num_batches = max(1, len(data.train) // run.settings["batch_size"])
+        start = Start(run, data, device, num_batches, prerequisite)
+        self._start = replace(start, data=run.method.before_training(start))
+        # Seeded after what the method does first, so that all methods start from the same weights and go on with
+        # the same random numbers.
         torch.manual_seed(run.seed)
-        self._model = run.task.model(data)
+        self.model = run.task.model(data, run.settings).to(device)
         self._optimizer = getattr(torch.optim, run.settings["optimizer"])(
-            self._model.parameters(), lr=run.settings["lr"]
+            self.model.parameters(), lr=run.settings["lr"]
         )
-        self._run = run
-        self._data = run.method.before_training(data, run.settings, run.seed)
-        self.batches = run.method.batches(self._data, run.settings, run.seed)
+        self.batches = run.method.batches(self._start)
+        self._train, self._test = (part.to(device) for part in (self._start.data.train, data.test))
+        self._num_groups = len(data.group_names)
 
-    def epochs(self) -> Iterator[Row]:
+    def epochs(self, time_budget: float | None = None) -> Iterator[Row]:
         """Train and yield a row of the history after each epoch.
 
         A row's ``train_seconds`` is the time of this epoch's training alone, without evaluation and bookkeeping;
+        its ``train_...`` numbers are of the samples as they were drawn, each before the step that it took part in;
         its ``proportions`` are the mix that the epoch leaves for the next one.
 
+        Args:
+            time_budget: training seconds after which the run ends with the epoch that it is in; None for no limit.
+
         Raises:
-            UserError: if the loss stops being finite.
+            UserError: if a loss stops being finite.
         """
-        num_groups = len(self._data.group_names)
+        total = 0.0
         for epoch in range(1, self._run.settings["epochs"] + 1):
             started = time.perf_counter()
-            losses, groups = self._train_epoch()
+            seen = self.train_epoch()
             seconds = time.perf_counter() - started
+            total += seconds
             yield {
                 "epoch": epoch,
                 "train_seconds": seconds,
-                "train_loss": losses.mean().item(),
-                **_evaluate(self._model, self._data.test, self._run.task.objective, num_groups),
-                "group_losses": _group_means(losses, groups, num_groups),
+                "train_loss": seen.losses.mean().item(),
+                "train_error": seen.errors.mean().item(),
+                "train_by_group": self._group_means(seen.errors, seen.groups),
+                **self._evaluate(),
+                "group_losses": self._group_means(seen.losses, seen.groups),
                 "proportions": self.batches.proportions.tolist(),
             }
+            if time_budget is not None and total >= time_budget:
+                return
 
-    def _train_epoch(self) -> tuple[Tensor, Tensor]:
-        """Train on every batch of an epoch; return the losses of all samples seen, and their groups."""
-        self._model.train()
-        seen_losses, seen_groups = [], []
+    def train_epoch(self) -> Judged:
+        """Train on every batch of an epoch; return the samples stepped on, each as judged before its step.
+
+        Raises:
+            UserError: if a loss is not finite.
+        """
+        judged = []
+        try:
+            for batch in self.steps():
+                judged.append(batch)
+        except ValueError:
+            # The library refuses losses that are not finite at once; other methods go on to the epoch's end.
+            self._check_finite(_join(judged).losses, "training")
+            raise
+        seen = _join(judged)
+        self._check_finite(seen.losses, "training")
+        return seen
+
+    def steps(self) -> Iterator[Judged]:
+        """Yield each batch of an epoch as the model judges it, and step on it when asked for the next.
+
+        No step waits for the device: what is yielded is kept there, to be read when the epoch is over.
+        """
+        method, objective, augment = self._run.method, self._run.task.objective, self._run.task.augment
+        self.model.train()
         for index in self.batches:
-            batch = self._data.train.take(torch.as_tensor(index))
-            outputs = self._model(batch.inputs)
-            losses = self._run.task.objective.losses(outputs, batch.targets)
-            loss = self._run.method.loss(losses, outputs, batch, self.batches)
-            if not torch.isfinite(loss):
-                raise UserError(f"{self._run}: the training loss became {loss.item()}; try a lower lr")
+            batch = self._train.take(torch.as_tensor(index).to(self._device, non_blocking=True))
+            if augment is not None:
+                batch = replace(batch, inputs=augment(batch.inputs))
+            batch = method.select(batch, self.score, self.batches)
+            outputs = self.model(batch.inputs)
+            losses = objective.losses(outputs, batch.targets)
+            yield _judge(objective, losses.detach(), outputs.detach(), batch)
+            loss = method.loss(losses, outputs, batch, self.batches)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             self.batches.observe(losses.detach())
-            seen_losses.append(losses.detach())
-            seen_groups.append(batch.groups)
-        return torch.cat(seen_losses), torch.cat(seen_groups)
+
+    @torch.no_grad()
+    def score(self, batch: Split) -> Tensor:
+        """The loss of each sample under the model as it is, in evaluation mode, shape ``(batch_size,)``."""
+        self.model.eval()
+        losses = self._run.task.objective.losses(self.model(batch.inputs), batch.targets)
+        self.model.train()
+        return losses
+
+    @torch.no_grad()
+    def _evaluate(self) -> Row:
+        """Loss and error on the test part; ``test_by_group`` is the error of each group."""
+        objective, method = self._run.task.objective, self._run.method
+        judged = []
+        self.model.eval()
+        # In batches as large as those of training, so that whatever can be trained can be tested.
+        for index in torch.arange(len(self._test), device=self._device).split(self._run.settings["batch_size"]):
+            batch = self._test.take(index)
+            outputs = method.adjust_outputs(self.model(batch.inputs), self._start)
+            judged.append(_judge(objective, objective.losses(outputs, batch.targets), outputs, batch))
+        losses, errors, groups = _join(judged)
+        self._check_finite(losses, "test")
+        row: Row = {
+            "test_loss": losses.mean().item(),
+            "test_error": errors.mean().item(),
+            "test_by_group": self._group_means(errors, groups),
+        }
+        if objective.has_accuracy:
+            row["test_accuracy"] = 1 - row["test_error"]
+        return row
+
+    def _check_finite(self, losses: Tensor, part: str) -> None:
+        bad = losses[~losses.isfinite()]
+        if len(bad):
+            raise UserError(f"{self._run}: the {part} loss became {bad[0].item()}; try a lower lr")
+
+    def _group_means(self, values: Tensor, groups: Tensor) -> list[float | None]:
+        """Mean value a group; None, as JSON has no NaN, for groups without samples."""
+        meter = GroupLossMeter(self._num_groups)
+        meter.update(values, groups)
+        return [None if math.isnan(mean) else mean for mean in meter.compute().tolist()]
 
 
-@torch.no_grad()
-def _evaluate(model: nn.Module, samples: Split, objective: Objective, num_groups: int) -> Row:
-    """Loss and error on the test part; ``test_by_group`` is the error of each group."""
-    model.eval()
-    outputs = torch.cat([model(inputs) for inputs in samples.inputs.split(EVALUATION_BATCH)])
-    errors = objective.errors(outputs, samples.targets)
-    row: Row = {
-        "test_loss": objective.losses(outputs, samples.targets).mean().item(),
-        "test_error": errors.mean().item(),
-        "test_by_group": _group_means(errors, samples.groups, num_groups),
-    }
-    if objective.has_accuracy:
-        row["test_accuracy"] = 1 - row["test_error"]
-    return row
+def _judge(objective: Objective, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
+    errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
+    return Judged(losses, errors, batch.groups)
 
 
-def _group_means(values: Tensor, groups: Tensor, num_groups: int) -> list[float | None]:
-    """Mean value a group; None, as JSON has no NaN, for groups without samples."""
-    meter = GroupLossMeter(num_groups)
-    meter.update(values, groups)
-    return [None if math.isnan(mean) else mean for mean in meter.compute().tolist()]
+def _join(judged: list[Judged]) -> Judged:
+    """All of them in a row, on the CPU."""
+    return Judged(*(torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True)))

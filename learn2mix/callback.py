@@ -44,8 +44,9 @@ class MixingCallback(Callback):
             (automatic optimization, returned None).
         validation: where the results of a validation run are, for mixers that follow it (``needs_validation``); read
             when the run ends, not in the sanity check. None takes the loss from what ``self.log("val_loss", ...)`` left
-            in ``trainer.callback_metrics``, and the losses of the groups from the one :class:`GroupLossMeter` in the
-            module, which ``validation_step`` updates and this callback resets when a run begins. A string is another
+            in ``trainer.callback_metrics``, or, for mixers that follow the losses of the groups, these from the one
+            :class:`GroupLossMeter` in the module, which ``validation_step`` updates and this callback resets when a
+            run begins. A string is another
             key of the loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score
             of at least 0 may stand for the losses of the groups.
         log: whether to log the mix.
@@ -74,7 +75,9 @@ class MixingCallback(Callback):
         self._log = log
         self._sampler: Mixed | None = None
         self._criteria: list[PerSampleLoss] = []
+        self._num_calls = 0  # of them, before a backward pass
         self._restored: dict[str, Any] | None = None
+        self._validation_due = False  # after the batch just trained on
         self._evaluating = False
         self._mixlog = MixLog()
 
@@ -101,13 +104,15 @@ class MixingCallback(Callback):
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
         self._mixlog = MixLog()
-        self._steer(trainer, self._restored)
-        self._restored = None
+        restored, self._restored = self._restored, None
+        self._steer(trainer, restored)
         if self._follows_validation(trainer) and not trainer.enable_validation:
             raise RuntimeError(
                 f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
+        if restored is not None and restored.get("validation_due"):
+            _validate(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
@@ -116,8 +121,15 @@ class MixingCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Forget the losses of validation."""
+        self._num_calls = 0
         for criterion in self._criteria:
             criterion.take()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Count the calls of the criteria in this pass: an optimizer such as LBFGS makes several, each of one call."""
+        self._num_calls = max(self._num_calls, sum(criterion.num_calls for criterion in self._criteria))
+        for criterion in self._criteria:
+            criterion.num_calls = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -128,6 +140,10 @@ class MixingCallback(Callback):
             return  # a step without our loader: CombinedLoader(mode="max_size") goes on when it has ended
         self.sampler.observe(losses)
         self._follow_epoch(trainer)
+        epoch_loop = trainer.fit_loop.epoch_loop
+        self._validation_due = self._follows_validation(trainer) and epoch_loop._should_check_val_fx(
+            trainer.fit_loop._data_fetcher  # type: ignore[arg-type]
+        )
         if self._log and trainer.loggers:
             self._mixlog.add(self.sampler)
             # When and under which step: as Lightning does with the entries of self.log.
@@ -137,22 +153,25 @@ class MixingCallback(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
         if self._follows_validation(trainer):
-            self._validation.reset(pl_module)
+            self._validation.reset(pl_module, self.sampler.mixer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the result on."""
         if self._follows_validation(trainer):
             self.sampler.observe_validation(*self._validation.find(trainer, pl_module, self.sampler.mixer))
+            self._validation_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
         self._follow_epoch(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's state."""
+        """Return the sampler's state, and whether a validation run that the mix follows is due."""
         if self._restored is not None:
             return self._restored
-        return {} if self._sampler is None else self._sampler.state_dict()
+        if self._sampler is None:
+            return {}
+        return {**self._sampler.state_dict(), "validation_due": self._validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the sampler is known; one that came with weights to evaluate is not wanted."""
@@ -174,11 +193,11 @@ class MixingCallback(Callback):
         if isinstance(outputs, Mapping) and key in outputs:
             return outputs[key]  # type: ignore[no-any-return]
         taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
-        if self._losses is None and len(taken) == 1:
+        if self._losses is None and len(taken) == 1 and self._num_calls < 2:
             return taken[0]
         if self._losses is None and not taken and not self.sampler.mixer.needs_losses:
             return None
-        raise RuntimeError(_no_losses(self._losses, outputs, len(taken)))
+        raise RuntimeError(_no_losses(self._losses, outputs, max(self._num_calls, len(taken))))
 
     def _follows_validation(self, trainer: Trainer) -> bool:
         if self._evaluating or trainer.sanity_checking:
@@ -226,6 +245,14 @@ def _keep_mixed_samplers(trainer: Trainer) -> None:
     connector._requires_distributed_sampler = requires_distributed_sampler  # type: ignore[method-assign, assignment]
 
 
+def _validate(trainer: Trainer) -> None:
+    """Run the validation that was due when a checkpoint was written: Lightning leaves it out of a run that goes on."""
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating, validation.restarting = True, False
+    validation.run()
+    trainer.training = True
+
+
 def find_sampler(trainer: Trainer) -> Mixed:
     """Return the one :class:`MixedBatchSampler` or :class:`MixedStream` in the Trainer's training loaders.
 
@@ -259,10 +286,10 @@ def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
         )
 
 
-def _no_losses(asked: str | None, outputs: Any, num_taken: int) -> str:
-    if num_taken > 1:
+def _no_losses(asked: str | None, outputs: Any, num_calls: int) -> str:
+    if num_calls > 1:
         return (
-            f"MixingCallback: {num_taken} PerSampleLoss modules were called in one training step; "
+            f"MixingCallback: PerSampleLoss was called {num_calls} times in one training step; "
             "return the losses to use as outputs['losses'], or pass losses=function"
         )
     returned = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__

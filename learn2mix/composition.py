@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ComposedBatch", "Composition"]
 
+MOST_WAITING = 1024  # batches, where nothing is observed: no loader composes so many ahead
+
 
 class ComposedBatch(NamedTuple):
     """A batch between composition and observation, with what it takes to undo it."""
@@ -54,6 +56,7 @@ class Composition:
         self._credit: Vector = np.zeros(len(prior))
         self.composed = self.epoch = self.position = self.first = 0
         self.observing = False
+        self._ahead = 0  # batches that wait when one of them is taken, in this iteration
         self._waiting: deque[ComposedBatch] = deque()
         self._replay: deque[Vector] = deque()  # proportions of batches composed before a stop, to be composed again
 
@@ -74,6 +77,8 @@ class Composition:
         self.composed += 1
         self.position = position + 1
         self._waiting.append(batch)
+        if not self.observing and self.lag > MOST_WAITING:
+            self._waiting.popleft()
         return batch
 
     # ------------------------------------------------------------------ batches that wait
@@ -96,8 +101,17 @@ class Composition:
 
     def take(self) -> None:
         """Count the oldest batch as trained on."""
+        self._ahead = self._ahead or self.lag
         self._waiting.popleft()
         self.observing = True
+
+    def check_order(self) -> None:
+        """Raise a RuntimeError where more batches wait than ever before in this iteration: one was never taken."""
+        if 0 < self._ahead < self.lag:
+            raise RuntimeError(
+                f"losses: {self.lag - self._ahead} batch(es) before this one were never observed, whose losses these "
+                "would be taken for; call observe(None) after a batch without losses"
+            )
 
     def take_back(self) -> None:
         """Undo the batches that were composed ahead and never trained on."""
@@ -107,6 +121,10 @@ class Composition:
             self.draws, self._credit, self.position = oldest.draws, oldest.credit, oldest.position
             self.composed -= len(self._waiting)
         self._waiting.clear()
+
+    def begin_iteration(self) -> None:
+        """Begin where the last one ended."""
+        self.first, self._ahead = self.position, 0
 
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["apportion", "as_proportions", "hand_out", "importance_weights", "raise_to_floor", "update_proportions"]
 
 SUM_TOLERANCE = 1e-6  # what float32 arithmetic leaves of a sum of 1
+LOSS_ROUNDING = 1e-4  # below 0 by no more than this a loss is 0: KL divergences and 1 - cosine come out so
 FEW = 512  # values that are sorted as fast as partitioned
 ROUNDING = 1e-12  # what float64 arithmetic leaves; not divided away, so that a mix checked again stays bit for bit
 
@@ -214,7 +215,7 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses") -> Vecto
     """Check losses of groups and return them as a new float64 vector.
 
     Args:
-        values: shape ``(num_groups,)``, at least 0 and finite; NaN for a group not seen.
+        values: shape ``(num_groups,)``, finite and at least 0, or below it by rounding alone; NaN for a group not seen.
         num_groups: the length asked for.
         name: what an error calls the argument.
 
@@ -224,10 +225,12 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses") -> Vecto
     losses = _as_vector(values, name)
     if len(losses) != num_groups:
         raise ValueError(f"{name} must have one value a group: expected {num_groups}, got {len(losses)}")
-    if (losses < 0).any() or np.isinf(losses).any():
-        bad = int(np.flatnonzero((losses < 0) | np.isinf(losses))[0])
-        raise ValueError(f"{name} must be at least 0 and finite (NaN: not seen), got {losses[bad]} at index {bad}")
-    return losses
+    bad = np.flatnonzero((losses < -LOSS_ROUNDING) | np.isinf(losses))
+    if len(bad):
+        raise ValueError(
+            f"{name} must be at least 0 and finite (NaN: not seen), got {losses[bad[0]]} at index {bad[0]}"
+        )
+    return np.maximum(losses, 0.0)
 
 
 def check_mixing_rate(value: float) -> float:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PerSampleLoss", "sum_by_group"]
+from learn2mix.functional import LOSS_ROUNDING
+
+__all__ = ["PerSampleLoss", "clear_rounding", "sum_by_group"]
 
 
 class PerSampleLoss(nn.Module):
@@ -21,6 +23,9 @@ class PerSampleLoss(nn.Module):
     Args:
         criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
             (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
+
+    Attributes:
+        num_calls: how often it was called since the losses were taken, or a backward pass began under Lightning.
 
     Raises:
         ValueError: when called, if the criterion returns a scalar.
@@ -36,6 +41,7 @@ class PerSampleLoss(nn.Module):
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
         self.criterion = criterion
+        self.num_calls = 0
         self._losses: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -46,6 +52,7 @@ class PerSampleLoss(nn.Module):
             raise ValueError(
                 f'criterion must return one loss a sample, but {name} returned a scalar; make it with reduction="none"'
             )
+        self.num_calls += 1
         self._losses = losses.detach().flatten(1).mean(1) if losses.ndim > 1 else losses.detach()
         return losses.mean()
 
@@ -56,8 +63,21 @@ class PerSampleLoss(nn.Module):
 
     def take(self) -> Tensor | None:
         """Return :attr:`losses` and forget them, so that no batch is credited with another's."""
-        losses, self._losses = self._losses, None
+        losses, self._losses, self.num_calls = self._losses, None, 0
         return losses
+
+
+def clear_rounding(losses: Tensor) -> Tensor:
+    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``.
+
+    Args:
+        losses: any shape; NaN stays.
+
+    Example:
+        >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
+        tensor([2., 0., -inf])
+    """
+    return torch.where(losses < -LOSS_ROUNDING, -torch.inf, losses.clamp(min=0))
 
 
 def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from learn2mix.losses import sum_by_group
+from learn2mix.losses import clear_rounding, sum_by_group
 from learn2mix.processes import all_gather, distributed, sum_over_processes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LossPool:
         """
         where = torch.from_numpy(groups).to(losses.device, non_blocking=True)
         # A negative loss must not hide in a sum.
-        sums = sum_by_group(losses.masked_fill(losses < 0, -torch.inf), where, len(self._names))
+        sums = sum_by_group(clear_rounding(losses), where, len(self._names))
         self._move(sums)
         if sums.device.type != "cpu" or not math.isfinite(sums.sum()):
             spoilt = torch.where(sums.isfinite(), self._spoilt, self._spoilt.clamp(max=batch))
@@ -192,7 +192,8 @@ def unusable(names: Sequence[int | str], sums: Tensor, spoilt: Tensor) -> str:
     bad = (spoilt == batch).nonzero().flatten().tolist()
     kind = "negative" if (sums[bad] == -torch.inf).any() else "NaN or infinite"
     named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    way_out = "; add a constant to all, or report another score of at least 0" if kind == "negative" else ""
     return (
         f"losses must be finite and at least 0: batch {batch} has {kind} losses in {len(bad)} of {len(names)} groups "
-        f"({named}); the mix stays as it was"
+        f"({named}); the mix stays as it was{way_out}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._iteration = 0
         self.lacks_losses = False  # restored by a loader, from a snapshot older than the losses observed since
         self.last_observed: ComposedBatch | None = None
+        self._weighed: tuple[ComposedBatch | None, int] = (None, 0)  # and how many batches were composed by then
 
     # ------------------------------------------------------------------ batches
 
@@ -166,11 +168,13 @@ class MixedBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
         at = self._composition
+        if self.lag == len(self) and self.mixer.needs_losses and not self.observing:
+            self._warn_of_no_losses()
         at.take_back()
         # Not where a loaded state is in the middle of an epoch: there the epoch goes on.
         if at.position != at.first or at.position == len(self):
             self._end_epoch()
-        at.first = at.position
+        at.begin_iteration()
         self._iteration += 1
         return BatchIterator(self, self._batches(self._iteration))
 
@@ -207,9 +211,11 @@ class MixedBatchSampler(Sampler[list[int]]):
         Raises:
             ValueError: if no batch is waiting, the length is wrong, or a loss is negative, NaN or infinite (on an
                 accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
-            RuntimeError: if a ``StatefulDataLoader`` with workers has restored this sampler.
+            RuntimeError: if a batch before this one was left out, or a ``StatefulDataLoader`` with workers has restored
+                this sampler.
         """
         batch = self._composition.oldest()
+        self._composition.check_order()
         if self.lacks_losses:
             raise RuntimeError(
                 "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
@@ -236,8 +242,15 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         Raises:
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
+            RuntimeError: in a loop that does not observe: which batch is trained on is not known then.
         """
-        batch = self._composition.oldest()
+        batch, composed = self._composition.oldest(), self._composition.composed
+        if batch is self._weighed[0] and composed != self._weighed[1]:
+            raise RuntimeError(
+                "importance_weights: the batch that had the last weights was never observed; call "
+                "observe(losses), or observe(None), after each step"
+            )
+        self._weighed = batch, composed
         weights = importance_weights(batch.proportions, self.partition.proportions)
         return torch.from_numpy(weights[self._groups_of(batch)]).float()
 
@@ -264,6 +277,13 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._composition.take_back()
         if self._composition.position > 0:
             self._end_epoch()
+
+    def _warn_of_no_losses(self) -> None:
+        warnings.warn(
+            f"MixedBatchSampler: {type(self.mixer).__name__} follows losses, but none of the last {self.lag} batches "
+            "was observed; call sampler.observe(losses) after each step",
+            stacklevel=3,
+        )
 
     def _end_epoch(self) -> None:
         self._feedback.end_epoch(self.num_replicas)

@@ -31,10 +31,11 @@ class ValidationResults:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    def reset(self, pl_module: LightningModule) -> None:
-        """Forget the losses of the last run, and of the sanity check."""
-        for meter in _meters(pl_module):
-            meter.reset()
+    def reset(self, pl_module: LightningModule, mixer: Mixer) -> None:
+        """Forget the losses of the last run, and of the sanity check, where the mixer follows a meter."""
+        if mixer.needs_validation == "group_losses" and not callable(self._asked):
+            for meter in _meters(pl_module):
+                meter.reset()
 
     def find(self, trainer: Trainer, pl_module: LightningModule, mixer: Mixer) -> tuple[float, list[float] | None]:
         """Return the loss and the losses of the groups, as one process has them, so that all hold the same mix.
@@ -48,20 +49,24 @@ class ValidationResults:
         return trainer.strategy.broadcast((float(loss), by_group))
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, mixer: Mixer) -> tuple[Any, Any]:
-        key, meters = self._asked if isinstance(self._asked, str) else "val_loss", _meters(pl_module)
+        key = self._asked if isinstance(self._asked, str) else "val_loss"
+        loss = trainer.callback_metrics.get(key, torch.nan)
         if mixer.needs_validation == "loss" and key not in trainer.callback_metrics:
             raise RuntimeError(
                 f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
                 f"{', '.join(map(repr, trainer.callback_metrics)) or 'nothing'}); call self.log({key!r}, loss) in "
                 "validation_step, or pass validation=key or function"
             )
-        if mixer.needs_validation == "group_losses" and len(meters) != 1:
+        if mixer.needs_validation != "group_losses":
+            return loss, None
+        meters = _meters(pl_module)
+        if len(meters) != 1:
             raise RuntimeError(
                 "MixingCallback: the mixer follows the validation losses of the groups, and the module has "
                 f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass "
                 "validation=function"
             )
-        return trainer.callback_metrics.get(key, torch.nan), meters[0].compute() if len(meters) == 1 else None
+        return loss, meters[0].compute()
 
 
 def _meters(pl_module: LightningModule) -> list[GroupLossMeter]:

@@ -146,10 +146,29 @@ class TestNoLosses:
                 return super().training_step(batch, batch_idx) + self.second(self.net(batch[0]), batch[1])
 
         module = Net()
-        message = r"2 PerSampleLoss modules were called in one training step; return .* or pass losses=function"
+        message = r"PerSampleLoss was called 2 times in one training step; return .* or pass losses=function"
         with pytest.raises(RuntimeError, match=message):
             fit(tmp_path, module)
         assert module.num_steps == 1
+
+    @pytest.mark.parametrize("manual", [False, True])
+    def test_one_criterion_called_twice(self, tmp_path, manual):
+        class Net(tools.module_class()):
+            def training_step(self, batch, batch_idx):
+                self.per_sample(self.net(batch[0]), batch[1])
+                return super().training_step(batch, batch_idx)
+
+        module = Net("criterion", manual=manual)
+        with pytest.raises(RuntimeError, match="PerSampleLoss was called 2 times in one training step"):
+            fit(tmp_path, module)
+        assert module.num_steps == 1
+
+    def test_an_optimizer_that_evaluates_a_batch_several_times(self, tmp_path):
+        class Net(tools.module_class()):
+            def configure_optimizers(self):
+                return torch.optim.LBFGS(self.parameters(), max_iter=3)
+
+        assert len(fit(tmp_path, Net("criterion")).steps) == 2 * tools.EPOCH
 
     def test_one_criterion_under_two_names_is_one(self, tmp_path):
         module = net("criterion")

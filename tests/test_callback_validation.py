@@ -6,7 +6,9 @@ import pytest
 import pytorch_lightning as pl
 import reference
 import torch
+from helpers import same_state
 from lightning_modules import BATCH_SIZE, NAMESPACES, PRIOR, fit
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from learn2mix import AlternatingMix, GroupLossMeter, Learn2Mix, Mixer, MixingCallback
@@ -53,6 +55,20 @@ def module(namespace=pl, **settings):
     return type("Net", (Validates, namespace.LightningModule), {})(**settings)
 
 
+class RealNet(tools.Behaviour, pl.LightningModule):
+    """Learns, and gives the losses of the groups that it has."""
+
+    def __init__(self):
+        super().__init__("criterion", criterion=torch.nn.CrossEntropyLoss(reduction="none"))
+        self.meter = GroupLossMeter(3)
+
+    def validation_step(self, batch, batch_idx):
+        features, labels, _ = batch
+        losses = self.script(self.net(features), labels)
+        self.meter.update(losses, labels)
+        self.log("val_loss", losses.mean(), batch_size=len(labels))
+
+
 def pooled(group_losses):
     return float(np.dot(PRIOR, group_losses))
 
@@ -82,7 +98,7 @@ def test_validation_within_an_epoch(tmp_path):
 def test_under_another_key(tmp_path):
     mixing = MixingCallback(validation="held_out")
     run = fit(tmp_path, module(key="held_out"), mixer=Heard("loss"), mixing=mixing, val=True, max_epochs=1)
-    assert told_of(run) == [(pytest.approx(pooled(ROUNDS[0]), rel=1e-6), ROUNDS[0])]
+    assert told_of(run) == [(pytest.approx(pooled(ROUNDS[0]), rel=1e-6), None)]
 
 
 def test_from_a_function_any_score_a_group(tmp_path):
@@ -158,3 +174,33 @@ class TestErrors:
     def test_what_is_neither_key_nor_function(self):
         with pytest.raises(TypeError, match="validation must be None, a key or a function, got int"):
             MixingCallback(validation=3)
+
+
+FOLLOWING = {
+    "group losses": lambda: Learn2Mix(0.5, signal="validation"),
+    "plateau": lambda: AlternatingMix(every="plateau", window=2, threshold=5.0),
+}
+
+
+@pytest.mark.parametrize("mixer", FOLLOWING)
+@pytest.mark.parametrize("interval", [1.0, 0.5, 0.25])
+def test_a_run_goes_on_unbroken_from_a_checkpoint_written_before_a_validation_run(tmp_path, mixer, interval):
+    """Which Lightning leaves out of the resumed run."""
+    settings = {"val": True, "val_check_interval": interval, "max_epochs": 3}
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    unbroken = fit(tmp_path, RealNet(), mixer=FOLLOWING[mixer](), callbacks=[saves], **settings)
+    assert len({tuple(mix) for mix, _ in unbroken.steps}) > 1
+    for step in (1, 2, 4, 7, 8, 12, 16, 20):
+        args = {"ckpt_path": tmp_path / f"step={step}.ckpt"}
+        resumed = fit(tmp_path, RealNet(), mixer=FOLLOWING[mixer](), fit_args=args, **settings)
+        assert resumed.indices == unbroken.indices[step:], step
+        assert resumed.steps == unbroken.steps[step:], step
+        assert resumed.weights == unbroken.weights, step
+    assert same_state(resumed.sampler.state_dict(), unbroken.sampler.state_dict())
+
+
+def test_a_meter_that_the_mix_does_not_follow_is_left_alone(tmp_path):
+    net = module(meters=1)
+    net.meters[0].update(torch.tensor([2.0]), torch.tensor([1]))
+    fit(tmp_path, net, mixer=Heard("loss"), val=True, max_epochs=2, num_sanity_val_steps=0)
+    assert int(net.meters[0].counts.sum()) == 1 + 2 * 60

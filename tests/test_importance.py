@@ -98,6 +98,17 @@ def test_the_weights_are_those_of_the_oldest_batch_that_waits():
         sampler.importance_weights()
 
 
+def test_a_loop_that_does_not_observe_is_refused():
+    sampler = MixedBatchSampler(LABELS, Scripted([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]), batch_size=4, num_batches=2)
+    batches = iter(sampler)
+    next(batches)
+    first = sampler.importance_weights().tolist()
+    assert sampler.importance_weights().tolist() == first, "asked twice for one batch"
+    next(batches)
+    with pytest.raises(RuntimeError, match=r"was never observed; call observe\(losses\), or observe\(None\)"):
+        sampler.importance_weights()
+
+
 def test_each_process_gets_the_weights_of_its_own_samples():
     def weights(rank, num_replicas, batch_size):
         sampler = MixedBatchSampler(

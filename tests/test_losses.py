@@ -5,11 +5,12 @@ import math
 import pytest
 import reference
 import torch
+from helpers import NAN
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from learn2mix import GroupLossMeter, PerSampleLoss
+from learn2mix import GroupLossMeter, Learn2Mix, MixedBatchSampler, PerSampleLoss
 from learn2mix.losses import sum_by_group
 
 
@@ -159,3 +160,62 @@ def test_the_meter_refuses_unequal_shapes(losses, groups):
 def test_the_meter_refuses_no_groups():
     with pytest.raises(ValueError, match="num_groups must be at least 1, got 0"):
         GroupLossMeter(num_groups=0)
+
+
+@pytest.mark.parametrize("kind", ["KLDivLoss", "1 - cosine"])
+def test_losses_below_zero_by_rounding_are_zero(kind):
+    logits = seeded(400, 64)
+    if kind == "KLDivLoss":
+        log_probabilities = logits.log_softmax(1)
+        losses = nn.KLDivLoss(reduction="none", log_target=True)(log_probabilities, log_probabilities * (1 + 1e-7)).sum(
+            1
+        )
+    else:
+        losses = 1 - nn.functional.cosine_similarity(logits, logits * 1.1)
+    assert losses.min() < 0
+    sampler = MixedBatchSampler([0, 1] * 200, Learn2Mix(0.5), batch_size=400)
+    next(iter(sampler))
+    sampler.observe(losses)
+    assert sampler.group_losses.tolist() == pytest.approx(losses.clamp(min=0).reshape(2, 200).double().mean(1).tolist())
+
+
+def test_calls_are_counted_until_the_losses_are_taken():
+    criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
+    for _ in range(2):
+        criterion(torch.ones(3), torch.zeros(3))
+    assert criterion.num_calls == 2
+    criterion.take()
+    assert criterion.num_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        (torch.tensor([0, 2]), ValueError, r"groups must lie in \[0, 2\), got 0 to 2"),
+        (torch.tensor([-1, 0]), ValueError, r"groups must lie in \[0, 2\), got -1 to 0"),
+        (torch.tensor([0.0, 0.5]), TypeError, "groups must be the numbers of the groups, whole numbers .* float32"),
+    ],
+)
+def test_the_meter_refuses_groups_that_are_none(groups, error, message):
+    meter = GroupLossMeter(num_groups=2)
+    with pytest.raises(error, match=message):
+        meter.update(torch.ones(2), groups)
+    assert meter.sums.tolist() == meter.counts.tolist() == [0.0, 0.0]
+
+
+def test_the_meter_moves_to_a_device_without_float64():
+    def to_apple(tensor):
+        """Moves as torch does to its device "mps"."""
+        if tensor.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+        return tensor.clone()
+
+    meter = GroupLossMeter(num_groups=2)
+    meter.update(torch.tensor([1.0, 4.0]), torch.tensor([0, 0]))
+    meter._apply(to_apple)
+    assert meter.sums.dtype == meter.counts.dtype == torch.float32
+    meter.update(torch.tensor([4.0]), torch.tensor([0]))
+    assert meter.compute().tolist() == pytest.approx([3.0, NAN], nan_ok=True)
+    meter.reset()
+    assert meter.sums.dtype == torch.float32
+    assert GroupLossMeter(num_groups=2).half().sums.dtype == torch.float64

@@ -6,7 +6,7 @@ import reference
 import torch
 from helpers import NAN, same_state, through_a_file
 
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Mixer
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedStream, Mixer, ReweightedLoss
 
 NAMES = ["cat", "dog", "eel"]
 PRIOR = [0.6, 0.3, 0.1]
@@ -126,11 +126,58 @@ def test_a_floor_that_the_groups_cannot_all_have_is_refused():
     attached(Learn2Mix(floor=1 / 3))
 
 
+def test_a_mix_that_is_assigned_is_raised_to_the_floor():
+    mixer = attached(Learn2Mix(floor=0.25), [0.9, 0.0, 0.1])
+    mixer.proportions = [0.875, 0.0, 0.125]
+    assert mixer.proportions.tolist() == [0.75, 0.0, 0.25]
+    mixer.proportions = [0.5, 0.0, 0.5]
+    assert mixer.proportions.tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("asked", ["uniform", {0: 0.5, 1: 0.5}, None, [[0.5], [0.2, 0.3]]])
+def test_what_is_no_vector_cannot_be_assigned(asked):
+    mixer = attached(FixedMix())
+    with pytest.raises(TypeError, match="proportions must be a vector of numbers, got "):
+        mixer.proportions = asked
+    assert mixer.proportions.tolist() == PRIOR
+
+
+def test_a_mixer_that_could_not_begin_is_not_attached():
+    mixer = FixedMix({0: 0.5, 1: 0.5})
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"proportions must be a vector of numbers, got {0: 0.5, 1: 0.5}"):
+            MixedBatchSampler([0, 0, 1], mixer, batch_size=2)
+    with pytest.raises(RuntimeError, match="not attached to data yet"):
+        _ = mixer.group_names
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda mixer: MixedBatchSampler([0, 0, 1], mixer, batch_size=2),
+        lambda mixer: MixedStream([[1], [2]], mixer, batch_size=2),
+        lambda mixer: ReweightedLoss(torch.abs, mixer, [0, 0, 1]),
+    ],
+    ids=["sampler", "stream", "loss"],
+)
+def test_what_is_no_mixer_is_named(make):
+    with pytest.raises(TypeError, match=r"mixer must be a learn2mix.Mixer, got the class FixedMix; call it: FixedMix\("):
+        make(FixedMix)
+    with pytest.raises(TypeError, match=r"mixer must be a learn2mix.Mixer, got str$"):
+        make("uniform")
+
+
 def test_bad_losses_leave_the_mix_as_it_was():
     mixer = attached(Learn2Mix(0.5))
     with pytest.raises(ValueError, match=r"losses must be at least 0 .* got -1.0 at index 1"):
         mixer.update(np.array([1.0, -1.0, 1.0]))
     assert mixer.proportions.tolist() == PRIOR
+
+
+def test_a_group_without_samples_gets_no_share_whatever_is_said_of_it():
+    mixer = attached(Learn2Mix(0.5, signal="validation"), [0.5, 0.0, 0.5])
+    mixer.observe_validation(1.0, np.array([1.0, 9.0, 3.0]))
+    assert mixer.proportions.tolist() == [0.375, 0.0, 0.625]
 
 
 def test_a_mix_can_be_changed_by_assignment_only():
@@ -156,7 +203,7 @@ def test_a_mixer_may_not_go_to_other_groups():
     mixer = attached(Learn2Mix())
     mixer.attach(PRIOR, NAMES)
     for prior, names in ((PRIOR, ["cat", "dog", "fox"]), ([0.3, 0.6, 0.1], NAMES), ([0.5, 0.5], NAMES[:2])):
-        with pytest.raises(ValueError, match="mixer: this Learn2Mix already mixes 3 other groups; make one a sampler"):
+        with pytest.raises(ValueError, match="already mixes 3 other groups; make a new mixer for each sampler"):
             mixer.attach(prior, names)
     assert mixer.proportions.tolist() == PRIOR
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import NAN, same_state
+from torch.utils.data import DataLoader
 
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
@@ -14,10 +15,15 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
     ("losses", "message"),
     [
         ([1.0] * 4, r"losses must be one value a sample, shape \(5,\), got shape \(4,\)"),
-        (torch.ones(5, 1), r"losses must be one value a sample, shape \(5,\), got shape \(5, 1\)"),
+        (torch.ones(5, 1), r"shape \(5,\), got shape \(5, 1\); give losses.squeeze\(1\)"),
+        (torch.ones(1, 5), r"got shape \(1, 5\); give losses.squeeze\(0\), .* DataLoader\(stream, batch_size=None\)"),
+        (torch.ones(5, 3, 2), r"got shape \(5, 3, 2\); average each sample's: losses.flatten\(1\).mean\(1\)"),
+        (torch.ones(15), r"got shape \(15,\); average each sample's: losses.view\(5, -1\).mean\(1\)"),
+        (torch.ones(3), r"got shape \(3,\); concatenate those of its micro-batches"),
+        (torch.ones(1), r'got shape \(1,\); make the criterion with reduction="none"'),
         (torch.tensor(1.0), r'got shape \(\); make the criterion with reduction="none"'),
         ([1.0, 1.0, 1.0, 1.0, -1.0], r"batch 9 has negative losses in 1 of 3 groups \(2\); the mix stays as it was"),
-        ([-1, 1, 1, 1, 1], r"batch 9 has negative losses in 1 of 3 groups \(0\)"),
+        ([-1, 1, 1, 1, 1], r"batch 9 has negative losses in 1 of 3 groups \(0\).*; add a constant to all, or report"),
         ([NAN, 1.0, 1.0, 1.0, 1.0], r"batch 9 has NaN or infinite losses in 1 of 3 groups \(0\)"),
         ([NAN, 1.0, 1.0, 1.0, np.inf], r"batch 9 has NaN or infinite losses in 2 of 3 groups \(0, 2\)"),
         ([5.0, -np.inf, np.inf, 1.0, 1.0], "batch 9 has .* losses in"),
@@ -37,6 +43,13 @@ def test_bad_losses_are_refused_and_change_nothing(losses, message):
     assert same_state(sampler.state_dict(), before)
     sampler.observe([1.0, 1.0, 1.0, 1.0, 1.0])
     next(batches)
+
+
+def test_losses_may_be_a_list_of_scalars_with_gradients():
+    sampler = MixedBatchSampler([0, 1], Learn2Mix(1.0), batch_size=2)
+    list(sampler)
+    sampler.observe([torch.tensor(loss, requires_grad=True) for loss in (1.0, 3.0)])
+    assert sampler.mixer.proportions.tolist() == [0.25, 0.75]
 
 
 def test_losses_of_more_batches_than_were_composed_are_refused():
@@ -87,3 +100,62 @@ def test_a_refused_sampler_leaves_its_mixer_free():
     with pytest.raises(ValueError, match="initial must have one value a group: expected 3, got 2"):
         MixedBatchSampler(LABELS, mixer, batch_size=4)
     assert MixedBatchSampler([0, 1, 1, 1], mixer, batch_size=4).mixer.proportions.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("skip", [1, 3, 5])
+def test_a_batch_that_was_left_out_is_noticed_before_its_losses_are_taken_for_the_next_one_s(skip, num_workers):
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5, num_batches=20)
+    before = None
+    for step, _ in enumerate(DataLoader(LABELS, batch_sampler=sampler, num_workers=num_workers)):
+        if step == skip:
+            before = sampler.state_dict()
+            continue
+        if before is None:
+            sampler.observe([1.0] * 5)
+            continue
+        with pytest.raises(RuntimeError, match=r"1 batch\(es\) before this one were never observed.* observe\(None\)"):
+            sampler.observe([1.0] * 5)
+        break
+    assert before is not None
+    np.testing.assert_array_equal(sampler.mixer.proportions, before["feedback"]["mixer"]["proportions"])
+
+
+def test_so_is_every_second_one():
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    batches = iter(sampler)
+    for _ in range(2):
+        next(batches)
+    sampler.observe([1.0] * 5)
+    for _ in range(2):
+        next(batches)
+    with pytest.raises(RuntimeError, match="were never observed"):
+        sampler.observe([1.0] * 5)
+
+
+def test_losses_may_come_late_as_long_as_all_come():
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    batches = iter(sampler)
+    for _ in range(2):
+        for _ in range(3):
+            next(batches)
+        for _ in range(3):
+            sampler.observe([1.0] * 5)
+    assert sampler.lag == 0
+
+
+def test_a_loop_that_never_observes_is_told_so_where_the_mix_follows_losses():
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    assert len(list(sampler)) == 8
+    with pytest.warns(UserWarning, match=r"Learn2Mix follows losses, but none of the last 8 batches was observed"):
+        iter(sampler)
+    fixed = MixedBatchSampler(LABELS, FixedMix(), batch_size=5)
+    assert len([*fixed, *fixed]) == 16
+
+
+def test_a_loop_that_never_observes_keeps_no_more_batches_than_a_loader_composes_ahead():
+    sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=5, num_batches=3000)
+    assert len(list(sampler)) == 3000
+    assert sampler.lag == 1024
+    assert sampler.realised.sum() == pytest.approx(1)
+    assert sampler.draws.sum() == 3000 * 5 == sampler.state_dict()["draws"].sum()

@@ -121,6 +121,7 @@ def test_law_3_no_index_is_on_two_processes_before_a_group_begins_a_new_pass():
 
 
 @pytest.mark.usefixtures("untouched_random_state")
+@pytest.mark.filterwarnings("ignore:.*none of the last 5 batches was observed")
 @settings(max_examples=10)
 @given(data_sets(), st.integers(0, 2**32))
 def test_law_7_no_global_random_state_is_read_or_changed(labels, seed):

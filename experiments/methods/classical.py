@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
 
-from experiments.datasets.splits import Data
 from experiments.methods.method import Batches, Method
-from experiments.settings import Values
+from experiments.start import Start
 
 
 class ShuffledBatches:
@@ -18,19 +16,23 @@ class ShuffledBatches:
 
     A pass ends where the data do, not where the epoch does, so every batch is full and an epoch has as many
     samples as with any other method.
+
+    Args:
+        start: whose ``data.train`` is shuffled.
     """
 
-    def __init__(self, data: Data, batch_size: int, seed: int) -> None:
-        """Shuffle ``data.train``."""
-        self.proportions = np.array(data.counts(data.train)) / len(data.train)
-        self._num_samples = len(data.train)
-        self._batch_size = batch_size
-        self._generator = np.random.default_rng(seed)
+    def __init__(self, start: Start) -> None:
+        train = start.data.train
+        self._proportions = np.array(start.data.counts(train)) / len(train)
+        self._num_samples = len(train)
+        self._num_batches = start.num_batches
+        self._batch_size = start.settings["batch_size"]
+        self._generator = np.random.default_rng(start.run.seed)
         self._ahead = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return math.ceil(self._num_samples / self._batch_size)
+        return self._num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the indices of each batch of an epoch."""
@@ -39,6 +41,11 @@ class ShuffledBatches:
                 self._ahead = np.concatenate([self._ahead, self._generator.permutation(self._num_samples)])
             batch, self._ahead = np.split(self._ahead, [self._batch_size])
             yield batch.tolist()
+
+    @property
+    def proportions(self) -> np.ndarray:
+        """The training part's own mix, on average."""
+        return self._proportions
 
     def observe(self, losses: Tensor) -> None:
         """Nothing to learn from the losses."""
@@ -50,6 +57,6 @@ class Classical(Method):
     name = "classical"
     summary = "plain shuffled batches, blind to the groups"
 
-    def batches(self, data: Data, settings: Values, seed: int) -> Batches:
+    def batches(self, start: Start) -> Batches:
         """Shuffle everything."""
-        return ShuffledBatches(data, settings["batch_size"], seed)
+        return ShuffledBatches(start)

@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from torch import Tensor
 
-from experiments.datasets.splits import Data
 from experiments.methods.method import Batches, Method
 from experiments.settings import PAPER, Setting, Values
+from experiments.start import Start
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Mixer
 
 
 class MixedBatches:
     """The library's sampler, under the names that the training loop uses."""
 
-    def __init__(self, data: Data, mixer: Mixer, batch_size: int, seed: int) -> None:
-        """Let ``mixer`` decide the mix of ``data.train``."""
+    def __init__(self, start: Start, mixer: Mixer) -> None:
+        """Let ``mixer`` decide the mix of the training part."""
         self._mixer = mixer
-        self._sampler = MixedBatchSampler(data.train.groups, mixer, batch_size=batch_size, seed=seed)
+        self._sampler = MixedBatchSampler(
+            start.data.train.groups,
+            mixer,
+            batch_size=start.settings["batch_size"],
+            num_batches=start.num_batches,
+            seed=start.run.seed,
+        )
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -52,9 +58,9 @@ class Mixing(Method):
             self.settings = settings
         self._mixer = mixer
 
-    def batches(self, data: Data, settings: Values, seed: int) -> Batches:
+    def batches(self, start: Start) -> Batches:
         """Compose batches as the mixer says."""
-        return MixedBatches(data, self._mixer(settings), settings["batch_size"], seed)
+        return MixedBatches(start, self._mixer(start.settings))
 
 
 _MIXING_RATE = {"mixing_rate": Setting(0.1, PAPER)}

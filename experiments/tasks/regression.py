@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from experiments.datasets.splits import Data, Split, keep_share
+from experiments.datasets.imbalance import choose_kept, shares_kept
+from experiments.datasets.splits import Data, Split
 from experiments.datasets.synthetic import DISTRIBUTIONS, draw_samples
-from experiments.datasets.tables import load_wine
-from experiments.models import two_layer
+from experiments.datasets.tables import load_housing, load_wine
 from experiments.objectives import REGRESSION
-from experiments.settings import PAPER, Setting, Values
+from experiments.settings import CODE, PAPER, Setting, Values
 from experiments.tasks.task import Task
 
 TRAIN_SIZES = {"normal": 1000, "exponential": 1000, "chi-squared": 800, "uniform": 200}
@@ -42,31 +43,63 @@ def load_mean_estimation(_root: Path, _settings: Values, rng: np.random.Generato
 
 
 def load_wine_quality(root: Path, settings: Values, rng: np.random.Generator) -> Data:
-    """Half for training, stratified by the type of wine; then the white wines are cut to ``keep`` of theirs."""
+    """The quality of red and white wines; "step" cuts the white ones."""
     table = load_wine(root)
-    names = ("red", "white")
-    groups = table["wine"].map(names.index).to_numpy()
-    features = table.drop(columns=["quality", "wine"]).to_numpy()
-    quality = table["quality"].to_numpy()
+    return _halves(
+        features=table.drop(columns=["quality", "wine"]),
+        targets=table["quality"],
+        group_names=table["wine"],
+        rare=["white"],
+        imbalance=settings["imbalance"],
+        rng=rng,
+    )
+
+
+def load_california_housing(root: Path, settings: Values, rng: np.random.Generator) -> Data:
+    """The median value of a block's houses in 100,000 dollars, without gaps and islands; "step" cuts all but inland."""
+    table = load_housing(root).dropna()
+    table = table[table["ocean_proximity"] != "ISLAND"]
+    return _halves(
+        features=table.drop(columns=["median_house_value", "ocean_proximity"]),
+        targets=table["median_house_value"],
+        group_names=table["ocean_proximity"],
+        rare=["<1H OCEAN", "NEAR BAY", "NEAR OCEAN"],
+        imbalance=settings["imbalance"],
+        rng=rng,
+    )
+
+
+def _halves(
+    features: pd.DataFrame,
+    targets: pd.Series,
+    group_names: pd.Series,
+    *,
+    rare: Sequence[str],
+    imbalance: str,
+    rng: np.random.Generator,
+) -> Data:
+    """Half of a table for training, stratified by its groups; then this half's groups are cut."""
+    names, groups = np.unique(group_names, return_inverse=True)
     train, test = train_test_split(
-        np.arange(len(table)), test_size=0.5, stratify=groups, random_state=int(rng.integers(2**32))
+        np.arange(len(targets)), test_size=0.5, stratify=groups, random_state=int(rng.integers(2**32))
     )
     # The authors scale by all rows; we leave the test half out of it.
-    features = StandardScaler().fit(features[train]).transform(features)
-    train = train[keep_share(groups[train], [1.0, settings["keep"]], rng)]
-    train_split, test_split = (_split(features[part], quality[part], groups[part]) for part in (train, test))
-    return Data(train_split, test_split, names)
+    scaled = StandardScaler().fit(features.iloc[train]).transform(features)
+    shares = shares_kept(imbalance, len(names), np.flatnonzero(np.isin(names, rare)))
+    train = train[choose_kept(groups[train], shares, rng)]
+    parts = (_split(scaled[part], targets.to_numpy()[part], groups[part]) for part in (train, test))
+    return Data(*parts, tuple(names.tolist()))
 
 
 MEAN_ESTIMATION = Task(
     name="mean-estimation",
     summary="the mean behind ten draws from one of four distributions, the uniform ones rare; needs no files",
     load=load_mean_estimation,
-    model=two_layer,
     objective=REGRESSION,
     settings={
         "epochs": Setting(500, PAPER),
         "batch_size": Setting(500, PAPER),
+        "model": Setting("two-layer", PAPER),
         "optimizer": Setting("Adam", PAPER),
         "lr": Setting(5e-5, PAPER),
     },
@@ -75,16 +108,38 @@ MEAN_ESTIMATION = Task(
 
 WINE_QUALITY = Task(
     name="wine-quality",
-    summary="the quality of red and white wines, white cut to 10 %; needs tabular/winequality-*.csv",
+    summary="the quality of red and white wines, white cut to 10 %",
     load=load_wine_quality,
-    model=two_layer,
     objective=REGRESSION,
     settings={
         "epochs": Setting(300, PAPER),
         "batch_size": Setting(100, PAPER),
+        "model": Setting("two-layer", PAPER),
         "optimizer": Setting("Adam", PAPER),
         "lr": Setting(1e-4, PAPER),
-        "keep": Setting(0.1, PAPER),
+        "imbalance": Setting("step:0.1", PAPER),
     },
     method_settings={"mixing_rate": Setting(0.05, PAPER), "every": Setting("epoch", PAPER)},
 )
+
+CALIFORNIA_HOUSING = Task(
+    name="california-housing",
+    summary="what houses are worth, in 100,000 dollars, all groups but INLAND cut to 5 %",
+    load=load_california_housing,
+    objective=REGRESSION,
+    settings={
+        "epochs": Setting(1200, PAPER),
+        "batch_size": Setting(1000, PAPER),
+        "model": Setting("two-layer", PAPER),
+        "optimizer": Setting("Adam", PAPER),
+        "lr": Setting(5e-5, PAPER),
+        # The text's 3,641 training rows do not follow from these shares, which leave 3,594.
+        "imbalance": Setting("step:0.05", CODE),
+    },
+    method_settings={
+        "mixing_rate": Setting(0.05, f"{PAPER}; elsewhere in it: 0.01"),
+        "every": Setting("epoch", PAPER),
+    },
+)
+
+REGRESSION_TASKS = (MEAN_ESTIMATION, WINE_QUALITY, CALIFORNIA_HOUSING)

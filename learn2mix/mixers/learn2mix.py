@@ -92,6 +92,7 @@ class Learn2Mix(Mixer):
         return epoch_ended or self.every == "step"
 
     def update(self, losses: Vector) -> None:  # noqa: D102
+        losses = np.where(self.prior > 0, losses, np.nan)  # a group without samples gets none, whatever is said of it
         self.proportions = update_proportions(self.proportions, losses, self.mixing_rate, floor=self.floor)
 
     def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102

@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from experiments.cli import main
+from experiments.methods import METHODS
+from experiments.training import Training
 
 PROJECT = Path(__file__).parents[2]
 
@@ -37,6 +43,8 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+
 RUNS = {
     "mean-estimation/classical/seed-0.json",
     "mean-estimation/learn2mix/seed-0.json",
@@ -56,9 +64,11 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
     assert len(first.stderr.splitlines()) == len(RUNS), first.stderr
     written = files(tmp_path)
     pictures = {name for name in written if name.endswith(".png")}
-    assert written.keys() - pictures == RUNS
+    assert written.keys() - pictures == RUNS | {"report.html", "tables.md"}
     assert pictures == {
-        f"{task}-{what}.png" for task in ("mnist-5k", "mean-estimation") for what in ("curves", "proportions")
+        f"{task}-{what}.png"
+        for task in ("mnist-5k", "mean-estimation")
+        for what in ("curves", "seconds", "train-test", "proportions", "groups")
     }
     for name in RUNS:
         assert len(json.loads((tmp_path / name).read_text())["history"]) == 2
@@ -71,7 +81,7 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
 
 
 def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path):
-    endless = command("run", "mean-estimation", "--epochs", 300, "--seeds", 1000, "--out", tmp_path)
+    endless = command("run", "mean-estimation", "--epochs", 60, "--seeds", 1000, "--out", tmp_path)
     process = subprocess.Popen(endless, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
@@ -87,13 +97,13 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path):
     left = files(tmp_path)
     assert len(left) >= 2
     for name in left:
-        assert len(json.loads((tmp_path / name).read_text())["history"]) == 300
+        assert len(json.loads((tmp_path / name).read_text())["history"]) == 60
 
 
 def test_list_shows_tasks_methods_and_settings_with_their_sources(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    for part in ("wine-quality", "mnist-imbalanced", "classical", "learn2mix-epoch", "batch_size=1000 (paper)"):
+    for part in ("wine-quality", "mnist-imbalanced", "classical", "learn2mix-epoch", "lr=0.0001 (paper"):
         assert part in text
 
 
@@ -131,6 +141,8 @@ def test_the_data_root_comes_from_the_environment(tmp_path):
         ("run toy --set lr=0", ["lr", "above 0", "'0'"]),
         ("run wine-quality --data-root missing-root", ["missing-root", "winequality-red.csv", "--data-root"]),
         ("report missing-runs", ["missing-runs", "seed-<n>.json"]),
+        ("run toy --methods focal", ["nothing to run", "toy focal", "regression"]),
+        pytest.param("run toy --device cuda", ["CUDA", "--device cpu"], marks=WITHOUT_CUDA),
     ],
 )
 def test_a_users_mistake_is_one_message(toy, tmp_path, capsys, arguments, words):
@@ -143,9 +155,88 @@ def test_a_users_mistake_is_one_message(toy, tmp_path, capsys, arguments, words)
     assert files(tmp_path) == {}
 
 
-@pytest.mark.parametrize("arguments", ["run", "run toy --seeds 0", "run toy --epochs 1.5", "demo --threads -1", "nope"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["run", "run toy --seeds 0", "run toy --epochs 1.5", "demo --threads -1", "run toy --time-budget 0",
+     "run toy --jobs 0", "run toy --device tpu", "report", "nope"],
+)  # fmt: skip
 def test_a_malformed_command_shows_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments.split())
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_all_methods_but_those_that_make_no_sense_are_run_and_these_are_told(toy, tmp_path, capsys):
+    assert main(["run", "toy", "--methods", "all", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "toy focal is left out: " in told.err
+    stored = {path.parent.name for path in tmp_path.rglob("seed-0.json")}
+    left_out = {path.parent.name for path in tmp_path.rglob("unsuitable.json")}
+    assert stored | left_out == set(METHODS)
+    assert stored.isdisjoint(left_out)
+    assert {"focal", "logit-adjusted"} <= left_out
+    assert main(["report", str(tmp_path)]) == 0
+    assert "left out: " in (tmp_path / "tables.md").read_text()
+
+
+def test_a_failing_run_is_named_last_and_the_others_are_reported(toy, tmp_path, capsys, monkeypatch):
+    real_epochs = Training.epochs
+
+    def epochs(self, *options):
+        if str(self._run) == "toy learn2mix seed 0":
+            raise OSError("[Errno 5] of the disk")
+        return real_epochs(self, *options)
+
+    run = ["run", "toy", "--methods", "learn2mix", "classical", "--seeds", "2", "--out", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "epochs", epochs)
+        assert main(run) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "failed: toy learn2mix seed 0: OSError: [Errno 5] of the disk"
+    assert "1; seed 0 failed" in " ".join(told.out.split())
+    assert "OSError: [Errno 5] of the disk" in " ".join(told.out.split())
+    assert main(run) == 0
+    assert "failed" not in capsys.readouterr().out
+
+
+def test_a_budget_of_time_ends_runs(toy, tmp_path, capsys):
+    run = ["run", "toy", "--methods", "classical", "--seeds", "2", "--out", str(tmp_path)]
+    assert main([*run, "--epochs", "1000000", "--time-budget", "0.05"]) == 0
+    for seed in (0, 1):
+        record = json.loads((tmp_path / "toy" / "classical" / f"seed-{seed}.json").read_text())
+        assert record["config"]["time_budget"] == 0.05
+        seconds = [row["train_seconds"] for row in record["history"]]
+        assert sum(seconds) >= 0.05 > sum(seconds[:-1])
+    assert "the budget of 0.05 s of training" in " ".join(capsys.readouterr().out.split())
+
+
+def test_data_that_no_code_has_seen_run_and_are_reported_without_them(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data" / "birds"
+    folder.mkdir(parents=True)
+    for part, num_each in (("train", 2), ("test", 1)):
+        labels = np.repeat(np.arange(100), num_each)
+        images = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / f"{part}.npz", images=images, labels=labels)
+    out = tmp_path / "out"
+    run = ["run", "birds", "--seeds", "1", "--epochs", "1", "--data-root", str(tmp_path / "data"), "--out", str(out)]
+    assert main(run) == 0
+    record = json.loads((out / "birds" / "learn2mix" / "seed-0.json").read_text())
+    assert len(record["groups"]["names"]) == 100
+    shutil.rmtree(folder)
+    told = capsys.readouterr().out
+    assert "birds: test error, %" in told
+    assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().out == told
+
+
+def test_the_readmes_example_of_a_method_runs_and_is_reported(toy, tmp_path, capsys, monkeypatch):
+    text = (PROJECT / "experiments" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(example, names)
+    monkeypatch.setitem(METHODS, "hardest-half", names["HardestHalf"]())
+    run = ["run", "toy", "--methods", "hardest-half", "classical", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(run) == 0
+    assert "hardest-half" in capsys.readouterr().out

@@ -2,14 +2,20 @@
 
 import io
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from experiments import storage, sweep
+from experiments import execution, storage
 from experiments.errors import UserError
+from experiments.execution import Conditions, EpochDone
+from experiments.progress import SweepProgress
 from experiments.runs import Run, plan
+from experiments.sweep import Failure, sweep
 from experiments.training import Training
 
 
@@ -17,8 +23,8 @@ def quiet() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
-def do(runs: list[Run], out: Path) -> None:
-    sweep.sweep(runs, Path("no-such-folder"), out, quiet())
+def do(runs: list[Run], out: Path) -> list[Failure]:
+    return sweep(runs, Conditions(Path("no-such-folder")), out, quiet())
 
 
 def stored(out: Path) -> dict[str, dict]:
@@ -27,6 +33,7 @@ def stored(out: Path) -> dict[str, dict]:
     for path in sorted(out.rglob("*")):
         if path.is_file():
             record = json.loads(path.read_text())
+            del record["preparation_seconds"]
             for row in record["history"]:
                 del row["train_seconds"]
             records[str(path.relative_to(out))] = record
@@ -44,11 +51,11 @@ def trained(monkeypatch) -> list[str]:
     names = []
 
     class Counting(Training):
-        def __init__(self, run, data):
+        def __init__(self, run, *data):
             names.append(str(run))
-            super().__init__(run, data)
+            super().__init__(run, *data)
 
-    monkeypatch.setattr(sweep, "Training", Counting)
+    monkeypatch.setattr(execution, "Training", Counting)
     return names
 
 
@@ -61,6 +68,7 @@ def test_a_record_has_the_form_of_the_design(runs, tmp_path):
         "epochs": 3, "batch_size": 10, "optimizer": "Adam", "lr": 0.01, "mixing_rate": 0.1, "every": "step",
     }  # fmt: skip
     assert {"versions", "device", "threads", "commit"} <= record["environment"].keys()
+    assert record["objective"] == {"kind": "regression", "error_name": "test MSE", "scale": 1.0}
     assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
     assert record["groups"]["names"] == ["common", "rare"]
     assert record["groups"]["train_counts"] == [33, 10]
@@ -84,8 +92,8 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_were_not(runs, tmp_path, monke
     do(runs, tmp_path / "unbroken")
     real_epochs = Training.epochs
 
-    def stop_in_third_run(self):
-        for row in real_epochs(self):
+    def stop_in_third_run(self, *options):
+        for row in real_epochs(self, *options):
             if str(self._run) == "toy learn2mix seed 1" and row["epoch"] == 2:
                 raise KeyboardInterrupt
             yield row
@@ -99,14 +107,32 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_were_not(runs, tmp_path, monke
     assert stored(tmp_path / "stopped") == stored(tmp_path / "unbroken")
 
 
-def test_a_terminal_shows_task_method_seed_epoch_and_time_left(runs, tmp_path):
+def frame(runs: list[Run], *events: tuple[Run, EpochDone]) -> list[str]:
+    """The last lines that a terminal shows, the first two runs being trained."""
     terminal = Console(file=io.StringIO(), width=150, force_terminal=True, color_system=None)
-    sweep.sweep(runs, Path("no-such-folder"), tmp_path, terminal)
-    lines = terminal.file.getvalue().splitlines()
-    assert "4/4 runs" in [line for line in lines if "runs" in line][-1]
-    of_last_run = [line for line in lines if "toy classical seed 1 " in line][-1]
-    for part in ("3/3", "epochs", "0:00:00 left"):
-        assert part in of_last_run
+    with SweepProgress(runs, terminal) as progress:
+        for run in runs[:2]:
+            progress.begin(run)
+        for run, event in events:
+            progress.epoch_done(run, event)
+    return [line for line in terminal.file.getvalue().splitlines() if "left" in line][-3:]
+
+
+def test_a_terminal_shows_task_method_seed_epoch_and_time_left_of_each_job(runs):
+    everything, first, second = frame(runs, (runs[0], EpochDone(2, 1.0)))
+    for line, parts in (
+        (everything, ["all", "0/4 runs", "left"]),
+        (first, ["toy learn2mix seed 0", "2/3 epochs", "left"]),
+        (second, ["toy classical seed 0", "starting", "left"]),
+    ):
+        for part in parts:
+            assert part in line
+
+
+def test_a_budget_of_time_is_shown_in_seconds(toy):
+    runs = plan(["toy"], ["learn2mix", "classical"], 1, {}, time_budget=50)
+    _, first, _ = frame(runs, (runs[0], EpochDone(2, 20.0)))
+    assert "epoch 2, 20/50 s" in first
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -128,10 +154,41 @@ def test_a_stop_while_writing_leaves_the_old_file_whole(tmp_path, monkeypatch, e
 def test_what_a_killed_process_left_is_no_run_and_is_written_over(runs, tmp_path):
     path = storage.path_of(tmp_path, runs[0])
     path.parent.mkdir(parents=True)
-    (path.parent / "seed-0.json.part").write_text('{"task": "to')
+    left = path.parent / "seed-0.json.0123.part"
+    left.write_text('{"task": "to')
     assert not storage.is_done(tmp_path, runs[0])
-    assert list(storage.read_all(tmp_path)) == []
+    assert list(storage.read_runs(tmp_path)) == []
+    long_ago = time.time() - 2 * storage.STALE_SECONDS
+    os.utime(left, (long_ago, long_ago))
     do(runs[:1], tmp_path)
+    assert [found.name for found in path.parent.iterdir()] == ["seed-0.json"]
+
+
+def test_what_another_sweep_is_writing_is_left_to_it(tmp_path):
+    path = tmp_path / "task" / "method" / "seed-0.json"
+    path.parent.mkdir(parents=True)
+    (path.parent / "seed-0.json.0123.part").write_text('{"task": "to')
+    storage.write(path, {"version": "new"})
+    assert {found.name for found in path.parent.iterdir()} == {"seed-0.json", "seed-0.json.0123.part"}
+
+
+def write_often(path: Path, record: dict) -> None:
+    for _ in range(5):
+        storage.write(path, record)
+
+
+def test_many_writers_of_one_run_leave_it_whole_at_all_times(tmp_path):
+    path = tmp_path / "task" / "method" / "seed-0.json"
+    records = [{"writer": writer, "history": [writer] * 10_000} for writer in range(6)]
+    storage.write(path, records[0])
+    with ThreadPoolExecutor(len(records)) as pool:
+        writers = [
+            pool.submit(lambda record=record: [storage.write(path, record) for _ in range(5)]) for record in records
+        ]
+        while not all(writer.done() for writer in writers):
+            assert json.loads(path.read_text()) in records
+    for writer in writers:
+        writer.result()
     assert [found.name for found in path.parent.iterdir()] == ["seed-0.json"]
 
 
@@ -166,3 +223,105 @@ def test_missing_data_stop_the_sweep_before_it_trains(toy, tmp_path, trained):
     with pytest.raises(UserError, match="wine"):
         do(plan(["toy", "wine-quality"], ["classical"], 1, {}), tmp_path)
     assert trained == []
+
+
+def fail_in(monkeypatch, name: str, error: Exception) -> None:
+    """Let the second epoch of one run raise."""
+    real_epochs = Training.epochs
+
+    def epochs(self, *options):
+        for row in real_epochs(self, *options):
+            if str(self._run) == name and row["epoch"] == 2:
+                raise error
+            yield row
+
+    monkeypatch.setattr(Training, "epochs", epochs)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no more of this"), UserError("try less"), MemoryError(), KeyError("x")]
+)
+def test_a_failing_run_stops_no_other_and_is_tried_again(runs, tmp_path, monkeypatch, error):
+    do(runs, tmp_path / "unbroken")
+    out = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        fail_in(patch, "toy learn2mix seed 0", error)
+        failures = do(runs, out)
+    assert [str(run) for run, _ in failures] == ["toy learn2mix seed 0"]
+    assert str(error) in failures[0].error
+    folder = out / "toy" / "learn2mix"
+    assert {path.name for path in folder.iterdir()} == {"failed-seed-0.json", "seed-1.json"}
+    (failure,) = storage.read_failures(out)
+    assert (failure["task"], failure["method"], failure["seed"]) == ("toy", "learn2mix", 0)
+    assert failure["error"] == failures[0].error
+    assert "Traceback" in failure["details"]
+    assert do(runs, out) == []
+    assert stored(out) == stored(tmp_path / "unbroken")
+
+
+def test_a_number_that_is_not_finite_is_the_runs_failure(runs, tmp_path, monkeypatch):
+    real_epochs = Training.epochs
+    monkeypatch.setattr(
+        Training, "epochs", lambda self, *options: ({**row, "test_loss": float("inf")} for row in real_epochs(self))
+    )
+    failures = do(runs, tmp_path)
+    assert len(failures) == len(runs)
+    assert "JSON" in failures[0].error
+
+
+class TestPrerequisites:
+    @pytest.fixture
+    def static_runs(self, toy) -> list[Run]:
+        return plan(["toy"], ["static"], 2, {"mixing_rate": 0.5})
+
+    def test_are_run_first_and_handed_over(self, static_runs, tmp_path, trained):
+        assert do(static_runs, tmp_path) == []
+        assert trained == [f"toy {method} seed {seed}" for seed in (0, 1) for method in ("learn2mix", "static")]
+        records = stored(tmp_path)
+        for seed in (0, 1):
+            held = records[f"toy/static/seed-{seed}.json"]["groups"]["initial_proportions"]
+            last = records[f"toy/learn2mix/seed-{seed}.json"]["history"][-1]["proportions"]
+            assert held == pytest.approx(last)
+        assert records["toy/static/seed-0.json"]["config"]["mixing_rate"] == 0.5
+
+    def test_are_named_when_they_are_added(self, static_runs, tmp_path):
+        screen = quiet()
+        sweep(static_runs, Conditions(tmp_path), tmp_path, screen)
+        assert "2 runs are added, as others need their records: toy learn2mix" in screen.file.getvalue()
+
+    def test_that_are_stored_are_not_run_again(self, static_runs, tmp_path, trained):
+        do(plan(["toy"], ["learn2mix"], 2, {"mixing_rate": 0.5}), tmp_path)
+        trained.clear()
+        do(static_runs, tmp_path)
+        assert trained == ["toy static seed 0", "toy static seed 1"]
+
+    def test_are_not_run_for_what_is_done(self, static_runs, tmp_path, trained):
+        do(static_runs, tmp_path)
+        (tmp_path / "toy" / "learn2mix" / "seed-0.json").unlink()
+        trained.clear()
+        do(static_runs, tmp_path)
+        assert trained == []
+
+    def test_of_other_settings_are_refused(self, static_runs, tmp_path):
+        do(plan(["toy"], ["learn2mix"], 2, {"mixing_rate": 0.1}), tmp_path)
+        with pytest.raises(UserError, match=r"mixing_rate: stored 0\.1, asked 0\.5"):
+            do(static_runs, tmp_path)
+
+    def test_that_fail_are_named(self, static_runs, tmp_path, monkeypatch):
+        fail_in(monkeypatch, "toy learn2mix seed 0", RuntimeError("no"))
+        failures = do(static_runs, tmp_path)
+        assert [str(failure.run) for failure in failures] == ["toy learn2mix seed 0", "toy static seed 0"]
+        assert "it needs the record of toy learn2mix seed 0" in failures[1].error
+
+
+def test_a_budget_of_time_is_part_of_what_is_compared(toy, tmp_path):
+    do(plan(["toy"], ["classical"], 1, {}, time_budget=60.0), tmp_path)
+    record = json.loads((tmp_path / "toy" / "classical" / "seed-0.json").read_text())
+    assert record["config"]["time_budget"] == 60.0
+    with pytest.raises(UserError, match=r"time_budget: stored 60\.0, asked None"):
+        do(plan(["toy"], ["classical"], 1, {}), tmp_path)
+
+
+def test_a_budget_of_time_ends_a_run_early(toy, tmp_path):
+    do(plan(["toy"], ["classical"], 1, {"epochs": 1000}, time_budget=1e-6), tmp_path)
+    assert len(stored(tmp_path)["toy/classical/seed-0.json"]["history"]) == 1

@@ -1,5 +1,7 @@
 """Settings: every one has a source and a rule, and --set obeys the rules."""
 
+from pathlib import Path
+
 import pytest
 
 from experiments.errors import UserError
@@ -19,16 +21,18 @@ def test_every_setting_obeys_its_own_rule_and_names_its_source(task, method):
 
 @pytest.mark.parametrize(
     ("pair", "value"),
-    [("lr=1e-3", 0.001), ("epochs=7", 7), ("every=epoch", "epoch"), ("every=5", 5), ("mixing_rate=0", 0.0)],
-)
+    [("lr=1e-3", 0.001), ("epochs=7", 7), ("every=epoch", "epoch"), ("every=5", 5), ("mixing_rate=0", 0.0),
+     ("focusing=0", 0.0), ("tau=1.5", 1.5), ("curriculum_growth=1", 1.0), ("curriculum_start=1", 1.0)],
+)  # fmt: skip
 def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
     assert parse_overrides([pair]) == {pair.partition("=")[0]: value}
 
 
 @pytest.mark.parametrize(
     "pair",
-    ["lr=fast", "lr=0", "lr=nan", "epochs=1.5", "epochs=0", "every=never", "every=0", "mixing_rate=1.1", "keep=0",
-     "optimizer=adam", "batch_size=-3"],
+    ["lr=fast", "lr=0", "lr=nan", "epochs=1.5", "epochs=0", "every=never", "every=0", "mixing_rate=1.1",
+     "imbalance=step:0", "imbalance=half", "model=lenet", "optimizer=adam", "batch_size=-3",
+     "focusing=-1", "tau=inf", "curriculum_growth=0.9", "curriculum_start=0", "warm_up_epochs=0"],
 )  # fmt: skip
 def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
     name, _, value = pair.partition("=")
@@ -84,4 +88,4 @@ def test_a_plan_holds_each_run_once(toy: Task):
 @pytest.mark.parametrize(("task", "method"), [("tyo", "learn2mix"), ("toy", "learn2mx")])
 def test_an_unknown_name_lists_what_there_is(toy: Task, task, method):
     with pytest.raises(UserError, match=r"there are: .*(toy|classical)"):
-        plan([task], [method], 1, {})
+        plan([task], [method], 1, {}, data_root=Path("no-such-folder"))

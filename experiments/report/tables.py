@@ -1,0 +1,359 @@
+"""What the sections say, as tables: data that every renderer can show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from experiments.report.intervals import UNKNOWN, Interval
+from experiments.report.published import PUBLISHED, published
+from experiments.report.results import BASELINE, QUARTERS, Results, Section, listed
+from experiments.tasks import find_task
+
+# Tables of more groups than this cannot be read.
+MAX_GROUPS = 20
+LEARNER = "learn2mix"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be rendered: the first column names the rows; the cells are numbers as text, or words."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    is_words: bool = False
+
+    def without(self, column: str) -> Table:
+        """The table with a column less."""
+        place = self.columns.index(column)
+        columns, *rows = ((*row[:place], *row[place + 1 :]) for row in (self.columns, *self.rows))
+        return replace(self, columns=columns, rows=tuple(rows))
+
+
+def error_table(section: Section) -> Table:
+    """Test errors on the way and at the end, and when each method catches up with the baseline."""
+    rows = [
+        (
+            results.label,
+            results.status(),
+            *(_show(results.at(fraction)) for fraction in QUARTERS.values()),
+            *caught_up(results, section.baseline),
+            _show(results.worst_group),
+        )
+        for results in section.results
+    ]
+    return Table(
+        section.error_name,
+        f"Mean over the seeds ± half of its 95 % t-interval, after 1/4, 1/2 and all of {_length(section)}. "
+        f"Catches up: the epochs, and the seconds of training, after which a seed is first as good as {BASELINE} is at "
+        "its end with the same seed. Worst group: the largest test error of a group at the end, found for each seed on "
+        "its own.",
+        ("method", "seeds", *_at_columns(), "catches up, epochs", "catches up, s", "worst group"),
+        tuple(rows),
+    )
+
+
+def ratio_table(section: Section) -> Table | None:
+    """Each method's error as a ratio to the baseline's; None without a baseline."""
+    rivals = _rivals(section)
+    if not rivals:
+        return None
+    rows = [
+        (results.label, *(section.error_ratio(results, fraction).show() for fraction in QUARTERS.values()))
+        for results in rivals
+    ]
+    return Table(
+        f"Ratio to {BASELINE}",
+        f"{section.error_name}: geometric mean over the seeds of the ratio to {BASELINE} with the same seed, and the "
+        "95 % t-interval of its mean logarithm. Below 1 is better. A difference is named only where the interval does "
+        "not include 1; one in twenty such intervals misses the truth.",
+        ("method", *_at_columns()),
+        tuple(rows),
+    )
+
+
+def published_table(section: Section) -> Table | None:
+    """Ours beside the paper's Tables 1 and 2; None where the paper has no such task."""
+    if section.task not in PUBLISHED:
+        return None
+    rows = []
+    for results in section.compared:
+        theirs = published(section.task, results.method)
+        pairs = zip(theirs, QUARTERS.values(), strict=True)
+        cells = [
+            (UNKNOWN if them is None else them.show(2), _show(_as_published(section, results, at)))
+            for them, at in pairs
+        ]
+        rows.append((results.label, *(cell for pair in cells for cell in pair)))
+    return Table(
+        "Beside the paper",
+        f"{_published_measure(section)} at shares of the length of training, mean ± half of the 95 % t-interval. "
+        "The paper's: five seeds, its own hardware and length; see the settings above for ours.",
+        ("method", *(f"{who}, {when}" for when in _at_columns() for who in ("paper", "ours"))),
+        tuple(rows),
+    )
+
+
+def group_table(section: Section) -> Table | None:
+    """Worst and largest group against the baseline's; None without groups."""
+    if len(section.group_names) < 2 or not section.train_counts:
+        return None
+    largest = section.largest_group
+    baseline = section.baseline
+    rows = []
+    for results in section.compared:
+        majority = results.final_group_errors[:, largest]
+        cells = [
+            _show(results.worst_group),
+            UNKNOWN if baseline is None else section.ratio(results, results.worst_group, baseline.worst_group).show(),
+            _show(majority),
+            UNKNOWN
+            if baseline is None
+            else section.ratio(results, majority, baseline.final_group_errors[:, largest]).show(),
+        ]
+        if results is baseline:
+            cells[1] = cells[3] = UNKNOWN
+        rows.append((results.label, *cells))
+    name = f"largest group ({section.group_names[largest]})"
+    return Table(
+        "Worst and largest group",
+        f"{section.error_name} of a group at the end. The worst group is each seed's own; the largest has most "
+        f"training samples ({section.train_counts[largest]}). Ratios to {BASELINE} as above; none where an error is 0.",
+        ("method", "worst group", "ratio", name, "ratio"),
+        tuple(rows),
+    )
+
+
+def per_group_table(section: Section) -> Table | None:
+    """Every group's error with every method; None for one group, or more than can be read."""
+    if not 2 <= len(section.group_names) <= MAX_GROUPS or not section.train_counts:
+        return None
+    rows = [
+        (name, str(section.train_counts[group]), *(_show(one.final_group_errors[:, group]) for one in section.compared))
+        for group, name in enumerate(section.group_names)
+    ]
+    return Table(
+        "Each group",
+        f"{section.error_name} at the end.",
+        ("group", "training samples", *(results.label for results in section.compared)),
+        tuple(rows),
+    )
+
+
+def time_table(section: Section) -> Table:
+    """What an epoch costs, on equal terms: training alone, the same data path."""
+    baseline = section.baseline
+    rows = []
+    for results in section.compared:
+        ratio = UNKNOWN
+        if baseline is not None and results is not baseline:
+            ratio = section.ratio(results, results.epoch_seconds, baseline.epoch_seconds).show()
+        rows.append(
+            (
+                results.label,
+                _show(results.epoch_seconds),
+                ratio,
+                _show([len(curve.errors) for curve in results.curves], digits=0),
+                _show([curve.seconds[-1] for curve in results.curves]),
+                _show([curve.preparation_seconds for curve in results.curves]),
+            )
+        )
+    return Table(
+        "Time",
+        "Seconds of training alone, without evaluation: each seed's median epoch, its mean over the seeds ± half of "
+        f"the 95 % t-interval, and the ratio to {BASELINE} with the same seed. Preparation comes before the first "
+        "step: the model, warm-up runs, extra samples. Jobs that share a machine disturb each other's times.",
+        ("method", "s an epoch", "ratio", "epochs", "s in all", "preparation, s"),
+        tuple(rows),
+    )
+
+
+def rate_table(section: Section) -> Table | None:
+    """The error at several mixing rates; None where there are not several."""
+    by_method = mixing_rates(section)
+    if not by_method:
+        return None
+    rows = [
+        (
+            method,
+            f"{rate:g}",
+            results.status(),
+            *(_show(results.at(fraction)) for fraction in QUARTERS.values()),
+            section.error_ratio(results, 1.0).show(),
+        )
+        for method, rates in by_method.items()
+        for rate, results in rates.items()
+    ]
+    return Table(
+        "Mixing rates",
+        f"{section.error_name}, and at the end its ratio to {BASELINE}, by the mixing rate (the paper's gamma).",
+        ("method", "mixing rate", "seeds", *_at_columns(), f"ratio to {BASELINE} at the end"),
+        tuple(rows),
+    )
+
+
+def mixing_rates(section: Section) -> dict[str, dict[float, Results]]:
+    """The methods of which there are several runs that differ in nothing but the mixing rate, by that rate."""
+    found: dict[str, dict[str, dict[float, Results]]] = {}
+    for results in section.trained:
+        others = {name: value for name, value in results.own.items() if name != "mixing_rate"}
+        if "mixing_rate" in results.own:
+            found.setdefault(results.method, {}).setdefault(str(others), {})[results.own["mixing_rate"]] = results
+    largest = {method: max(variants.values(), key=len) for method, variants in found.items()}
+    return {method: dict(sorted(rates.items())) for method, rates in largest.items() if len(rates) > 1}
+
+
+def overview_table(sections: Sequence[Section]) -> Table | None:
+    """One line a task: learn2mix against the baseline, ours and the paper's; None where no task has both."""
+    rows = [
+        _overview_row(section, section.baseline, results)
+        for section in sections
+        for results in section.compared
+        if section.baseline is not None and results.method == LEARNER
+    ]
+    if not rows:
+        return None
+    return Table(
+        f"{LEARNER} against {BASELINE}",
+        "Mean ± half of the 95 % t-interval over the seeds, after half and all of the training; in brackets what the "
+        f"paper has. Ratio: of the test errors, {LEARNER}'s to {BASELINE}'s, below 1 is better; a difference is named "
+        "only where the 95 % interval over paired seeds does not include 1.",
+        (
+            *("task", "length", "measure"),
+            *(f"{BASELINE}, 1/2", f"{LEARNER}, 1/2", "ratio of errors, 1/2"),
+            *(f"{BASELINE}, end", f"{LEARNER}, end", "ratio of errors, end"),
+        ),
+        tuple(rows),
+    )
+
+
+def _overview_row(section: Section, baseline: Results, results: Results) -> tuple[str, ...]:
+    cells = []
+    for place, fraction in ((1, 1 / 2), (2, 1.0)):
+        for one in (baseline, results):
+            ours, theirs = _as_published(section, one, fraction), published(section.task, one.method)[place]
+            cells.append(_show(ours) if theirs is None else f"{_show(ours)} (paper {theirs.show(2)})")
+        cells.append(section.error_ratio(results, fraction).show())
+    title = section.title + results.label.removeprefix(results.method)
+    return title, _length_of_runs(section, baseline), _published_measure(section), *cells
+
+
+def _length_of_runs(section: Section, results: Results) -> str:
+    """Seeds and length of a method's runs, with the task's own length where that is another."""
+    epochs = f"{section.config['epochs']} epochs"
+    usual = find_task(section.task, None).settings["epochs"].value
+    if section.config["epochs"] != usual:
+        epochs += f" (the task's: {usual})"
+    if "time_budget" in section.config:
+        epochs = f"at most {epochs} in {section.config['time_budget']:g} s"
+    seconds = Interval.of([curve.seconds[-1] for curve in results.curves]).mean
+    return f"{len(results.curves)} seed{'s' if len(results.curves) > 1 else ''}, {epochs}, {seconds:.3g} s a run"
+
+
+def ratio_matrix(sections: Sequence[Section]) -> Table | None:
+    """Every method on every task: the ratio to the baseline at the end, with its words; None without a baseline."""
+    labels = list(dict.fromkeys(one.label for section in sections for one in _rivals(section)))
+    if not labels:
+        return None
+    rows = []
+    for section in sections:
+        by_label = {results.label: results for results in _rivals(section)}
+        if by_label:
+            cells = [
+                section.error_ratio(by_label[one], 1.0).show("\n") if one in by_label else UNKNOWN for one in labels
+            ]
+            rows.append((section.title, *cells))
+    return Table(
+        f"All methods against {BASELINE}",
+        f"Ratio of the test error at the end to {BASELINE}'s, with its 95 % interval over paired seeds.",
+        ("task", *labels),
+        tuple(rows),
+    )
+
+
+def problem_table(sections: Sequence[Section]) -> Table | None:
+    """Runs that failed, are missing or were left out, each with the reason; None where there are none."""
+    rows = []
+    for section in sections:
+        for results in section.results:
+            for error in dict.fromkeys(results.failures.values()):
+                seeds = [seed for seed, of_seed in results.failures.items() if of_seed == error]
+                rows.append((section.title, results.label, listed(seeds), f"failed: {error}"))
+            if results.missing:
+                rows.append((section.title, results.label, listed(results.missing), "missing"))
+            if results.unsuitable is not None:
+                rows.append((section.title, results.label, "all", f"left out: {results.unsuitable}"))
+    if not rows:
+        return None
+    note = "Failed and missing runs are trained by the next run of the same command."
+    return Table("Failed, missing and left out", note, ("task", "method", "run", "what"), tuple(rows), is_words=True)
+
+
+def section_tables(section: Section) -> list[Table]:
+    """All tables of a section."""
+    if not section.trained:
+        return [error_table(section)]
+    tables = (
+        error_table(section),
+        ratio_table(section),
+        published_table(section),
+        group_table(section),
+        per_group_table(section),
+        rate_table(section),
+        time_table(section),
+    )
+    return [table for table in tables if table is not None]
+
+
+def caught_up(results: Results, baseline: Results | None) -> tuple[str, str]:
+    """Epochs and seconds of training until a seed's test error is first at or below the baseline's last one.
+
+    Returns:
+        The means with their intervals over the seeds that got there, and how many did where not all; "-" if there is
+        no baseline with these seeds.
+    """
+    targets = {} if baseline is None else {curve.seed: curve.errors[-1] for curve in baseline.curves}
+    paired = [curve for curve in results.curves if curve.seed in targets]
+    if not paired:
+        return UNKNOWN, UNKNOWN
+    reached = [(curve, place) for curve in paired if (place := curve.reaches(targets[curve.seed])) is not None]
+    if not reached:
+        return "never", "never"
+    share = "" if len(reached) == len(paired) else f" ({len(reached)}/{len(paired)} seeds)"
+    epochs = [place + 1 for _, place in reached]
+    seconds = [curve.seconds[place] for curve, place in reached]
+    return f"{_show(epochs, digits=1)}{share}", f"{_show(seconds)}{share}"
+
+
+def _rivals(section: Section) -> list[Results]:
+    """The methods to be compared with the baseline."""
+    if section.baseline is None:
+        return []
+    return [results for results in section.compared if results is not section.baseline]
+
+
+def _published_measure(section: Section) -> str:
+    return "test accuracy, %" if section.is_classification else section.error_name
+
+
+def _as_published(section: Section, results: Results, fraction: float) -> np.ndarray:
+    """Each seed's value in the paper's unit: accuracies where they have classes."""
+    errors = results.at(fraction)
+    return 100 - errors if section.is_classification else errors
+
+
+def _show(values: Sequence[float] | np.ndarray, digits: int | None = None) -> str:
+    return Interval.of(values).show(digits) if len(values) else UNKNOWN
+
+
+def _at_columns() -> tuple[str, ...]:
+    return tuple(f"at {name}" for name in QUARTERS)
+
+
+def _length(section: Section) -> str:
+    budget = section.config.get("time_budget")
+    return "the epochs" if budget is None else f"the budget of {budget:g} s of training"
