@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments list | run | report | demo``."""
+"""The command line: ``python -m experiments list | run | report | pack | demo``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from experiments.demo import plan_demo
 from experiments.environment import DEVICES, choose_device
 from experiments.errors import UserError
 from experiments.execution import Conditions
+from experiments.packing import pack
 from experiments.report import report
 from experiments.runs import ALL, Run, left_out, plan
 from experiments.settings import POSITIVE, WHOLE, Kind, parse_overrides
@@ -78,6 +79,11 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pack(options: argparse.Namespace) -> int:
+    print(f"packed {pack(options.folder, options.target)} runs into {options.target}")
+    return 0
+
+
 def _sweep_and_report(runs: Sequence[Run], options: argparse.Namespace) -> int:
     conditions = Conditions(options.data_root, choose_device(options.device), options.threads, options.jobs)
     failures = sweep(runs, conditions, options.out, Console(stderr=True))
@@ -121,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     reporting = commands.add_parser("report", help="print the tables of folders of runs, and make the page of them")
     reporting.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="report.html goes into the first")
     reporting.set_defaults(command=_report)
+
+    packing = commands.add_parser("pack", help="copy the runs of a folder for a repository: compressed, to six digits")
+    packing.add_argument("folder", type=Path, metavar="DIR")
+    packing.add_argument("target", type=Path, metavar="TARGET")
+    packing.set_defaults(command=_pack)
 
     demo = commands.add_parser("demo", help="learn2mix against its baselines in a few minutes, without any files")
     _add_run_options(demo, num_seeds=3, out=Path("runs/demo"))

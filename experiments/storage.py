@@ -6,10 +6,12 @@ failed, which the next success removes; and ``unsuitable.json``, why a method ma
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,8 +108,8 @@ def is_done(folder: Path, run: Run) -> bool:
 
 
 def read_runs(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Every run stored below a folder, however deep, in the order of their paths."""
-    for path in sorted(folder.rglob("seed-*.json")):
+    """Every run stored below a folder, packed ones too, however deep, in the order of their paths."""
+    for path in sorted([*folder.rglob("seed-*.json"), *folder.rglob("seed-*.json.gz")]):
         yield path, read(path)
 
 
@@ -130,9 +132,10 @@ def _failure_path(path: Path) -> Path:
 
 def _read(path: Path, keys: set[str]) -> Record:
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        record: Record = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
         absent = keys - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a stored run: {error}; delete it and run again") from error
     if absent:
         raise UserError(f"{path} is not a stored run: it lacks {sorted(absent)}; delete it and run again")

@@ -7,13 +7,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from experiments import execution, storage
+from experiments.cli import main
 from experiments.errors import UserError
 from experiments.execution import Conditions, EpochDone
+from experiments.packing import pack
 from experiments.progress import SweepProgress
+from experiments.report import report
 from experiments.runs import Run, plan
 from experiments.sweep import Failure, sweep
 from experiments.training import Training
@@ -325,3 +329,30 @@ def test_a_budget_of_time_is_part_of_what_is_compared(toy, tmp_path):
 def test_a_budget_of_time_ends_a_run_early(toy, tmp_path):
     do(plan(["toy"], ["classical"], 1, {"epochs": 1000}, time_budget=1e-6), tmp_path)
     assert len(stored(tmp_path)["toy/classical/seed-0.json"]["history"]) == 1
+
+
+def test_packed_runs_are_the_runs_to_six_digits(tmp_path, runs):
+    do(runs, tmp_path / "runs")
+    assert main(["pack", str(tmp_path / "runs"), str(tmp_path / "packed")]) == 0
+    whole, packed = (dict(storage.read_runs(tmp_path / name)) for name in ("runs", "packed"))
+    assert len(whole) == len(packed) == len(runs)
+    for path, record in whole.items():
+        other = packed[tmp_path / "packed" / f"{path.relative_to(tmp_path / 'runs')}.gz"]
+        assert other["config"] == record["config"]
+        assert [row["epoch"] for row in other["history"]] == [row["epoch"] for row in record["history"]]
+        for row, unpacked in zip(other["history"], record["history"], strict=True):
+            for name in ("test_error", "train_seconds", "proportions"):
+                np.testing.assert_allclose(row[name], unpacked[name], rtol=5.1e-6)
+    report([tmp_path / "packed"], quiet())
+    assert "toy" in (tmp_path / "packed" / "tables.md").read_text()
+
+
+def test_packing_nothing_and_a_cut_file_are_errors(tmp_path, runs):
+    with pytest.raises(UserError, match="no runs below"):
+        pack(tmp_path, tmp_path / "packed")
+    do(runs[:1], tmp_path / "runs")
+    pack(tmp_path / "runs", tmp_path / "packed")
+    (path,) = (tmp_path / "packed").rglob("*.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="is not a stored run"):
+        list(storage.read_runs(tmp_path / "packed"))
