@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.report.collect import collect
+from experiments.report.overview import overview_table, problem_table, ratio_matrix
 from experiments.report.pictures import draw_section
 from experiments.report.render import Chapter, Image, to_markdown, to_page, to_screen
 from experiments.report.results import Section
-from experiments.report.tables import error_table, overview_table, problem_table, ratio_matrix
+from experiments.report.tables import error_table
 
 # Pixels an inch: a picture 6 inches wide is 1080 pixels wide.
 RESOLUTION = 180

@@ -1,4 +1,4 @@
-"""What the sections say, as tables: data that every renderer can show."""
+"""What a section says, as tables: data that every renderer can show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 
 from experiments.report.intervals import UNKNOWN, Interval
 from experiments.report.published import PUBLISHED, published
-from experiments.report.results import BASELINE, QUARTERS, Results, Section, listed
-from experiments.tasks import find_task
+from experiments.report.results import BASELINE, QUARTERS, Results, Section
 
 # Tables of more groups than this cannot be read.
 MAX_GROUPS = 20
-LEARNER = "learn2mix"
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ def error_table(section: Section) -> Table:
         (
             results.label,
             results.status(),
-            *(_show(results.at(fraction)) for fraction in QUARTERS.values()),
+            *(show(results.at(fraction)) for fraction in QUARTERS.values()),
             *caught_up(results, section.baseline),
-            _show(results.worst_group),
+            show(results.worst_group),
         )
         for results in section.results
     ]
@@ -59,12 +57,11 @@ def error_table(section: Section) -> Table:
 
 def ratio_table(section: Section) -> Table | None:
     """Each method's error as a ratio to the baseline's; None without a baseline."""
-    rivals = _rivals(section)
-    if not rivals:
+    if not rivals(section):
         return None
     rows = [
         (results.label, *(section.error_ratio(results, fraction).show() for fraction in QUARTERS.values()))
-        for results in rivals
+        for results in rivals(section)
     ]
     return Table(
         f"Ratio to {BASELINE}",
@@ -85,13 +82,12 @@ def published_table(section: Section) -> Table | None:
         theirs = published(section.task, results.method)
         pairs = zip(theirs, QUARTERS.values(), strict=True)
         cells = [
-            (UNKNOWN if them is None else them.show(2), _show(_as_published(section, results, at)))
-            for them, at in pairs
+            (UNKNOWN if them is None else them.show(2), show(as_published(section, results, at))) for them, at in pairs
         ]
         rows.append((results.label, *(cell for pair in cells for cell in pair)))
     return Table(
         "Beside the paper",
-        f"{_published_measure(section)} at shares of the length of training, mean ± half of the 95 % t-interval. "
+        f"{published_measure(section)} at shares of the length of training, mean ± half of the 95 % t-interval. "
         "The paper's: five seeds, its own hardware and length; see the settings above for ours.",
         ("method", *(f"{who}, {when}" for when in _at_columns() for who in ("paper", "ours"))),
         tuple(rows),
@@ -108,9 +104,9 @@ def group_table(section: Section) -> Table | None:
     for results in section.compared:
         majority = results.final_group_errors[:, largest]
         cells = [
-            _show(results.worst_group),
+            show(results.worst_group),
             UNKNOWN if baseline is None else section.ratio(results, results.worst_group, baseline.worst_group).show(),
-            _show(majority),
+            show(majority),
             UNKNOWN
             if baseline is None
             else section.ratio(results, majority, baseline.final_group_errors[:, largest]).show(),
@@ -133,7 +129,7 @@ def per_group_table(section: Section) -> Table | None:
     if not 2 <= len(section.group_names) <= MAX_GROUPS or not section.train_counts:
         return None
     rows = [
-        (name, str(section.train_counts[group]), *(_show(one.final_group_errors[:, group]) for one in section.compared))
+        (name, str(section.train_counts[group]), *(show(one.final_group_errors[:, group]) for one in section.compared))
         for group, name in enumerate(section.group_names)
     ]
     return Table(
@@ -155,11 +151,11 @@ def time_table(section: Section) -> Table:
         rows.append(
             (
                 results.label,
-                _show(results.epoch_seconds),
+                show(results.epoch_seconds),
                 ratio,
-                _show([len(curve.errors) for curve in results.curves], digits=0),
-                _show([curve.seconds[-1] for curve in results.curves]),
-                _show([curve.preparation_seconds for curve in results.curves]),
+                show([len(curve.errors) for curve in results.curves], digits=0),
+                show([curve.seconds[-1] for curve in results.curves]),
+                show([curve.preparation_seconds for curve in results.curves]),
             )
         )
     return Table(
@@ -182,7 +178,7 @@ def rate_table(section: Section) -> Table | None:
             method,
             f"{rate:g}",
             results.status(),
-            *(_show(results.at(fraction)) for fraction in QUARTERS.values()),
+            *(show(results.at(fraction)) for fraction in QUARTERS.values()),
             section.error_ratio(results, 1.0).show(),
         )
         for method, rates in by_method.items()
@@ -205,92 +201,6 @@ def mixing_rates(section: Section) -> dict[str, dict[float, Results]]:
             found.setdefault(results.method, {}).setdefault(str(others), {})[results.own["mixing_rate"]] = results
     largest = {method: max(variants.values(), key=len) for method, variants in found.items()}
     return {method: dict(sorted(rates.items())) for method, rates in largest.items() if len(rates) > 1}
-
-
-def overview_table(sections: Sequence[Section]) -> Table | None:
-    """One line a task: learn2mix against the baseline, ours and the paper's; None where no task has both."""
-    rows = [
-        _overview_row(section, section.baseline, results)
-        for section in sections
-        for results in section.compared
-        if section.baseline is not None and results.method == LEARNER
-    ]
-    if not rows:
-        return None
-    return Table(
-        f"{LEARNER} against {BASELINE}",
-        "Mean ± half of the 95 % t-interval over the seeds, after half and all of the training; in brackets what the "
-        f"paper has. Ratio: of the test errors, {LEARNER}'s to {BASELINE}'s, below 1 is better; a difference is named "
-        "only where the 95 % interval over paired seeds does not include 1.",
-        (
-            *("task", "length", "measure"),
-            *(f"{BASELINE}, 1/2", f"{LEARNER}, 1/2", "ratio of errors, 1/2"),
-            *(f"{BASELINE}, end", f"{LEARNER}, end", "ratio of errors, end"),
-        ),
-        tuple(rows),
-    )
-
-
-def _overview_row(section: Section, baseline: Results, results: Results) -> tuple[str, ...]:
-    cells = []
-    for place, fraction in ((1, 1 / 2), (2, 1.0)):
-        for one in (baseline, results):
-            ours, theirs = _as_published(section, one, fraction), published(section.task, one.method)[place]
-            cells.append(_show(ours) if theirs is None else f"{_show(ours)} (paper {theirs.show(2)})")
-        cells.append(section.error_ratio(results, fraction).show())
-    title = section.title + results.label.removeprefix(results.method)
-    return title, _length_of_runs(section, baseline), _published_measure(section), *cells
-
-
-def _length_of_runs(section: Section, results: Results) -> str:
-    """Seeds and length of a method's runs, with the task's own length where that is another."""
-    epochs = f"{section.config['epochs']} epochs"
-    usual = find_task(section.task, None).settings["epochs"].value
-    if section.config["epochs"] != usual:
-        epochs += f" (the task's: {usual})"
-    if "time_budget" in section.config:
-        epochs = f"at most {epochs} in {section.config['time_budget']:g} s"
-    seconds = Interval.of([curve.seconds[-1] for curve in results.curves]).mean
-    return f"{len(results.curves)} seed{'s' if len(results.curves) > 1 else ''}, {epochs}, {seconds:.3g} s a run"
-
-
-def ratio_matrix(sections: Sequence[Section]) -> Table | None:
-    """Every method on every task: the ratio to the baseline at the end, with its words; None without a baseline."""
-    labels = list(dict.fromkeys(one.label for section in sections for one in _rivals(section)))
-    if not labels:
-        return None
-    rows = []
-    for section in sections:
-        by_label = {results.label: results for results in _rivals(section)}
-        if by_label:
-            cells = [
-                section.error_ratio(by_label[one], 1.0).show("\n") if one in by_label else UNKNOWN for one in labels
-            ]
-            rows.append((section.title, *cells))
-    return Table(
-        f"All methods against {BASELINE}",
-        f"Ratio of the test error at the end to {BASELINE}'s, with its 95 % interval over paired seeds.",
-        ("task", *labels),
-        tuple(rows),
-    )
-
-
-def problem_table(sections: Sequence[Section]) -> Table | None:
-    """Runs that failed, are missing or were left out, each with the reason; None where there are none."""
-    rows = []
-    for section in sections:
-        for results in section.results:
-            for error in dict.fromkeys(results.failures.values()):
-                seeds = [seed for seed, of_seed in results.failures.items() if of_seed == error]
-                rows.append((section.title, results.label, listed(seeds), f"failed: {error}"))
-            if results.missing:
-                rows.append((section.title, results.label, listed(results.missing), "missing"))
-            if results.unsuitable is not None:
-                rows.append((section.title, results.label, "all", f"left out: {results.unsuitable}"))
-    if not rows:
-        return None
-    note = "Failed and missing runs are trained by the next run of the same command."
-    return Table("Failed, missing and left out", note, ("task", "method", "run", "what"), tuple(rows), is_words=True)
 
 
 def section_tables(section: Section) -> list[Table]:
@@ -326,27 +236,29 @@ def caught_up(results: Results, baseline: Results | None) -> tuple[str, str]:
     share = "" if len(reached) == len(paired) else f" ({len(reached)}/{len(paired)} seeds)"
     epochs = [place + 1 for _, place in reached]
     seconds = [curve.seconds[place] for curve, place in reached]
-    return f"{_show(epochs, digits=1)}{share}", f"{_show(seconds)}{share}"
+    return f"{show(epochs, digits=1)}{share}", f"{show(seconds)}{share}"
 
 
-def _rivals(section: Section) -> list[Results]:
+def rivals(section: Section) -> list[Results]:
     """The methods to be compared with the baseline."""
     if section.baseline is None:
         return []
     return [results for results in section.compared if results is not section.baseline]
 
 
-def _published_measure(section: Section) -> str:
+def published_measure(section: Section) -> str:
+    """What the paper's tables hold, with its unit."""
     return "test accuracy, %" if section.is_classification else section.error_name
 
 
-def _as_published(section: Section, results: Results, fraction: float) -> np.ndarray:
+def as_published(section: Section, results: Results, fraction: float) -> np.ndarray:
     """Each seed's value in the paper's unit: accuracies where they have classes."""
     errors = results.at(fraction)
     return 100 - errors if section.is_classification else errors
 
 
-def _show(values: Sequence[float] | np.ndarray, digits: int | None = None) -> str:
+def show(values: Sequence[float] | np.ndarray, digits: int | None = None) -> str:
+    """The mean of one value a seed with its interval, or that it is not known."""
     return Interval.of(values).show(digits) if len(values) else UNKNOWN
 
 

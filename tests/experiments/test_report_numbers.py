@@ -14,6 +14,7 @@ from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.facts import command, facts
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Interval, Ratio
+from experiments.report.overview import overview_table, problem_table, ratio_matrix
 from experiments.report.published import PUBLISHED, published
 from experiments.report.results import Section
 from experiments.report.tables import (
@@ -23,12 +24,9 @@ from experiments.report.tables import (
     error_table,
     group_table,
     mixing_rates,
-    overview_table,
     per_group_table,
-    problem_table,
     published_table,
     rate_table,
-    ratio_matrix,
     ratio_table,
     time_table,
 )
