@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from learn2mix.functional import importance_weights
+from learn2mix.functional import as_proportions, importance_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -34,13 +34,22 @@ def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Te
         New logits, shape ``(..., num_classes)``; minus infinity for a class with a prior of 0.
 
     Raises:
-        ValueError: if the lengths differ, one of the two is no mix, or a class with a prior was not trained on.
+        ValueError: if the lengths differ, one of the two is no mix, or a class with a prior was not trained on: what
+            the classifier says of it is no probability to correct.
 
     Example:
         >>> logits = torch.zeros(1, 2)  # says 50 : 50, as it learned from balanced batches
         >>> adjust_logits(logits, prior=[0.9, 0.1], trained_on=[0.5, 0.5]).softmax(-1)
         tensor([[0.9000, 0.1000]])
     """
+    trained_on = as_proportions(trained_on, name="trained_on")
+    prior = as_proportions(prior, len(trained_on), "prior")
+    missing = np.flatnonzero((prior > 0) & (trained_on == 0))
+    if len(missing) > 0:
+        raise ValueError(
+            f"trained_on must give a share to every class with a prior, but class {missing[0]} has 0 and the prior "
+            f"{prior[missing[0]]:.4g}; what it was not trained on has no probability to correct"
+        )
     ratios = importance_weights(trained_on, prior)
     if logits.shape[-1:] != ratios.shape:
         raise ValueError(f"logits must have the shape (..., {len(ratios)}), got {tuple(logits.shape)}")

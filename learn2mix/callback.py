@@ -166,12 +166,12 @@ class MixingCallback(Callback):
         self._follow_epoch(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's state, and whether a validation run that the mix follows is due."""
+        """Return the sampler's state, with a note where a validation run that the mix follows is due."""
         if self._restored is not None:
             return self._restored
         if self._sampler is None:
             return {}
-        return {**self._sampler.state_dict(), "validation_due": self._validation_due}
+        return self._sampler.state_dict() | ({"validation_due": True} if self._validation_due else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the sampler is known; one that came with weights to evaluate is not wanted."""

@@ -11,7 +11,7 @@ from learn2mix.board import MAX_WORKERS, Board
 from learn2mix.functional import as_proportions
 from learn2mix.mixers.base import Mixer
 from learn2mix.processes import Processes
-from learn2mix.shards import Shard, find_start
+from learn2mix.shards import EndedError, Shard, find_start
 from learn2mix.sources import Reader
 
 if TYPE_CHECKING:
@@ -117,25 +117,41 @@ class Composer:
         number = (start.shard + worker) % len(start.positions)
         position = start.positions[number]
         self.board.write("composed", number, position)
-        shard = None if position["ended"] else self._open(number, position)
+        shard, ended = None if position["ended"] else self._open(number, position), None
         for turn in count():
             self._refuse_old(iteration)
             if shard is None or (self.on_exhausted == "stop_all" and shard.ended):
                 break
             place = start.first + self.board.place(iteration, worker, turn)
             mix, proportions = self._find_mix(iteration, place, start.epoch, num_workers)
+            if self.on_exhausted == "stop_all" and self._stands_still:
+                _refuse_to_wait(shard.waits_for(proportions))
             self._live = None  # should a source fail, it is read anew
-            composed = shard.compose(proportions, self.batch_size)
-            if composed is None:
+            try:
+                samples, counts = shard.compose(proportions, self.batch_size)
+            except EndedError as error:
+                ended = error
                 break
             self._live = shard
-            samples, counts = composed
             batch = self.board.new_batch()
             batch["iteration"], batch["turn"], batch["place"], batch["mix"] = iteration, turn, place, mix
             batch["counts"], batch["proportions"], batch["position"] = counts, proportions, shard.position
             self.board.publish(worker, number, batch)
             yield self.collate(samples)
         self.board.end(iteration, worker)
+        # Where it is the last of the workers, and none had a batch. A loop that waits for one would wait for ever.
+        if ended and not (start.positions["in_epoch"].any() or self.board.ends(iteration).any()):
+            raise ValueError(
+                f"sources: an epoch without a batch: {ended}; use a smaller batch_size, fewer workers or "
+                'on_exhausted="restart"'
+            )
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether nothing moves the mix before the end of an epoch, unless it is assigned."""
+        mixer = self.mixer
+        moved = mixer.needs_losses or mixer.needs_validation or mixer.follows_progress or self._computed
+        return getattr(mixer, "every", None) == "epoch" or not moved
 
     def _refuse_old(self, iteration: int) -> None:
         if iteration != self.board.iteration:
@@ -168,3 +184,11 @@ class Composer:
             for source in self.sources
         ]
         return Shard(number, readers, position)
+
+
+def _refuse_to_wait(names: list[Any]) -> None:
+    if names:
+        raise ValueError(
+            f"sources: {', '.join(map(repr, names))} without a share would never be drawn to the end, which "
+            'on_exhausted="stop_all" waits for; give each source a share or use "stop_first"'
+        )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from learn2mix.functional import Counts, Vector
     from learn2mix.mixers import Mixer
 
-__all__ = ["Feedback", "check_group_losses", "check_losses"]
+__all__ = ["Feedback", "check_group_losses", "check_groups", "check_losses"]
 
 
 class Feedback:
@@ -107,13 +107,53 @@ class Feedback:
 
 def check_losses(losses: Tensor | ArrayLike, batch_size: int) -> Tensor:
     """Return the losses of a batch as a detached tensor of shape ``(batch_size,)``, or raise a ValueError."""
+    if isinstance(losses, (list, tuple)) and any(isinstance(loss, torch.Tensor) for loss in losses):
+        losses = torch.stack([torch.as_tensor(loss) for loss in losses])
     losses = losses.detach() if isinstance(losses, torch.Tensor) else torch.as_tensor(np.asarray(losses))
     if losses.shape != (batch_size,):
         raise ValueError(
-            f"losses must be one value a sample, shape ({batch_size},), got shape {tuple(losses.shape)}; "
-            'make the criterion with reduction="none"'
+            f"losses must be one value a sample, shape ({batch_size},), got shape {tuple(losses.shape)}"
+            f"{_way_out(tuple(losses.shape), batch_size)}"
         )
     return losses if losses.is_floating_point() else losses.float()
+
+
+def _way_out(shape: tuple[int, ...], batch_size: int) -> str:
+    if shape in ((), (1,)):
+        return '; make the criterion with reduction="none"'
+    if shape == (batch_size, 1):
+        return "; give losses.squeeze(1)"
+    if shape == (1, batch_size):
+        return "; give losses.squeeze(0), or for a MixedStream make the loader with DataLoader(stream, batch_size=None)"
+    if shape[0] == batch_size:
+        return "; average each sample's: losses.flatten(1).mean(1)"
+    if len(shape) == 1 and shape[0] < batch_size:
+        return "; concatenate those of its micro-batches"
+    return "" if shape[0] % batch_size else f"; average each sample's: losses.view({batch_size}, -1).mean(1)"
+
+
+def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -> Tensor:
+    """Return the groups of a batch as an int64 tensor of shape ``(batch_size,)``.
+
+    Raises:
+        ValueError: if there is not one a sample, or one is out of range.
+        TypeError: if they are not whole numbers.
+    """
+    try:
+        numbers = torch.as_tensor(groups)
+        found = str(numbers.dtype).removeprefix("torch.")
+    except (TypeError, ValueError, RuntimeError):
+        numbers, found = None, repr(groups)
+    if numbers is None or numbers.is_floating_point() or numbers.is_complex():
+        raise TypeError(f"groups must be the numbers of the groups, whole numbers from 0, and not labels; got {found}")
+    if numbers.shape != (batch_size,):
+        raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {tuple(numbers.shape)}")
+    if numbers.device.type != "cpu" or not batch_size:
+        return numbers.long()  # an accelerator does not wait for the host, and finds an index out of range by itself
+    least, largest = int(numbers.min()), int(numbers.max())
+    if least < 0 or largest >= num_groups:
+        raise ValueError(f"groups must lie in [0, {num_groups}), got {least} to {largest}; numbers, and not labels")
+    return numbers.long()
 
 
 def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:

@@ -40,7 +40,8 @@ def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: f
 
     Raises:
         ValueError: if ``proportions`` is no mix, the lengths differ, a loss is negative or infinite, or
-            ``mixing_rate`` lies outside [0, 1].
+            ``mixing_rate`` lies outside [0, 1], or the groups cannot all have ``floor``.
+        TypeError: if ``mixing_rate`` or ``floor`` is no number.
 
     Example:
         >>> update_proportions([0.5, 0.3, 0.2], [1.0, 1.0, 2.0], mixing_rate=0.1)
@@ -52,6 +53,7 @@ def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: f
     losses = as_losses(losses, len(proportions))
     check_mixing_rate(mixing_rate)
     seen = ~np.isnan(losses)
+    _check_floor(floor, int(np.count_nonzero((proportions > 0) | seen)))
     largest = losses[seen].max(initial=0.0)
     if largest == 0:
         return proportions
@@ -194,6 +196,7 @@ def as_proportions(values: ArrayLike, num_groups: int | None = None, name: str =
 
     Raises:
         ValueError: if the shape is wrong, a value is negative or not finite, or they do not sum to 1.
+        TypeError: if it is no vector of numbers.
 
     Example:
         >>> as_proportions([1, 0])
@@ -241,6 +244,13 @@ def check_mixing_rate(value: float) -> float:
     return number
 
 
+def _check_floor(value: float, num_groups: int) -> None:
+    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
+    if not 0 <= number * num_groups <= 1:
+        limit = 1 / num_groups
+        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups = {limit:.4g}, got {value!r}")
+
+
 def as_number(value: Any, name: str, rule: str) -> float:
     """Return ``value`` as a float if it is a number; text that spells one is a TypeError, as anything else."""
     try:
@@ -285,7 +295,10 @@ def _smallest(values: Vector, number: int) -> NDArray[np.int64]:
 
 
 def _as_vector(values: ArrayLike, name: str) -> Vector:
-    vector = np.array(values, dtype=np.float64)
+    try:
+        vector = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
     if vector.ndim != 1 or vector.size == 0:
         raise ValueError(f"{name} must be 1-D with at least one value, got shape {vector.shape}")
     return vector

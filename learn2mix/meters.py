@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
+from learn2mix.feedback import check_groups
 from learn2mix.functional import check_whole
 from learn2mix.losses import sum_by_group
 
@@ -16,6 +20,8 @@ __all__ = ["GroupLossMeter"]
 
 class GroupLossMeter(Metric):
     """Mean loss of each group over all its samples, also over batches and processes.
+
+    Sums in float64; in float32 on a device that has no other (Apple's).
 
     Args:
         num_groups: how many groups there are, at least 1.
@@ -49,16 +55,28 @@ class GroupLossMeter(Metric):
             groups: group of each sample, shape ``(batch_size,)``, whole numbers in [0, num_groups).
 
         Raises:
-            ValueError: if the two are not 1-D and of one length.
+            ValueError: if the two are not 1-D and of one length, or a group is out of range.
+            TypeError: if the groups are not whole numbers.
         """
         if losses.ndim != 1 or losses.shape != groups.shape:
             raise ValueError(
                 "losses and groups must be 1-D and of one length, got shapes "
                 f"{tuple(losses.shape)} and {tuple(groups.shape)}"
             )
-        self.sums += sum_by_group(losses, groups.long(), self.num_groups)
-        self.counts += sum_by_group(torch.ones_like(losses), groups.long(), self.num_groups)
+        groups = check_groups(groups, len(losses), self.num_groups)
+        self.sums += sum_by_group(losses, groups, self.num_groups)
+        self.counts += sum_by_group(torch.ones_like(losses), groups, self.num_groups)
 
     def compute(self) -> Tensor:
         """Return the mean loss of each group, shape ``(num_groups,)``; NaN for a group without samples."""
         return self.sums / self.counts
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        @wraps(fn)  # torchmetrics tells by the name whether it moves the states or casts them
+        def move(tensor: Tensor) -> Tensor:
+            try:
+                return fn(tensor)
+            except TypeError:
+                return fn(tensor.float())
+
+        return super()._apply(move, exclude_state)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Sized
+    from collections.abc import Iterable, Sized
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Partition"]
+__all__ = ["Partition", "plain_names"]
 
 CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
 
@@ -27,9 +28,13 @@ class Partition:
     Use :meth:`by_class` or :meth:`by_dataset` to make one.
 
     Args:
-        sizes: samples of each group, shape ``(num_groups,)``.
-        group_names: one name a group.
+        sizes: samples of each group, whole numbers of at least 0, not all 0, shape ``(num_groups,)``.
+        group_names: one name a group: integers, strings or tuples of them.
         order: all sample indices, group after group, shape ``(num_samples,)``; None if they already lie in that order.
+
+    Raises:
+        ValueError: if a size is negative, all are 0, or there is not one name a group.
+        TypeError: if a size is not whole, or a name is neither an integer, a string nor a tuple of them.
 
     Example:
         >>> partition = Partition.by_class(["dog", "cat", "dog"])
@@ -37,9 +42,9 @@ class Partition:
         (['cat', 'dog'], array([1, 2]), array([0, 2], dtype=int32))
     """
 
-    def __init__(self, sizes: Sequence[int] | Counts, group_names: Sequence[int | str], order: Array | None = None):
-        self.sizes: Counts = np.array(sizes, dtype=np.int64)
-        self.group_names: list[Any] = list(group_names)
+    def __init__(self, sizes: Sequence[int] | Counts, group_names: Iterable[int | str], order: Array | None = None):
+        self.group_names = plain_names(group_names)
+        self.sizes = _check_sizes(sizes, self.group_names)
         self.offsets: Counts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
         self._order = order
         self._fingerprint: int | None = None
@@ -74,32 +79,37 @@ class Partition:
         return cls(sizes, names.tolist(), _sort_by_group(codes, sizes))
 
     @classmethod
-    def by_dataset(cls, datasets: Sequence[Sized] | Any, group_names: Sequence[int | str] | None = None) -> Partition:
+    def by_dataset(
+        cls, datasets: Mapping[Any, Sized] | Sequence[Sized] | Any, group_names: Iterable[Any] | None = None
+    ) -> Partition:
         """Make each data set of a ``torch.utils.data.ConcatDataset`` a group, in memory of the number of groups.
 
         Args:
-            datasets: the ``ConcatDataset``, or the sized data sets in the order in which they are concatenated.
-            group_names: one name a data set; None numbers them from 0.
+            datasets: the ``ConcatDataset``, or the sized data sets in the order in which they are concatenated; a
+                mapping names them.
+            group_names: one name a data set; None numbers them from 0, or takes the keys of a mapping.
 
         Raises:
-            ValueError: if there is no data set, all are empty, or there is not one name a data set.
-            TypeError: if a data set has no length.
+            ValueError: if there is no data set, all are empty, there is not one name a data set, or a mapping is
+                named once more.
+            TypeError: if a data set has no length, or ``datasets`` is no collection of data sets.
 
         Example:
-            >>> Partition.by_dataset([range(3), range(5)], ["web", "books"]).sizes
+            >>> Partition.by_dataset({"web": range(3), "books": range(5)}).sizes
             array([3, 5])
         """
-        members = list(getattr(datasets, "datasets", datasets))
+        if isinstance(datasets, Mapping):
+            if group_names is not None:
+                raise ValueError(f"group_names: the keys of datasets are the names; leave it out, got {group_names!r}")
+            group_names = list(datasets)
+        members = _members(datasets)
         without = [index for index, member in enumerate(members) if not hasattr(member, "__len__")]
         if without:
             raise TypeError(f"datasets: number {without[0]} has no length; only sized data sets can be partitioned")
         sizes = [len(member) for member in members]
-        names = list(range(len(members))) if group_names is None else list(group_names)
         if sum(sizes) == 0:
             raise ValueError(f"datasets must hold at least one sample, got {len(members)} data sets without any")
-        if len(names) != len(members) or len(set(names)) != len(names):
-            raise ValueError(f"group_names must name each of {len(members)} data sets once, got {names}")
-        return cls(sizes, names)
+        return cls(sizes, range(len(members)) if group_names is None else group_names)
 
     @property
     def num_groups(self) -> int:
@@ -135,7 +145,64 @@ class Partition:
         return self._fingerprint
 
 
+def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any]:
+    """Return the names of groups as they go into a state: NumPy's as those of Python.
+
+    Args:
+        names: of the groups.
+        argument: what an error calls them.
+
+    Raises:
+        TypeError: if one is neither an integer, a string nor a tuple of them.
+
+    Example:
+        >>> plain_names(np.array(["web", "books"]))
+        ['web', 'books']
+    """
+    return [_plain(name, argument) for name in names]
+
+
+def _plain(name: Any, argument: str) -> Any:
+    if isinstance(name, np.generic):
+        name = name.item()
+    if isinstance(name, tuple):
+        return tuple(_plain(part, argument) for part in name)
+    if not isinstance(name, (int, str)):
+        raise TypeError(f"{argument} must be integers, strings or tuples of them, got {name!r}")
+    return name
+
+
+def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:
+    array = np.array(sizes)
+    if array.ndim != 1:
+        raise ValueError(f"sizes must be 1-D, got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"sizes must be whole numbers, got {array.dtype}")
+    if len(names) != len(array) or len(set(names)) != len(names):
+        raise ValueError(f"group_names must name each of {len(array)} groups once, got {names}")
+    if array.min(initial=0) < 0:
+        group = int(np.flatnonzero(array < 0)[0])
+        raise ValueError(f"sizes must be at least 0, got {array[group]} for group {names[group]!r}")
+    if not array.any():
+        raise ValueError(f"sizes must sum to at least 1, got 0 samples in {len(array)} groups")
+    return array.astype(np.int64)
+
+
+def _members(datasets: Any) -> list[Any]:
+    if isinstance(datasets, Mapping):
+        return list(datasets.values())
+    members = getattr(datasets, "datasets", datasets)
+    if not isinstance(members, Sequence) or isinstance(members, str):
+        raise TypeError(
+            f"datasets must be a ConcatDataset, a sequence or a mapping of data sets, got {type(datasets).__name__}; "
+            "to group the samples of one by their labels, use Partition.by_class(labels)"
+        )
+    return list(members)
+
+
 def _check_labels(labels: ArrayLike) -> Array:
+    if not (isinstance(labels, Sequence) or hasattr(labels, "__array__") or np.isscalar(labels)):
+        raise TypeError(f"labels must be a 1-D array or sequence, one label a sample, got {type(labels).__name__}")
     try:
         array: Array = np.asarray(labels)
     except ValueError as error:
@@ -143,11 +210,16 @@ def _check_labels(labels: ArrayLike) -> Array:
     if array.dtype == object or (array.dtype.kind == "U" and not isinstance(labels, np.ndarray)):
         array = _from_objects(np.asarray(labels, dtype=object))  # NumPy would spell NaN and numbers among strings
     if array.ndim != 1:
-        raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}")
+        hint = "; if they are one-hot, give labels.argmax(1)" if array.ndim == 2 else ""
+        hint = "; give labels.squeeze(1)" if array.shape[1:] == (1,) else hint
+        raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}{hint}")
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got none")
-    if array.dtype.kind not in "iubU":
-        hint = f"; {np.isnan(array).sum()} of {array.size} are NaN" if array.dtype.kind == "f" else ""
+    if array.dtype.kind not in "iubUT":
+        hint = ""
+        if array.dtype.kind == "f":
+            whole, unknown = "labels.long()" if hasattr(labels, "long") else "np.asarray(labels, int)", np.isnan(array)
+            hint = f"; {unknown.sum()} of {array.size} are NaN" if unknown.any() else f"; give {whole}"
         raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
     if array.dtype.kind == "i" and array.min() < 0:
         negative = np.flatnonzero(array < 0)

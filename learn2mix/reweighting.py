@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from learn2mix.feedback import Feedback, check_group_losses
+from learn2mix.feedback import Feedback, check_group_losses, check_groups
 from learn2mix.functional import check_whole, importance_weights
+from learn2mix.mixers.base import check_mixer
 from learn2mix.partition import Partition
 from learn2mix.processes import Processes
 
@@ -42,7 +43,12 @@ class ReweightedLoss(nn.Module):
             made with ``reduction="none"``.
         mixer: decides the proportions; attached to nothing else.
         groups: a :class:`Partition`, or the label of each sample of the training data, shape ``(num_samples,)``.
-        num_batches: batches an epoch; needed by mixers that follow epochs (``every="epoch"``).
+        num_batches: batches an epoch; needed by mixers that follow epochs (``every="epoch"``, and what keeps the
+            ``due`` of :class:`Mixer`).
+
+    Raises:
+        ValueError: if ``num_batches`` is needed, or a mixer of other groups is given.
+        TypeError: if ``mixer`` is no mixer, or the labels are neither integers nor strings.
 
     Attributes:
         mixer: the mixer.
@@ -63,27 +69,32 @@ class ReweightedLoss(nn.Module):
         num_batches: int | None = None,
     ) -> None:
         super().__init__()
+        check_mixer(mixer)
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         mixer.attach(partition.proportions, partition.group_names)
         self.criterion, self.mixer = criterion, mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
-        if self._num_batches is None and getattr(mixer, "every", None) == "epoch":
-            raise ValueError('num_batches must be given for a mixer with every="epoch": how many batches an epoch has')
+        if self._num_batches is None and _follows_epochs(mixer):
+            raise ValueError(
+                "num_batches must be given for a mixer that updates once an epoch: how many batches an epoch has"
+            )
         self._feedback = Feedback(mixer, partition.group_names)
         self._processes = Processes()
         self._batch = 0  # over all epochs
 
-    def forward(self, *args: Any, groups: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, groups: Tensor | ArrayLike, **kwargs: Any) -> Tensor:
         """Return the weighted mean, a scalar.
 
         Args:
             args: go to the criterion, with ``kwargs``.
-            groups: number of each sample's group, shape ``(batch_size,)``, whole numbers in [0, num_groups).
+            groups: number of each sample's group, shape ``(batch_size,)``, whole numbers in [0, num_groups); on the CPU
+                no step waits for an accelerator.
             kwargs: go to the criterion.
 
         Raises:
             ValueError: if the criterion returns a scalar, there is not one group a sample, a group is out of range,
                 or a loss is negative, NaN or infinite.
+            TypeError: if the groups are not whole numbers.
         """
         losses: Tensor = self.criterion(*args, **kwargs)
         if losses.ndim == 0:
@@ -91,7 +102,8 @@ class ReweightedLoss(nn.Module):
         losses = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
         if not self.training:
             return losses.mean()
-        numbers = self._check_groups(groups, len(losses))
+        groups = groups.cpu() if isinstance(groups, torch.Tensor) else groups
+        numbers = check_groups(groups, len(losses), len(self.mixer.prior)).numpy()
         epoch, position = divmod(self._batch, self._num_batches or (self._batch + 1))
         self.mixer.seek(self._batch, epoch)
         weights = torch.from_numpy(importance_weights(self.mixer.prior, self.mixer.proportions)[numbers])
@@ -102,7 +114,7 @@ class ReweightedLoss(nn.Module):
         self._feedback.step(self._processes.num_replicas, epoch_ended=position + 1 == self._num_batches)
         return loss
 
-    def observe_validation(self, loss: float, group_losses: Tensor | ArrayLike | None = None) -> None:
+    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""
         self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self.mixer.prior)))
 
@@ -118,11 +130,7 @@ class ReweightedLoss(nn.Module):
         self._feedback.load_state_dict(state["feedback"], self._processes.rank)
         self._batch = state["batch"]
 
-    def _check_groups(self, groups: Tensor, batch_size: int) -> Any:
-        numbers = groups.detach().cpu().numpy()
-        if numbers.shape != (batch_size,):
-            raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {numbers.shape}")
-        num_groups = len(self.mixer.prior)
-        if numbers.min() < 0 or numbers.max() >= num_groups:
-            raise ValueError(f"groups must lie in [0, {num_groups}), got {numbers.min()} to {numbers.max()}")
-        return numbers.astype(np.int64)
+
+def _follows_epochs(mixer: Mixer) -> bool:
+    """Whether it has to be told where an epoch ends: it is not due before, after however many batches."""
+    return getattr(mixer, "every", None) == "epoch" or (mixer.needs_losses and not mixer.due(10**9, epoch_ended=False))

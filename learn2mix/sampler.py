@@ -13,7 +13,7 @@ from learn2mix.composition import ComposedBatch, Composition
 from learn2mix.feedback import Feedback, check_group_losses, check_losses
 from learn2mix.functional import as_proportions, check_seed, check_whole, importance_weights
 from learn2mix.iterator import BatchIterator
-from learn2mix.mixers.base import Mixer, refuse_empty_groups
+from learn2mix.mixers.base import Mixer, check_mixer, refuse_empty_groups
 from learn2mix.partition import Partition
 from learn2mix.passes import Passes
 from learn2mix.processes import Processes
@@ -82,8 +82,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self.partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         if self.partition.num_groups < 2:
             raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
-        if not hasattr(mixer, "attach"):
-            raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+        check_mixer(mixer)
         mixer.attach(self.partition.proportions, self.partition.group_names)
         self.mixer = mixer
         self._passes = Passes(self.partition, self.seed)
@@ -254,7 +253,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         weights = importance_weights(batch.proportions, self.partition.proportions)
         return torch.from_numpy(weights[self._groups_of(batch)]).float()
 
-    def observe_validation(self, loss: float, group_losses: Tensor | ArrayLike | None = None) -> None:
+    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, for mixers that follow it; the same on every process.
 
         Args:

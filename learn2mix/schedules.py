@@ -53,7 +53,7 @@ def find_schedule(schedule: str | Schedule) -> Schedule:
 
     Raises:
         ValueError: if the name is unknown, or the function leaves [0, 1] at one of 101 points.
-        TypeError: if it is neither.
+        TypeError: if it is neither, or the function gives no number.
     """
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
@@ -72,8 +72,13 @@ def evaluate(schedule: Schedule, progress: float) -> float:
 
     Raises:
         ValueError: if it is NaN or lies outside [0, 1].
+        TypeError: if it is no number.
     """
-    value = float(schedule(progress))
+    given = schedule(progress)
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        raise TypeError(f"schedule must give a number in [0, 1], got {given!r} at progress {progress:.4g}") from None
     if not 0 <= value <= 1:
         raise ValueError(f"schedule must stay in [0, 1], got {value} at progress {progress:.4g}")
     return value

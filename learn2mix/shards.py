@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from learn2mix.functional import Counts, Vector
     from learn2mix.sources import Reader
 
-__all__ = ["Shard", "Start", "find_start"]
+__all__ = ["EndedError", "Shard", "Start", "find_start"]
+
+
+class EndedError(Exception):
+    """A source has ended before it could fill its part of a batch."""
 
 
 class Start(NamedTuple):
@@ -94,7 +98,14 @@ class Shard:
         """Whether every source was drawn to its end."""
         return all(reader.ended for reader in self._readers)
 
-    def compose(self, proportions: Vector, batch_size: int) -> tuple[list[Any], Counts] | None:
+    def waits_for(self, proportions: Vector) -> list[Any]:
+        """Return the names of the sources that were not drawn to their end, if this mix gives none of them a share."""
+        with_share = [reader for reader, share in zip(self._readers, proportions, strict=True) if share > 0]
+        if not all(reader.ended for reader in with_share):
+            return []
+        return [reader.name for reader in self._readers if not reader.ended]
+
+    def compose(self, proportions: Vector, batch_size: int) -> tuple[list[Any], Counts]:
         """Draw the next batch.
 
         Args:
@@ -102,10 +113,10 @@ class Shard:
             batch_size: samples in the batch.
 
         Returns:
-            The samples, group after group, and how many there are of each, shape ``(num_groups,)``; None where a
-            source that the batch needs has ended.
+            The samples, group after group, and how many there are of each, shape ``(num_groups,)``.
 
         Raises:
+            EndedError: if a source that the batch needs has ended.
             RuntimeError, ValueError: as :meth:`Source.read` does.
         """
         owed = self.position["credit"] + proportions * batch_size
@@ -115,7 +126,7 @@ class Shard:
             if count:
                 drawn = reader.draw(count)
                 if len(drawn) < count:
-                    return None
+                    raise EndedError(f"{reader} has {len(drawn)} samples left, but the batch needs {count}")
                 samples += drawn
         self.position["credit"] = owed - counts
         self.position["draws"] += counts

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch.utils.data._utils import worker
+
+from learn2mix.partition import plain_names
 
 if TYPE_CHECKING:
     from learn2mix.functional import Vector
@@ -48,8 +52,9 @@ class Source:
     def read(self, shard: int, num_shards: int) -> Iterator[Any]:
         """One pass over a shard.
 
-        A source with a method ``shard(num_shards=, index=)`` (Hugging Face's have it) splits itself. Of map-style data
-        only the shard is read. Of any other iterable all is read, and one sample of ``num_shards`` kept.
+        A source with a method ``shard(num_shards=, index=)`` (Hugging Face's have it) splits itself, unless it says by
+        ``num_shards`` (or ``n_shards``) that it has fewer. Of map-style data only the shard is read. Of any other
+        iterable all is read, and one sample of ``num_shards`` kept.
 
         Args:
             shard: which one, from 0.
@@ -76,7 +81,7 @@ class Source:
 
     def _open(self, shard: int, num_shards: int) -> tuple[Iterable[Any], int]:
         """Return samples, and of how many to keep one."""
-        if num_shards > 1 and hasattr(self._samples, "shard"):
+        if num_shards > 1 and self._splits_into(num_shards):
             return self._samples.shard(num_shards=num_shards, index=shard), 1
         if self.map_style:
             return (self._samples[index] for index in range(shard, len(self._samples), num_shards)), 1
@@ -90,6 +95,12 @@ class Source:
         self._begun = True
         return samples, num_shards
 
+    def _splits_into(self, num_shards: int) -> bool:
+        if not hasattr(self._samples, "shard"):
+            return False
+        most = getattr(self._samples, "num_shards", getattr(self._samples, "n_shards", None))
+        return most is None or most >= num_shards
+
 
 class _BegunError(Exception):
     """An iterator was asked for a second pass."""
@@ -97,6 +108,9 @@ class _BegunError(Exception):
 
 class Reader:
     """Draws from a shard of a source, pass after pass, each as it comes or shuffled in a buffer of its own.
+
+    While it is read, the source does not see that it is in a worker (``torch.utils.data.get_worker_info()`` is None):
+    one that splits itself by worker would split its shard once more.
 
     Args:
         source: what to read.
@@ -127,6 +141,15 @@ class Reader:
         self._pass: Iterator[Any] | None = None
         self._next: list[Any] = []  # at most one sample, read to see whether the pass has ended
 
+    def __str__(self) -> str:
+        where = "" if self._num_shards == 1 else f" (shard {self._shard} of {self._num_shards})"
+        return f"{self.name!r}{where}"
+
+    @property
+    def name(self) -> Any:
+        """Of the source."""
+        return self._source.name
+
     def draw(self, count: int) -> list[Any]:
         """Return the next samples: ``count``, or what is left of the pass where it does not restart.
 
@@ -143,7 +166,7 @@ class Reader:
     def ended(self) -> bool:
         """Whether all samples of the source were drawn at least once; reads one sample ahead to know."""
         if not self._passes and not self._next:
-            self._next = list(islice(self._opened(), 1))
+            self._next = self._read(1)
         return bool(self._passes) or not self._next
 
     def skip(self, draws: int, length: int) -> None:
@@ -157,8 +180,8 @@ class Reader:
             self._passes, self.length = draws // length, length
         self.draws = self._start = self._passes * length
         while self.draws < draws:
-            skipped = sum(1 for _ in islice(self._opened(), draws - self.draws))
-            self.draws += skipped
+            with _outside_workers():
+                self.draws += sum(1 for _ in islice(self._opened(), draws - self.draws))
             if self.draws < draws:
                 self._end_pass()
                 more = (draws - self.draws) // self.length
@@ -168,9 +191,13 @@ class Reader:
     def _take(self, count: int) -> list[Any]:
         samples = self._next[:count]
         self._next = self._next[count:]
-        samples += islice(self._opened(), count - len(samples))
+        samples += self._read(count - len(samples))
         self.draws += len(samples)
         return samples
+
+    def _read(self, count: int) -> list[Any]:
+        with _outside_workers():
+            return list(islice(self._opened(), count))
 
     def _end_pass(self) -> None:
         self.length, self._start = self.draws - self._start, self.draws
@@ -181,9 +208,19 @@ class Reader:
         if self._pass is None:
             self._pass = self._source.read(self._shard, self._num_shards)
             if self._buffer > 1:
-                generator = random.Random(f"{self._seed} {self._source.name} {self._shard} {self._passes}")
+                generator = random.Random(f"{self._seed} {self.name} {self._shard} {self._passes}")
                 self._pass = _shuffled(self._pass, self._buffer, generator)
         return self._pass
+
+
+@contextmanager
+def _outside_workers() -> Iterator[None]:
+    """Let ``get_worker_info()`` return None, as in the process that trains."""
+    info, worker._worker_info = worker._worker_info, None
+    try:
+        yield
+    finally:
+        worker._worker_info = info
 
 
 def _shuffled(samples: Iterator[Any], size: int, generator: random.Random) -> Iterator[Any]:
@@ -202,14 +239,16 @@ def name_sources(sources: Mapping[Any, Any] | Sequence[Any]) -> list[Source]:
 
     Raises:
         ValueError: if there are fewer than two, or one says that it has no samples.
-        TypeError: if ``sources`` is neither a mapping nor a sequence, or one of them is not iterable.
+        TypeError: if ``sources`` is neither a mapping nor a sequence, one of them is not iterable, or a name is
+            neither an integer, a string nor a tuple of them.
     """
     if not isinstance(sources, (Mapping, Sequence)) or isinstance(sources, str):
         raise TypeError(f"sources must be a mapping or a sequence of iterables, got {type(sources).__name__}")
     named = sources if isinstance(sources, Mapping) else dict(enumerate(sources))
     if len(named) < 2:
         raise ValueError(f"sources must be at least 2 to be mixed, got {len(named)}")
-    found = [Source(name, samples) for name, samples in named.items()]
+    names = plain_names(named, "names of sources")
+    found = [Source(name, samples) for name, samples in zip(names, named.values(), strict=True)]
     for source in found:
         if source.size == 0:
             raise ValueError(f"sources: {source.name!r} is empty")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakMethod
 
 import numpy as np
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
@@ -14,6 +15,7 @@ from learn2mix.composer import Composer
 from learn2mix.feedback import Feedback, check_group_losses, check_losses
 from learn2mix.functional import check_seed, check_whole
 from learn2mix.ledger import Ledger
+from learn2mix.mixers.base import check_mixer
 from learn2mix.processes import Processes
 from learn2mix.sources import name_sources, prior_of
 
@@ -47,7 +49,8 @@ class MixedStream(IterableDataset[Any]):
     Give it to ``DataLoader(stream, batch_size=None, num_workers=n)``: it yields whole batches, collated, each with
     exactly ``batch_size`` samples, group after group. Each worker of each process reads its own shard of every source
     (see :class:`learn2mix.sources.Source`), carries its own credit (:func:`learn2mix.functional.hand_out`) and holds
-    no more samples than ``shuffle_buffer`` a source.
+    no more samples than ``shuffle_buffer`` a source. A source that splits itself by worker loses nothing by it: while
+    it is read, ``torch.utils.data.get_worker_info()`` is None.
 
     A new mix reaches workers while they run: batch ``t`` follows the newest mix made by the time that
     ``t - prefetch_factor * num_workers`` batches had been observed. The loader asks for it no earlier, so the batches
@@ -64,14 +67,14 @@ class MixedStream(IterableDataset[Any]):
     Args:
         sources: a mapping from group names to iterables, or a sequence of iterables; at least 2. Each must give the
             same samples in every pass. Samples of all sources are collated together.
-        mixer: decides the proportions; one a stream. Its prior are the sizes of the sources, or the uniform mix where
-            one has no ``len``.
+        mixer: decides the proportions; a new one for each stream. Its prior are the sizes of the sources, or the
+            uniform mix where one has no ``len``.
         batch_size: samples a batch and process, at least 1. Every process composes the same counts.
         seed: whole number in [0, 2 ** 64), for the shuffling.
         on_exhausted: what the end of a source does: ``"restart"`` begins its next pass; ``"stop_first"`` ends the
             epoch (of that worker's shard) before the first batch that it cannot fill; ``"stop_all"`` restarts sources
-            until each was drawn to its end, so each must get a share. Shards that differ in length then give the
-            processes different numbers of batches.
+            until each was drawn to its end, so each must get a share at some time. Shards that differ in length then
+            give the processes different numbers of batches.
         collate_fn: makes a batch of a list of samples; None for torch's.
         prefetch_factor: that of the ``DataLoader``, of which a data set is not told.
         shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source.
@@ -79,10 +82,13 @@ class MixedStream(IterableDataset[Any]):
         rank: which of them this is; None asks ``torch.distributed``.
 
     Raises:
-        ValueError: if there are fewer than 2 sources, one is empty, a number is out of range or ``on_exhausted`` is
-            unknown; while iterating, if a source turns out to be empty, has fewer samples than there are shards, or
-            is a one-shot iterator that would have to begin again. Its name is in the message.
-        TypeError: if a source is not iterable, a number is not whole, or ``mixer`` is no mixer.
+        ValueError: if there are fewer than 2 sources, one is empty, a number is out of range, ``on_exhausted`` is
+            unknown or ``mixer`` belongs to another stream; while iterating, if a source turns out to be empty, has
+            fewer samples than there are shards, is a one-shot iterator that would have to begin again, ends before
+            the first batch of an epoch in every worker, or has no share where ``"stop_all"`` waits for it and nothing
+            moves the mix before the epoch ends. Its name is in the message.
+        TypeError: if a source is not iterable, a name is neither an integer, a string nor a tuple of them, a number is
+            not whole, or ``mixer`` is no mixer.
         RuntimeError: while iterating, if a source fails; its name and the number of the sample are in the message,
             and all batches before are whole.
 
@@ -112,8 +118,11 @@ class MixedStream(IterableDataset[Any]):
         if on_exhausted not in ON_EXHAUSTED:
             raise ValueError(f"on_exhausted must be one of {', '.join(map(repr, ON_EXHAUSTED))}, got {on_exhausted!r}")
         named = name_sources(sources)
-        if not hasattr(mixer, "attach"):
-            raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+        check_mixer(mixer)
+        if mixer._listener is not None and mixer._listener() is not None:
+            raise ValueError(
+                f"mixer: this {type(mixer).__name__} belongs to another MixedStream; make a new mixer for each stream"
+            )
         mixer.attach(prior_of(named), [source.name for source in named])
         self.mixer = mixer
         self.last_observed: ObservedBatch | None = None
@@ -134,7 +143,7 @@ class MixedStream(IterableDataset[Any]):
         self._feedback = Feedback(mixer, self.group_names)
         self._newest: Vector | None = None  # mix on the board
         self._warned = False
-        mixer._listener = self._assigned
+        mixer._listener = WeakMethod(self._assigned)
         self._publish()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +153,7 @@ class MixedStream(IterableDataset[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._feedback = Feedback(self.mixer, self.group_names)
-        self.mixer._listener = self._assigned
+        self.mixer._listener = WeakMethod(self._assigned)
 
     @property
     def batch_size(self) -> int:
@@ -207,7 +216,11 @@ class MixedStream(IterableDataset[Any]):
         iteration, worker, num_workers = self._composer.begin()
         if num_workers == 0:
             self._catch_up()
-        return self._composer.batches(iteration, worker, num_workers)
+        return self._batches(iteration, worker, num_workers)
+
+    def _batches(self, iteration: int, worker: int, num_workers: int) -> Iterator[Any]:
+        # From a method of its own, so that the stream lives while it is iterated, and hears of its mixer.
+        yield from self._composer.batches(iteration, worker, num_workers)
 
     # ------------------------------------------------------------------ losses
 
@@ -237,7 +250,7 @@ class MixedStream(IterableDataset[Any]):
             if self._num_workers:
                 self.mixer.seek(self._ledger.observed, self._ledger.epoch)  # what moves its copies in the workers
 
-    def observe_validation(self, loss: float, group_losses: Tensor | ArrayLike | None = None) -> None:
+    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, for mixers that follow it; the same on every process.
 
         Args:
@@ -283,7 +296,7 @@ class MixedStream(IterableDataset[Any]):
         try:
             yield
         finally:
-            self.mixer._listener = self._assigned
+            self.mixer._listener = WeakMethod(self._assigned)
             self._newest = None if anew else self._newest
             self._publish(later)
 

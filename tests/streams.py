@@ -1,5 +1,6 @@
 """Sources whose samples tell where they come from, and the plain loop over a stream."""
 
+import multiprocessing
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
 from learn2mix.stream import MixedStream
 
@@ -30,9 +31,9 @@ class Uneven(Numbers):
     """The same, but slow in a way that differs from worker to worker and from sample to sample."""
 
     def __iter__(self) -> Iterator[int]:
-        worker = get_worker_info()
+        worker = multiprocessing.current_process()._identity  # the process's, for a source does not see torch's
         for sample in super().__iter__():
-            if worker is not None and (sample + worker.id) % 5 == worker.id:
+            if worker and (sample + worker[-1]) % 5 == 0:
                 time.sleep(0.004)
             yield sample
 

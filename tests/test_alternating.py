@@ -203,6 +203,10 @@ class TestEpochLength:
         ({"window": 1}, ValueError, "window must be at least 2, got 1"),
         ({"threshold": -0.1}, ValueError, "threshold must be at least 0 and finite, got -0.1"),
         ({"threshold": NAN}, ValueError, "threshold must be at least 0 and finite, got nan"),
+        ({"threshold": "a"}, TypeError, "threshold must be a number of at least 0, got 'a'"),
+        ({"threshold": None}, TypeError, "threshold must be a number of at least 0, got None"),
+        ({"groups": 2}, TypeError, "groups must be a sequence of names or of sequences of names, got int"),
+        ({"groups": "one"}, TypeError, "groups must be a sequence of names or of sequences of names, got str"),
         ({"num_turns": 0}, ValueError, "num_turns must be at least 1, got 0"),
         ({"groups": ["one"]}, ValueError, "groups must be at least 2 turns to alternate between, got 1"),
         ({"groups": ["one", "three"]}, ValueError, "there is no group 'three'; the groups are 'one', 'two'"),
@@ -212,6 +216,12 @@ class TestEpochLength:
 def test_bad_settings_are_refused(settings, error, message):
     with pytest.raises(error, match=message):
         two_sets(AlternatingMix(**settings))
+
+
+@pytest.mark.parametrize("groups", [["a", np.array(["b", "c"])], np.array([["a", "a"], ["b", "c"]])])
+def test_turns_may_be_arrays(groups):
+    bc = pytest.approx([0.0, 0.6, 0.4])
+    assert turns(AlternatingMix(every=1, groups=groups), [(0, 0), (1, 0), (2, 0)]) == [A, bc, A]
 
 
 def test_a_turn_without_samples_is_refused():

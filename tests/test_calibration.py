@@ -49,8 +49,9 @@ def test_a_class_that_does_not_occur_gets_no_probability():
     ("prior", "trained_on", "message"),
     [
         ([0.5, 0.3, 0.2], [0.5, 0.3, 0.2], r"logits must have the shape \(\.\.\., 3\), got \(4, 2\)"),
-        ([0.5, 0.5], [1.0, 0.0], "give a share to every group with a prior, but group 1 has 0 and the prior 0.5"),
+        ([0.5, 0.5], [1.0, 0.0], "trained_on must give a share to every class .*, but class 1 has 0 and the prior 0.5"),
         ([0.5, 0.6], [0.5, 0.5], "prior must sum to 1, got 1.1"),
+        ([0.5, 0.5], [0.5, 0.6], "trained_on must sum to 1, got 1.1"),
     ],
 )
 def test_mixes_that_do_not_fit_are_refused(prior, trained_on, message):

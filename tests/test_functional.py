@@ -200,3 +200,22 @@ def test_checking_a_mix_twice_changes_nothing(mix):
     once = as_proportions(mix)
     assert (as_proportions(once) == once).all()
     assert not np.shares_memory(once, mix)
+
+
+@pytest.mark.parametrize(
+    ("floor", "error", "message"),
+    [
+        (NAN, ValueError, "floor must be at least 0 and at most 1 / num_groups = 0.5, got nan"),
+        (-1, ValueError, "floor must be at least 0 and at most 1 / num_groups = 0.5, got -1"),
+        (0.9, ValueError, "floor must be at least 0 and at most 1 / num_groups = 0.5, got 0.9"),
+        ("0.1", TypeError, "floor must be a number of at least 0 and at most 1 / num_groups, got '0.1'"),
+    ],
+)
+def test_a_floor_that_the_groups_cannot_all_have_is_refused(floor, error, message):
+    with pytest.raises(error, match=message):
+        update_proportions([0.5, 0.5], [1.0, 2.0], 0.1, floor=floor)
+
+
+def test_the_floor_is_shared_by_the_groups_that_can_have_one():
+    """The group in the middle has no samples: no share, and no loss."""
+    assert update_proportions([0.5, 0.0, 0.5], [0.0, NAN, 1.0], 1.0, floor=0.5).tolist() == [0.5, 0.0, 0.5]

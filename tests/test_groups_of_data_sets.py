@@ -79,5 +79,5 @@ def test_fewer_than_two_data_sets_are_refused():
 
 
 def test_names_of_a_wrong_number_are_refused():
-    with pytest.raises(ValueError, match=r"group_names must name each of 3 data sets once, got \['web', 'books'\]"):
+    with pytest.raises(ValueError, match=r"group_names must name each of 3 groups once, got \['web', 'books'\]"):
         Partition.by_dataset(data(), ["web", "books"])

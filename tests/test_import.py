@@ -48,6 +48,12 @@ def test_public_names_can_be_imported(name):
     assert name in dir(learn2mix)
 
 
+@pytest.mark.parametrize("name", ["__version__", "functional", "mixers"])
+def test_what_else_is_public_can_be_found(name):
+    assert name in dir(learn2mix)
+    assert hasattr(learn2mix, name)
+
+
 def test_the_formulas_can_be_imported():
     from learn2mix.functional import apportion, update_proportions
 
@@ -64,3 +70,31 @@ def test_the_types_are_published():
     from importlib.resources import files
 
     assert (files(learn2mix) / "py.typed").is_file()
+
+
+USER = """
+import numpy as np
+import torch
+
+from learn2mix import AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, Partition, ReweightedLoss
+
+array, tensor = np.array([0.5, 0.5]), torch.tensor([0.5, 0.5])
+mixers = [FixedMix(array), FixedMix(tensor), FixedMix("uniform"), FixedMix([0.5, 0.5]), FixedMix(None)]
+AnnealedMix(array, tensor, num_steps=3)
+Learn2Mix(initial=array)
+sampler = MixedBatchSampler([0, 1], FixedMix(), batch_size=2)
+sampler.observe_validation(tensor.mean(), [tensor.mean(), tensor.mean()])
+sampler.mixer.proportions = array
+sampler.mixer.proportions = [0.5, 0.5]
+Partition.by_dataset({"a": [1], "b": [1]})
+Partition.by_dataset([[1], [2]], np.array(["a", "b"]))
+ReweightedLoss(torch.nn.MSELoss(reduction="none"), FixedMix(), [0, 1])(tensor, tensor, groups=[0, 1])
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_takes_what_users_write(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "user.py").write_text(USER, encoding="utf8")
+    said, *_ = api.run(["--strict", "--no-warn-unused-ignores", f"--cache-dir={tmp_path}", str(tmp_path / "user.py")])
+    assert said.startswith("Success"), said

@@ -207,7 +207,7 @@ def test_the_meter_moves_to_a_device_without_float64():
     def to_apple(tensor):
         """Moves as torch does to its device "mps"."""
         if tensor.dtype == torch.float64:
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
         return tensor.clone()
 
     meter = GroupLossMeter(num_groups=2)

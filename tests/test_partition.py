@@ -59,6 +59,12 @@ def test_by_class_takes_every_kind_of_strings(kind):
     assert members(Partition.by_class(kind(["dog", "", "dog", "cat"]))) == {"": [1], "cat": [3], "dog": [0, 2]}
 
 
+def test_by_class_takes_numpy_s_strings_of_any_length():
+    dtypes = pytest.importorskip("numpy.dtypes")
+    labels = np.array(["dog", "", "dog", "cat"], dtype=dtypes.StringDType())
+    assert members(Partition.by_class(labels)) == {"": [1], "cat": [3], "dog": [0, 2]}
+
+
 def test_by_class_takes_pandas():
     pandas = pytest.importorskip("pandas")
     for labels in (["b", "a", "b"], [2, 1, 2], [True, False, True]):
@@ -98,6 +104,63 @@ def test_by_dataset_may_have_an_empty_group():
     assert Partition.by_dataset([range(2), range(0), range(2)]).proportions.tolist() == [0.5, 0.0, 0.5]
 
 
+def test_by_dataset_takes_names_and_members_of_a_mapping():
+    partition = Partition.by_dataset({"web": range(1000), "books": range(50)})
+    assert (partition.group_names, partition.sizes.tolist()) == (["web", "books"], [1000, 50])
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        TensorDataset(torch.zeros(4, 3)),
+        np.zeros((4, 3)),
+        torch.zeros(4, 3),
+        (part for part in [[1], [2]]),
+        "ab",
+        None,
+        3,
+    ],
+    ids=lambda datasets: type(datasets).__name__,
+)
+def test_by_dataset_refuses_what_is_no_sequence_of_data_sets(datasets):
+    message = f"datasets must be a ConcatDataset, a sequence or a mapping of data sets, got {type(datasets).__name__}"
+    with pytest.raises(TypeError, match=message):
+        Partition.by_dataset(datasets)
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([3, 4]), [3, 4]),
+        ([np.str_("a"), ("x", np.int64(1))], ["a", ("x", 1)]),
+    ],
+)
+def test_names_become_plain(names, kept):
+    found = Partition([1, 2], names).group_names
+    assert found == kept
+    assert repr(found) == repr(kept)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names", "error", "message"),
+    [
+        ([10, 20], ["a"], ValueError, r"group_names must name each of 2 groups once, got \['a'\]"),
+        ([10, 20], ["a", "a"], ValueError, r"group_names must name each of 2 groups once, got \['a', 'a'\]"),
+        ([10, -20], ["a", "b"], ValueError, "sizes must be at least 0, got -20 for group 'b'"),
+        ([0, 0], ["a", "b"], ValueError, "sizes must sum to at least 1, got 0 samples in 2 groups"),
+        ([], [], ValueError, "sizes must sum to at least 1, got 0 samples in 0 groups"),
+        ([1.5, 2], ["a", "b"], TypeError, "sizes must be whole numbers, got float64"),
+        ([[1, 2]], ["a"], ValueError, r"sizes must be 1-D, got shape \(1, 2\)"),
+        ([1, 2], ["a", None], TypeError, "group_names must be integers, strings or tuples of them, got None"),
+        ([1, 2], ["a", 0.5], TypeError, "group_names must be integers, strings or tuples of them, got 0.5"),
+    ],
+)
+def test_a_partition_checks_what_it_is_given(sizes, names, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        Partition(sizes, names)
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         return iter(())
@@ -109,8 +172,9 @@ class Endless(IterableDataset):
         ([range(3), Endless()], None, TypeError, "datasets: number 1 has no length"),
         ([], None, ValueError, "datasets must hold at least one sample, got 0 data sets"),
         ([range(0), range(0)], None, ValueError, "datasets must hold at least one sample, got 2 data sets"),
-        ([range(1), range(2)], ["web"], ValueError, r"group_names must name each of 2 data sets once, got \['web'\]"),
-        ([range(1), range(2)], ["web", "web"], ValueError, "group_names must name each of 2 data sets once"),
+        ([range(1), range(2)], ["web"], ValueError, r"group_names must name each of 2 groups once, got \['web'\]"),
+        ([range(1), range(2)], ["web", "web"], ValueError, "group_names must name each of 2 groups once"),
+        ({"web": range(1)}, ["web"], ValueError, "group_names: the keys of datasets are the names; leave it out"),
     ],
 )
 def test_by_dataset_refuses_bad_input(datasets, names, error, message):
@@ -128,9 +192,9 @@ def test_by_dataset_refuses_bad_input(datasets, names, error, message):
         ("abc", ValueError, r"labels must be 1-D, one label a sample, got shape \(\)"),
         ([0, 1, -1, -7], ValueError, r"labels: 2 of 4 are negative \(first at index 2: -1\); mark unlabelled"),
         (torch.tensor([-1, 0]), ValueError, r"labels: 1 of 2 are negative \(first at index 0: -1\)"),
-        ([0.0, 1.0], TypeError, "labels must be integers or strings, got float64"),
+        (np.array([0.0, 1.0]), TypeError, r"integers or strings, got float64; give np.asarray\(labels, int\)$"),
         ([0, 1, NAN], TypeError, "labels must be integers or strings, got float64; 1 of 3 are NaN"),
-        (torch.tensor([0.0, 1.0]), TypeError, "labels must be integers or strings, got float32"),
+        (torch.tensor([0.0, 1.0]), TypeError, r"integers or strings, got float32; give labels.long\(\)$"),
         (
             np.array([1, 2], dtype="datetime64[D]"),
             TypeError,
@@ -147,6 +211,12 @@ def test_by_dataset_refuses_bad_input(datasets, names, error, message):
         ([1, "a"], TypeError, "labels must be all integers or all strings, got a mix of int, str"),
         (["a", NAN], TypeError, "labels must be all integers or all strings, got a mix of float, str"),
         ([[1], [1, 2]], ValueError, "labels must be 1-D"),
+        (torch.eye(3).long(), ValueError, r"got shape \(3, 3\); if they are one-hot, give labels.argmax\(1\)"),
+        (torch.zeros(3, 1).long(), ValueError, r"got shape \(3, 1\); give labels.squeeze\(1\)"),
+        (TensorDataset(torch.zeros(3)), TypeError, "labels must be a 1-D array or sequence, .* got TensorDataset"),
+        ((label for label in [0, 1]), TypeError, "labels must be a 1-D array or sequence, .* got generator"),
+        ({"a": 0, "b": 1}, TypeError, "labels must be a 1-D array or sequence, .* got dict"),
+        (None, TypeError, "labels must be a 1-D array or sequence, .* got NoneType"),
     ],
 )
 def test_by_class_refuses_bad_labels(labels, error, message):

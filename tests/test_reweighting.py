@@ -7,7 +7,16 @@ import torch
 from helpers import through_a_file
 from torch import nn
 
-from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, Partition, ReweightedLoss
+from learn2mix import (
+    AlternatingMix,
+    AnnealedMix,
+    FixedMix,
+    Learn2Mix,
+    MixedBatchSampler,
+    Mixer,
+    Partition,
+    ReweightedLoss,
+)
 
 LABELS = np.repeat([0, 1, 2], [12, 6, 2])
 VALUES = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, size=20) * (1 + LABELS))
@@ -149,10 +158,32 @@ def test_groups_that_do_not_fit_are_refused(groups, message):
         make(FixedMix())(VALUES[:2], groups=torch.tensor(groups))
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda groups: torch.tensor(groups, dtype=torch.int16)])
+def test_groups_may_be_any_array_of_whole_numbers(kind):
+    found = make(FixedMix("uniform"))(VALUES[[0, 12]], groups=kind([0, 1]))
+    assert found.item() == pytest.approx((VALUES[0].item() / 0.6 + VALUES[12].item() / 0.3) / 3 / 2)
+
+
+@pytest.mark.parametrize("groups", [[0.0, 1.0], torch.tensor([0.5, 1.0]), ["a", "b"], np.array(["a", "b"]), None])
+def test_groups_that_are_no_numbers_are_refused(groups):
+    with pytest.raises(TypeError, match=r"groups must be the numbers of the groups, .*, and not labels"):
+        make(FixedMix())(VALUES[:2], groups=groups)
+
+
+def test_a_mixer_of_one_s_own_that_waits_for_the_end_of_an_epoch_needs_its_length():
+    class AtTheEnd(Mixer):
+        needs_losses = True
+
+    with pytest.raises(ValueError, match="num_batches must be given for a mixer that updates once an epoch"):
+        make(AtTheEnd())
+    make(AtTheEnd(), num_batches=4)
+    make(Learn2Mix(every=10**6))
+
+
 def test_bad_losses_and_criteria_are_refused():
     with pytest.raises(ValueError, match="batch 1 has NaN or infinite losses in 1 of 3 groups"):
         make(FixedMix())(torch.tensor([1.0, torch.nan]), groups=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r'returned a scalar; use reduction="none"'):
         ReweightedLoss(nn.MSELoss(), FixedMix(), LABELS)(VALUES, VALUES, groups=torch.from_numpy(LABELS))
-    with pytest.raises(ValueError, match='num_batches must be given for a mixer with every="epoch"'):
+    with pytest.raises(ValueError, match="num_batches must be given for a mixer that updates once an epoch"):
         ReweightedLoss(itself, Learn2Mix(every="epoch"), Partition.by_class(LABELS))

@@ -67,6 +67,11 @@ def test_what_is_neither_a_name_nor_a_function_is_refused():
         find_schedule(0.5)
 
 
+def test_a_function_that_gives_no_number_is_named():
+    with pytest.raises(TypeError, match=r"schedule must give a number in \[0, 1\], got None at progress 0"):
+        find_schedule(lambda progress: None)
+
+
 def test_what_slipped_through_is_refused_when_it_is_reached():
     peak = find_schedule(lambda progress: 2.0 if progress == 1 / 3 else progress)
     with pytest.raises(ValueError, match=r"schedule must stay in \[0, 1\], got 2.0 at progress 0.3333"):

@@ -10,6 +10,7 @@ from helpers import Scripted, mixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, groups_of, load, losses_of, sources, train
+from torch.utils.data import get_worker_info
 
 from learn2mix import FixedMix, Learn2Mix
 from learn2mix.functional import hand_out
@@ -115,6 +116,33 @@ def test_a_source_that_can_split_itself_does():
     first, second = islice(load(stream, num_workers=2), 2)
     assert first.tolist() == [0, 1, GROUP, GROUP + 1]
     assert second.tolist() == [6, 7, GROUP + 6, GROUP + 7]
+
+
+class SplitsByWorker(list):
+    """Splits itself by worker, as torch's documentation advises."""
+
+    def __iter__(self):
+        worker = get_worker_info()
+        return islice(super().__iter__(), *((0, None) if worker is None else (worker.id, None, worker.num_workers)))
+
+
+class SplitsTwice(SplitsByWorker):
+    """Has shards of its own and splits each by worker besides, as Hugging Face's do."""
+
+    num_shards = 4
+
+    def shard(self, num_shards, index):
+        assert num_shards <= self.num_shards
+        return SplitsByWorker(self[index::num_shards])
+
+
+@pytest.mark.parametrize("kind", [SplitsByWorker, SplitsTwice])
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 5])
+def test_a_source_that_splits_itself_by_worker_loses_nothing(kind, num_workers):
+    split = {"a": kind(range(40)), "b": kind(range(GROUP, GROUP + 40))}
+    stream = MixedStream(split, FixedMix(), batch_size=2, on_exhausted="stop_first")
+    drawn = torch.cat(list(load(stream, num_workers))).tolist()
+    assert sorted(drawn) == [*range(40), *range(GROUP, GROUP + 40)]
 
 
 def test_of_map_style_data_only_the_own_shard_is_read():

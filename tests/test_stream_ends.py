@@ -1,5 +1,6 @@
 """Sources that end, are empty or fail: each by choice, by name, and with whole batches before."""
 
+import copy
 from itertools import chain, cycle, islice, zip_longest
 
 import pytest
@@ -10,6 +11,7 @@ from streams import (
     Failing,
     Numbers,
     Uneven,
+    counts_of,
     groups_of,
     load,
     losses_of,
@@ -17,7 +19,7 @@ from streams import (
     sources,
 )
 
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler
 from learn2mix.stream import MixedStream
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
@@ -139,6 +141,53 @@ def test_an_empty_source_is_named(num_workers, mode):
         MixedStream({"a": range(9), "none": []}, FixedMix(), batch_size=2)
 
 
+@pytest.mark.parametrize(("num_workers", "shard"), [(0, "'b' has 7"), (2, r"'b' \(shard [01] of 2\) has [34]")])
+def test_an_epoch_that_would_end_before_its_first_batch_is_an_error(num_workers, shard):
+    needed = 10 // max(1, num_workers)
+    stream = MixedStream(sources(90, 7), FixedMix("uniform"), batch_size=2 * needed, on_exhausted="stop_first")
+    message = f"sources: an epoch without a batch: {shard} samples left, but the batch needs {needed}; "
+    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=message):
+        next(batches)
+
+
+def test_a_worker_may_end_before_its_first_batch_where_another_has_one():
+    stream = MixedStream(sources(90, 9), FixedMix("uniform"), batch_size=10, on_exhausted="stop_first")
+    for _ in range(2):
+        (batch,) = load(stream, num_workers=2)
+        stream.observe(None)
+        assert counts_of(batch, 2) == [5, 5]
+
+
+def test_an_epoch_that_a_resumed_run_finds_at_its_end_is_none():
+    def make():
+        return MixedStream(sources(90, 9), FixedMix("uniform"), batch_size=10, on_exhausted="stop_first")
+
+    stopped, resumed = make(), make()
+    next(iter(load(stopped)))
+    stopped.observe(None)
+    resumed.load_state_dict(stopped.state_dict())
+    assert [len(list(load(resumed))) for _ in range(3)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    "mixer", [FixedMix([1.0, 0.0]), AlternatingMix(), Learn2Mix(every="epoch", initial=[1.0, 0.0])]
+)
+def test_stop_all_cannot_wait_for_a_source_that_never_gets_a_share(num_workers, mixer):
+    stream = MixedStream(sources(8, 8), copy.deepcopy(mixer), batch_size=2, on_exhausted="stop_all")
+    drawn, message = [], "sources: 'b' without a share would never be drawn to the end"
+    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=message):
+        for batch in islice(batches, 50):
+            drawn += batch.tolist()
+    assert sorted(drawn) == list(range(8)), "all that has a share was drawn"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_stop_all_waits_for_a_source_that_gets_its_share_later(num_workers):
+    stream = MixedStream(sources(8, 8), AlternatingMix(every=20), batch_size=2, on_exhausted="stop_all")
+    assert len(list(load(stream, num_workers))) == 20 + 4
+
+
 def test_a_source_with_fewer_samples_than_shards_is_named():
     stream = MixedStream(
         {"a": range(9), "b": range(5)}, FixedMix(), batch_size=4, on_exhausted="restart", num_replicas=3, rank=2
@@ -218,6 +267,8 @@ def test_after_a_failure_the_stream_goes_on_where_it_was(num_workers):
         ({"sources": [[1], 5]}, TypeError, "sources: 1 must be iterable, got int"),
         ({"sources": {"a": [1], "b": None}}, TypeError, "sources: 'b' must be iterable, got NoneType"),
         ({"sources": iter([[1], [2]])}, TypeError, "sources must be a mapping or a sequence of iterables, got list_it"),
+        ({"sources": {"a": [1], None: [2]}}, TypeError, "names of sources must be integers, strings .* got None"),
+        ({"sources": {"a": [1], 0.5: [2]}}, TypeError, "names of sources must be integers, strings .* got 0.5"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number, got 2.5"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),

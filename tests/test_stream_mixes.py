@@ -213,3 +213,21 @@ def test_a_mixer_is_copied_without_its_stream():
     stream = make(Scripted([[0.5, 0.5]]))
     assert copy.deepcopy(stream.mixer)._listener is None
     assert stream.mixer._listener is not None
+
+
+def test_a_mixer_belongs_to_one_stream_while_that_lives():
+    mixer = FixedMix()
+    first = MixedStream(sources(9, 9), mixer, batch_size=2)
+    with pytest.raises(ValueError, match="this FixedMix belongs to another MixedStream; make a new mixer"):
+        MixedStream(sources(9, 9), mixer, batch_size=2)
+    mixer.proportions = [1.0, 0.0]
+    assert counts_of(next(iter(first)), 2) == [2, 0]
+    del first
+    assert counts_of(next(iter(MixedStream(sources(9, 9), mixer, batch_size=2))), 2) == [2, 0]
+
+
+def test_a_stream_that_is_iterated_hears_of_its_mixer():
+    mixer = FixedMix()
+    for batch, expected in zip(MixedStream(sources(9, 9), mixer, batch_size=2), [[1, 1], [2, 0]], strict=False):
+        assert counts_of(batch, 2) == expected
+        mixer.proportions = [1.0, 0.0]

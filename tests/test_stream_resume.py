@@ -346,3 +346,13 @@ def test_one_worker_goes_on_where_the_process_itself_left_off():
     stream = make("fixed")
     batches = [samples for num_workers in (0, 1, 0) for samples, _ in train(stream, 4, num_workers)]
     assert batches == [samples for samples, _ in train(make("fixed"), 12)]
+
+
+@pytest.mark.parametrize(
+    "names", [["web", "books"], [np.str_("web"), np.str_("books")], np.arange(2), [("web", 1), ("web", np.int64(2))]]
+)
+def test_a_state_loads_safely_whatever_the_names_are(names):
+    def make():
+        return MixedStream(dict(zip(names, [range(9), range(9)], strict=True)), FixedMix(), batch_size=2)
+
+    make().load_state_dict(through_a_file(make().state_dict()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.functional import check_whole
+from learn2mix.functional import as_number, check_whole
 from learn2mix.mixers.base import Mixer
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class AlternatingMix(Mixer):
     Raises:
         ValueError: if an argument is out of range; when it is attached, if a name is unknown, a turn has no samples or
             there are fewer than two turns.
-        TypeError: if a number is not whole.
+        TypeError: if a number is not whole, ``threshold`` is no number or ``groups`` no sequence.
 
     Example:
         >>> mixer = AlternatingMix(every=2)
@@ -63,11 +63,11 @@ class AlternatingMix(Mixer):
         self.every = _check_every(every)
         self.needs_validation = "loss" if every == "plateau" else None
         self.window = check_whole(window, "window", minimum=2)
-        if not 0 <= threshold < np.inf:
+        self.threshold = as_number(threshold, "threshold", "of at least 0")
+        if not 0 <= self.threshold < np.inf:
             raise ValueError(f"threshold must be at least 0 and finite, got {threshold!r}")
-        self.threshold = float(threshold)
         self.num_turns = None if num_turns is None else check_whole(num_turns, "num_turns")
-        self._groups = groups
+        self._turns = None if groups is None else _as_turns(groups)
         self._turn = 0
         self._newest: deque[float] = deque(maxlen=self.window)
 
@@ -78,7 +78,7 @@ class AlternatingMix(Mixer):
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         names = self.group_names
-        turns = [[name] for name in names] if self._groups is None else [_as_list(turn) for turn in self._groups]
+        turns = [[name] for name in names] if self._turns is None else self._turns
         if len(turns) < 2:
             raise ValueError(f"groups must be at least 2 turns to alternate between, got {len(turns)}")
         self._mixes = [_mix_of(turn, names, prior) for turn in turns]
@@ -116,8 +116,13 @@ def _check_every(value: str | int) -> str | int:
     return check_whole(value, "every")
 
 
-def _as_list(turn: Any) -> list[Any]:
-    return [turn] if isinstance(turn, str) or not isinstance(turn, Sequence) else list(turn)
+def _as_turns(groups: Any) -> list[list[Any]]:
+    """Return the names of each turn."""
+    groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
+    if isinstance(groups, str) or not isinstance(groups, Sequence):
+        raise TypeError(f"groups must be a sequence of names or of sequences of names, got {type(groups).__name__}")
+    turns = [turn.tolist() if isinstance(turn, np.ndarray) else turn for turn in groups]
+    return [[turn] if isinstance(turn, str) or not isinstance(turn, Sequence) else list(turn) for turn in turns]
 
 
 def _mix_of(turn: list[Any], names: list[Any], prior: Vector) -> Vector:

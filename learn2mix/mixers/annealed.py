@@ -11,6 +11,8 @@ from learn2mix.schedules import Schedule, evaluate, find_schedule
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
+
     from learn2mix.functional import Vector
 
 __all__ = ["AnnealedMix"]
@@ -49,8 +51,8 @@ class AnnealedMix(Mixer):
 
     def __init__(
         self,
-        start: str | Sequence[float] | None = None,
-        end: str | Sequence[float] | None = None,
+        start: str | Sequence[float] | ArrayLike | None = None,
+        end: str | Sequence[float] | ArrayLike | None = None,
         *,
         num_steps: int,
         schedule: Schedule | str = "linear",

@@ -11,10 +11,13 @@ from learn2mix.functional import as_proportions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from weakref import WeakMethod
+
+    from numpy.typing import ArrayLike
 
     from learn2mix.functional import Vector
 
-__all__ = ["Mixer", "starting_mix"]
+__all__ = ["Mixer", "check_mixer", "starting_mix"]
 
 T = TypeVar("T")
 
@@ -57,7 +60,7 @@ class Mixer:
     _prior: Vector | None = None
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
-    _listener: Callable[[], None] | None = None  # called when the mix was assigned
+    _listener: WeakMethod[Callable[[], None]] | None = None  # of the stream it belongs to; called when assigned
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_listener": None}  # a copy is nobody's mixer yet
@@ -71,18 +74,20 @@ class Mixer:
 
         Raises:
             ValueError: if the mixer is attached to other groups, or its settings do not fit these.
+            TypeError: if a mix that it was made with is no vector of numbers.
         """
         prior, names = as_proportions(prior, len(group_names), "prior"), list(group_names)
         if self._prior is None or self._group_names is None:
             self._prior, self._group_names = prior, names
             try:
                 self._begin()
-            except ValueError:
+            except Exception:
                 self._prior = self._group_names = self._proportions = None
                 raise
         elif self._group_names != names or not np.array_equal(self._prior, prior):
             raise ValueError(
-                f"mixer: this {type(self).__name__} already mixes {len(self._prior)} other groups; make one a sampler"
+                f"mixer: this {type(self).__name__} already mixes {len(self._prior)} other groups; "
+                "make a new mixer for each sampler"
             )
 
     def _begin(self) -> None:
@@ -111,18 +116,25 @@ class Mixer:
     def proportions(self) -> Vector:
         """The mix of the next batch, shape ``(num_groups,)``, float64, sums to 1, read-only.
 
-        Assign a vector to change it; one that is no mix, or that gives a share to an empty group, is a ValueError.
+        Assign a vector to change it; one that is no mix, or that gives a share to an empty group, is a ValueError. A
+        rule that follows the progress of the run (annealed, alternating) decides anew before the next batch.
         """
         return self._attached(self._proportions)
 
     @proportions.setter
-    def proportions(self, values: Sequence[float] | Vector) -> None:
+    def proportions(self, values: ArrayLike) -> None:
         vector = as_proportions(values, len(self.prior))
         refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
+        vector = self._bounded(vector)
         vector.flags.writeable = False
         self._proportions = vector
-        if self._listener is not None:
-            self._listener()
+        listener = None if self._listener is None else self._listener()
+        if listener is not None:
+            listener()
+
+    def _bounded(self, mix: Vector) -> Vector:
+        """Return a mix within the bounds of the rule; as it is unless overridden."""
+        return mix
 
     @property
     def follows_progress(self) -> bool:
@@ -187,7 +199,15 @@ class Mixer:
         return value
 
 
-def starting_mix(asked: str | Sequence[float] | Vector | None, prior: Vector, name: str, names: list[Any]) -> Vector:
+def check_mixer(mixer: Any) -> None:
+    """Raise a TypeError unless it is a mixer."""
+    if isinstance(mixer, type):
+        raise TypeError(f"mixer must be a learn2mix.Mixer, got the class {mixer.__name__}; call it: {mixer.__name__}()")
+    if not hasattr(mixer, "attach"):
+        raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+
+
+def starting_mix(asked: str | ArrayLike | None, prior: Vector, name: str, names: list[Any]) -> Vector:
     """Turn what a user may ask for into a mix: None (the data's own), ``"uniform"`` or a vector.
 
     Args:
@@ -198,6 +218,7 @@ def starting_mix(asked: str | Sequence[float] | Vector | None, prior: Vector, na
 
     Raises:
         ValueError: if the name is unknown or the vector is no mix of these groups.
+        TypeError: if it is no vector of numbers.
 
     Example:
         >>> starting_mix("uniform", np.array([0.9, 0.1, 0.0]), "initial", ["a", "b", "c"])

@@ -9,6 +9,8 @@ from learn2mix.mixers.base import Mixer, starting_mix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
+
     from learn2mix.functional import Vector
 
 __all__ = ["FixedMix"]
@@ -23,6 +25,7 @@ class FixedMix(Mixer):
 
     Raises:
         ValueError: when it is attached, if ``proportions`` is no mix of the groups.
+        TypeError: when it is attached, if they are no vector of numbers.
 
     Example:
         >>> mixer = FixedMix("uniform")
@@ -31,7 +34,7 @@ class FixedMix(Mixer):
         array([0.5, 0.5])
     """
 
-    def __init__(self, proportions: str | Sequence[float] | None = None) -> None:
+    def __init__(self, proportions: str | Sequence[float] | ArrayLike | None = None) -> None:
         self._asked = proportions
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102

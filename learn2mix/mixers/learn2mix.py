@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from learn2mix.mixers.base import Mixer, starting_mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
     from learn2mix.functional import Vector
 
@@ -35,7 +37,8 @@ class Learn2Mix(Mixer):
             Not used with ``signal="validation"``: that updates after each validation run.
         initial: the mix to start with: None for the data's own (the paper), ``"uniform"``, or a vector of shape
             ``(num_groups,)`` that sums to 1.
-        floor: least share of each group, at least 0 and at most ``1 / num_groups``.
+        floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
+            or loaded is raised to it.
         signal: what it follows: ``"train"``, the losses of the batches, or ``"validation"``, the ``group_losses`` given
             to ``observe_validation``.
 
@@ -57,7 +60,7 @@ class Learn2Mix(Mixer):
         mixing_rate: float = 0.1,
         *,
         every: int | str = "step",
-        initial: str | Sequence[float] | None = None,
+        initial: str | Sequence[float] | ArrayLike | None = None,
         floor: float = 0.0,
         signal: str = "train",
     ) -> None:
@@ -70,19 +73,16 @@ class Learn2Mix(Mixer):
         self._initial = initial
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        mix = np.array(starting_mix(self._initial, prior, "initial", self.group_names))
-        present = prior > 0
-        if self.floor * np.count_nonzero(present) > 1:
-            limit = 1 / np.count_nonzero(present)
+        num_present = np.count_nonzero(prior)
+        if self.floor * num_present > 1:
+            limit = 1 / num_present
             raise ValueError(f"floor must be at most 1 / num_groups = {limit:.4g}, got {self.floor}")
+        return starting_mix(self._initial, prior, "initial", self.group_names)
+
+    def _bounded(self, mix: Vector) -> Vector:
+        present = self.prior > 0
         mix[present] = raise_to_floor(mix[present], self.floor)
         return mix
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
-        super().load_state_dict(state)
-        mix, present = self.proportions.copy(), self.prior > 0
-        mix[present] = raise_to_floor(mix[present], self.floor)  # for it may have been saved with a lower one
-        self.proportions = mix
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
         if self.signal == "validation":
