@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.report.intervals import UNKNOWN, Interval
 from experiments.report.published import published
-from experiments.report.results import BASELINE, Results, Section, listed
+from experiments.report.results import BASELINE, Results, Section, listed, paired_ratio
 from experiments.report.tables import Table, as_published, published_measure, rivals, show
 from experiments.tasks import find_task
 
@@ -76,6 +76,36 @@ def ratio_matrix(sections: Sequence[Section]) -> Table | None:
     return Table(
         f"All methods against {BASELINE}",
         f"Ratio of the test error at the end to {BASELINE}'s, with its 95 % interval over paired seeds.",
+        ("task", *labels),
+        tuple(rows),
+    )
+
+
+def rival_table(sections: Sequence[Section], fraction: float, when: str) -> Table | None:
+    """The ratio of learn2mix's error to that of every other method, with its words; None without learn2mix.
+
+    Args:
+        sections: one a row.
+        fraction: of the training, after which they are compared.
+        when: the same in words.
+    """
+    learners = [(section, one) for section in sections for one in section.compared if one.method == LEARNER]
+    others = [{one.label: one for one in section.compared if one is not learner} for section, learner in learners]
+    labels = list(dict.fromkeys(label for by_label in others for label in by_label))
+    if not labels:
+        return None
+    rows = []
+    for (section, learner), by_label in zip(learners, others, strict=True):
+        ratios = (
+            paired_ratio(learner, learner.at(fraction), by_label[label], by_label[label].at(fraction)).show("\n")
+            if label in by_label
+            else UNKNOWN
+            for label in labels
+        )
+        rows.append((section.title, *ratios))
+    return Table(
+        f"{LEARNER} against each, {when}",
+        f"Ratio of {LEARNER}'s test error to that of each other method, with its 95 % interval over paired seeds.",
         ("task", *labels),
         tuple(rows),
     )

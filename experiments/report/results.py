@@ -195,15 +195,22 @@ class Section:
 
     def ratio(self, results: Results, values: Sequence[float] | np.ndarray, of_baseline: np.ndarray) -> Ratio:
         """Compare one value a seed with the baseline's, on the seeds that both have."""
-        theirs = {} if self.baseline is None else dict(zip(self.baseline.seeds, of_baseline, strict=True))
-        pairs = [(value, theirs[seed]) for seed, value in zip(results.seeds, values, strict=True) if seed in theirs]
-        return Ratio.of(*zip(*pairs, strict=True)) if pairs else Ratio.of([], [])
+        return Ratio.of([], []) if self.baseline is None else paired_ratio(results, values, self.baseline, of_baseline)
 
     def error_ratio(self, results: Results, fraction: float) -> Ratio:
         """The test error after a fraction of the length, compared with the baseline's."""
         return self.ratio(
             results, results.at(fraction), np.array([]) if self.baseline is None else self.baseline.at(fraction)
         )
+
+
+def paired_ratio(
+    results: Results, values: Sequence[float] | np.ndarray, other: Results, of_other: Sequence[float] | np.ndarray
+) -> Ratio:
+    """Compare one value a seed of two methods, on the seeds that both have."""
+    theirs = dict(zip(other.seeds, of_other, strict=True))
+    pairs = [(value, theirs[seed]) for seed, value in zip(results.seeds, values, strict=True) if seed in theirs]
+    return Ratio.of(*zip(*pairs, strict=True)) if pairs else Ratio.of([], [])
 
 
 def objective_of(record: Record) -> dict[str, Any]:

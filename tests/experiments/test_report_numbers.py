@@ -14,7 +14,7 @@ from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.facts import command, facts
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Interval, Ratio
-from experiments.report.overview import overview_table, problem_table, ratio_matrix
+from experiments.report.overview import overview_table, problem_table, ratio_matrix, rival_table
 from experiments.report.published import PUBLISHED, published
 from experiments.report.results import Section
 from experiments.report.tables import (
@@ -211,6 +211,20 @@ class TestRatios:
             " no difference", "\nno difference"
         )
 
+    def test_of_learn2mix_to_every_other_method_need_no_baseline(self, folder):
+        errors = {"learn2mix": [[4.0, 1.0], [6.0, 2.5], [5.0, 2.0]], "balanced": [[2.0, 2.0], [9.0, 3.0], [8.0, 3.5]]}
+        section = section_of(
+            folder, *(record(name, seed, of_seed) for name, runs in errors.items() for seed, of_seed in enumerate(runs))
+        )
+        for fraction, place in ((1 / 2, 0), (1.0, 1)):
+            ours, theirs = ([run[place] for run in errors[name]] for name in ("learn2mix", "balanced"))
+            low, high = np.exp(stats.ttest_rel(np.log(ours), np.log(theirs)).confidence_interval(0.95))
+            table = rival_table([section], fraction, "some day")
+            assert table.columns == ("task", "balanced")
+            shown = cell(table, "toy", "balanced")
+            assert shown.splitlines()[0] == f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}]"
+        assert rival_table([section_of(folder / "other", record("balanced", 0, [1.0]))], 1.0, "some day") is None
+
     def test_need_a_baseline(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]))
         assert ratio_table(section) is None
@@ -229,7 +243,9 @@ class TestRatios:
             folder, *(record(name, seed, rng.uniform(1, 3, 8).tolist()) for name in methods for seed in range(4))
         )
         num_named = 0
-        for table in (ratio_table(section), group_table(section), ratio_matrix([section]), overview_table([section])):
+        rivals = rival_table([section], 1 / 2, "half-way")
+        of_all = (ratio_matrix([section]), overview_table([section]), rivals)
+        for table in (ratio_table(section), group_table(section), *of_all):
             for text in (text for row in table.rows for text in row if "[" in text):
                 low, high = (float(bound) for bound in text.split("[")[1].split("]")[0].split(", "))
                 words = " ".join(text.split("]")[1].split())
