@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# Where the tests run in the background of a shell, Ctrl-C is ignored, also by the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "learn2mix",
