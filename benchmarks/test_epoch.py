@@ -1,4 +1,4 @@
-"""A step of mnist with LeNet-5 in batches of 1000, on one thread. Run with `make benchmark`; nothing is asserted.
+"""A step of mnist with LeNet-5 in batches of 1000, on 1 and 2 threads. Run with `make benchmark`; nothing is asserted.
 
 Learn2mix, updating every epoch and every step, against classical training (the bar: at most 1.03 of its time), and
 against the same network and optimizer fed by torch's own `DataLoader`, sample by sample (at most 0.9). The contenders
@@ -27,12 +27,12 @@ MIXED = ("learn2mix-epoch", "learn2mix-step")
 PEERS = ("classical", "DataLoader")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(params=[1, 2], ids="{} thread(s)".format)
+def num_threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 def noise(size):
@@ -78,7 +78,7 @@ def seconds_of(function):
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def test_epoch(capsys):
+def test_epoch(capsys, num_threads):
     first, *others = (plan(["mnist"], [method], 1, {})[0] for method in ("classical", *MIXED))
     data = load(first)
     contenders = {run.method.name: Training(run, data) for run in (first, *others)}
@@ -92,7 +92,7 @@ def test_epoch(capsys):
     # The first epoch warms up.
     epochs = {name: np.array(rows).reshape(-1, num_steps, 2)[1:] for name, rows in seconds.items()}
     with capsys.disabled():
-        print(f"\n{NUM_EPOCHS} epochs of {num_steps} steps: wall-clock (processor)")
+        print(f"\n{NUM_EPOCHS} epochs of {num_steps} steps, {num_threads} thread(s): wall-clock (processor)")
         for name, table in epochs.items():
             wall, cpu = 1000 * np.median(table, axis=(0, 1))
             print(f"  {name:15} {wall:6.1f} ms ({cpu:6.1f} ms) a step")
