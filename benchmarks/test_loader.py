@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
-from learn2mix.loader import ZeroLagLoader
+from learn2mix.batches.loader import ZeroLagLoader
 
 NUM_BATCHES, BATCH_SIZE = 30, 32
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 200))

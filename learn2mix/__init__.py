@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from learn2mix.loader import ZeroLagLoader
-from learn2mix.losses import PerSampleLoss
+from learn2mix.batches.loader import ZeroLagLoader
+from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
+from learn2mix.feedback.per_sample import PerSampleLoss
+from learn2mix.feedback.reweighting import ReweightedLoss
 from learn2mix.mixers import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, Mixer
 from learn2mix.partition import Partition
-from learn2mix.reweighting import ReweightedLoss
-from learn2mix.sampler import MixedBatchSampler
-from learn2mix.stream import MixedStream
 from learn2mix.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from learn2mix.callback import MixingCallback
-    from learn2mix.meters import GroupLossMeter
+    from learn2mix.feedback.meter import GroupLossMeter
+    from learn2mix.lightning.callback import MixingCallback
 
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "ZeroLagLoader",
 ]
 
-_LOADED_WHEN_USED = {"MixingCallback": "learn2mix.callback", "GroupLossMeter": "learn2mix.meters"}
+_LOADED_WHEN_USED = {"MixingCallback": "learn2mix.lightning.callback", "GroupLossMeter": "learn2mix.feedback.meter"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from learn2mix.functional import as_proportions, importance_weights
+from learn2mix.checks import as_proportions
+from learn2mix.functional import importance_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from learn2mix.checks import as_losses, as_proportions, check_floor, check_mixing_rate, check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Vector = NDArray[np.float64]
-    Counts = NDArray[np.int64]
+    from learn2mix.checks import Counts, Vector
 
-__all__ = ["apportion", "as_proportions", "hand_out", "importance_weights", "raise_to_floor", "update_proportions"]
+__all__ = ["apportion", "apportion_owed", "importance_weights", "raise_to_floor", "update_proportions"]
 
-SUM_TOLERANCE = 1e-6  # what float32 arithmetic leaves of a sum of 1
-LOSS_ROUNDING = 1e-4  # below 0 by no more than this a loss is 0: KL divergences and 1 - cosine come out so
 FEW = 512  # values that are sorted as fast as partitioned
-ROUNDING = 1e-12  # what float64 arithmetic leaves; not divided away, so that a mix checked again stays bit for bit
 
 
 def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: float, *, floor: float = 0.0) -> Vector:
@@ -53,7 +50,7 @@ def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: f
     losses = as_losses(losses, len(proportions))
     check_mixing_rate(mixing_rate)
     seen = ~np.isnan(losses)
-    _check_floor(floor, int(np.count_nonzero((proportions > 0) | seen)))
+    check_floor(floor, int(np.count_nonzero((proportions > 0) | seen)))
     largest = losses[seen].max(initial=0.0)
     if largest == 0:
         return proportions
@@ -108,10 +105,10 @@ def apportion(proportions: ArrayLike, batch_size: int) -> Counts:
         array([4, 2, 2])
     """
     batch_size = check_whole(batch_size, "batch_size")
-    return hand_out(as_proportions(proportions) * batch_size, batch_size)
+    return apportion_owed(as_proportions(proportions) * batch_size, batch_size)
 
 
-def hand_out(owed: Vector, batch_size: int) -> Counts:
+def apportion_owed(owed: Vector, batch_size: int) -> Counts:
     """Hand out a batch one sample at a time, each to the group that is owed most.
 
     With ``owed = credit + proportions * batch_size`` and ``credit = owed - counts`` carried to the next batch, after
@@ -135,7 +132,7 @@ def hand_out(owed: Vector, batch_size: int) -> Counts:
         Counts, shape ``(num_groups,)``, int64, summing to ``batch_size``.
 
     Example:
-        >>> hand_out(np.array([-0.5, 2.0, 2.5]), 4)
+        >>> apportion_owed(np.array([-0.5, 2.0, 2.5]), 4)
         array([0, 2, 2])
     """
     counts = owed.astype(np.int64)  # towards zero: the whole samples owed, and none to a group that is ahead
@@ -183,106 +180,6 @@ def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
     return weights
 
 
-def as_proportions(values: ArrayLike, num_groups: int | None = None, name: str = "proportions") -> Vector:
-    """Check that ``values`` is a mix and return it as a new float64 vector that sums to 1.
-
-    Args:
-        values: shape ``(num_groups,)``, non-negative, sums to 1 to within 1e-6.
-        num_groups: the length asked for; None takes any.
-        name: what an error calls the argument.
-
-    Returns:
-        A new vector, shape ``(num_groups,)``, float64.
-
-    Raises:
-        ValueError: if the shape is wrong, a value is negative or not finite, or they do not sum to 1.
-        TypeError: if it is no vector of numbers.
-
-    Example:
-        >>> as_proportions([1, 0])
-        array([1., 0.])
-    """
-    vector = _as_vector(values, name)
-    if num_groups is not None and len(vector) != num_groups:
-        raise ValueError(f"{name} must have one value a group: expected {num_groups}, got {len(vector)}")
-    total = float(vector.sum())
-    if not (vector.min() >= 0 and total < np.inf):  # also where a value is NaN
-        bad = int(np.flatnonzero(~(np.isfinite(vector) & (vector >= 0)))[0])
-        raise ValueError(f"{name} must be finite and at least 0, got {vector[bad]} at index {bad}")
-    if abs(total - 1.0) > SUM_TOLERANCE:
-        raise ValueError(f"{name} must sum to 1, got {total:.9g}; divide by the sum if these are weights")
-    return vector if abs(total - 1.0) <= ROUNDING else vector / total
-
-
-def as_losses(values: ArrayLike, num_groups: int, name: str = "losses") -> Vector:
-    """Check losses of groups and return them as a new float64 vector.
-
-    Args:
-        values: shape ``(num_groups,)``, finite and at least 0, or below it by rounding alone; NaN for a group not seen.
-        num_groups: the length asked for.
-        name: what an error calls the argument.
-
-    Raises:
-        ValueError: if the shape is wrong, or a value is negative or infinite.
-    """
-    losses = _as_vector(values, name)
-    if len(losses) != num_groups:
-        raise ValueError(f"{name} must have one value a group: expected {num_groups}, got {len(losses)}")
-    bad = np.flatnonzero((losses < -LOSS_ROUNDING) | np.isinf(losses))
-    if len(bad):
-        raise ValueError(
-            f"{name} must be at least 0 and finite (NaN: not seen), got {losses[bad[0]]} at index {bad[0]}"
-        )
-    return np.maximum(losses, 0.0)
-
-
-def check_mixing_rate(value: float) -> float:
-    """Return ``value`` if it is a number in [0, 1], else raise a TypeError or a ValueError."""
-    number = as_number(value, "mixing_rate", "in [0, 1]")
-    if not 0 <= number <= 1:
-        raise ValueError(f"mixing_rate must lie in [0, 1], got {value!r}")
-    return number
-
-
-def _check_floor(value: float, num_groups: int) -> None:
-    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
-    if not 0 <= number * num_groups <= 1:
-        limit = 1 / num_groups
-        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups = {limit:.4g}, got {value!r}")
-
-
-def as_number(value: Any, name: str, rule: str) -> float:
-    """Return ``value`` as a float if it is a number; text that spells one is a TypeError, as anything else."""
-    try:
-        number = None if isinstance(value, (str, bytes)) else float(value)
-    except (TypeError, ValueError):
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be a number {rule}, got {value!r}")
-    return number
-
-
-def check_seed(value: Any) -> int:
-    """Return ``value`` if it is a whole number in [0, 2 ** 64), else raise a TypeError or a ValueError."""
-    seed = check_whole(value, "seed", minimum=0)
-    if seed >= 1 << 64:
-        raise ValueError(f"seed must be below 2 ** 64, got {seed}")
-    return seed
-
-
-def check_whole(value: Any, name: str, minimum: int = 1) -> int:
-    """Return ``value`` as an int if it is a whole number of at least ``minimum``."""
-    try:
-        number = index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
-    return number
-
-
 def _smallest(values: Vector, number: int) -> NDArray[np.int64]:
     """Return where the smallest values are; of equal ones the first, on every machine."""
     if len(values) < FEW or number >= len(values):
@@ -292,13 +189,3 @@ def _smallest(values: Vector, number: int) -> NDArray[np.int64]:
     chosen[np.flatnonzero(values == largest)[: number - np.count_nonzero(chosen)]] = True
     first: NDArray[np.int64] = chosen.nonzero()[0]
     return first
-
-
-def _as_vector(values: ArrayLike, name: str) -> Vector:
-    try:
-        vector = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
-    if vector.ndim != 1 or vector.size == 0:
-        raise ValueError(f"{name} must be 1-D with at least one value, got shape {vector.shape}")
-    return vector

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.checks import Counts, Vector
 
     Array = NDArray[Any]
 

@@ -10,12 +10,12 @@ import lightning.pytorch
 import numpy as np
 import pytest
 import pytorch_lightning
-import reference
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+import reference
 from learn2mix import Learn2Mix, MixedBatchSampler, MixingCallback, PerSampleLoss
 
 NAMESPACES = {"pytorch_lightning": pytorch_lightning, "lightning.pytorch": lightning.pytorch}

@@ -39,7 +39,7 @@ def update_proportions(proportions, losses, mixing_rate, floor=0.0):
     return mix
 
 
-def hand_out(owed, batch_size):
+def apportion_owed(owed, batch_size):
     """One sample at a time to the group that is owed most, the earlier one where two are owed the same."""
     left = list(owed)
     counts = [0] * len(left)
@@ -56,7 +56,7 @@ def hand_out(owed, batch_size):
 def compose(credit, proportions, batch_size):
     """The counts of the next batch, and the credit that is carried on."""
     owed = [c + a * batch_size for c, a in zip(credit, proportions, strict=True)]
-    counts = hand_out(owed, batch_size)
+    counts = apportion_owed(owed, batch_size)
     return counts, [o - n for o, n in zip(owed, counts, strict=True)]
 
 

@@ -1,8 +1,8 @@
 """A small run that the tests of resuming stop, leave early and go on with."""
 
 import numpy as np
-from helpers import Step, through_a_file, train
 
+from helpers import Step, through_a_file, train
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
 NUM_BATCHES = 6

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from learn2mix.stream import MixedStream
+from learn2mix.batches.stream import MixedStream
 
 GROUP = 1_000_000  # sample n of group g is g * GROUP + n
 MORE_WORKERS_THAN_CORES = "ignore:.*suggested max number of worker.*"

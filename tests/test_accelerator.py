@@ -6,10 +6,10 @@ that must not be waited for: an update arrives one observed batch later, and at 
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import counts_of, through_a_file
 
+import reference
+from helpers import counts_of, through_a_file
 from learn2mix import Learn2Mix, MixedBatchSampler
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import NAN, stepping, through_a_file, train
 from torch.utils.data import ConcatDataset, DataLoader
 
+from helpers import NAN, stepping, through_a_file, train
 from learn2mix import AlternatingMix, AnnealedMix, MixedBatchSampler, Mixer, Partition
 
 NAMES = ["a", "b", "c"]

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers import mixes, stepping, through_a_file, train
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import mixes, stepping, through_a_file, train
 from learn2mix import AnnealedMix, MixedBatchSampler
 
 LABELS = ["X"] * 5 + ["Y"] * 5

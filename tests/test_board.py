@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2mix.board import MAX_WORKERS, Board
+from learn2mix.batches.board import MAX_WORKERS, Board
 
 
 def at(board, iteration, batches):

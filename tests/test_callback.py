@@ -3,15 +3,15 @@
 import copy
 import pickle
 
-import lightning_modules as tools
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_modules import BATCH_SIZE, EPOCH, LABELS, NAMESPACES, expected, fit, net, real_net
 from torch.utils.data import DataLoader
 
+import lightning_modules as tools
 from learn2mix import FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
+from lightning_modules import BATCH_SIZE, EPOCH, LABELS, NAMESPACES, expected, fit, net, real_net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread

@@ -2,14 +2,14 @@
 
 import re
 
-import lightning_modules as tools
 import numpy as np
 import pytest
 import torch
-from lightning_modules import NAMESPACES, fit, net
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
+import lightning_modules as tools
 from learn2mix import FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
+from lightning_modules import NAMESPACES, fit, net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread

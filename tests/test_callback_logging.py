@@ -3,17 +3,17 @@
 import csv
 import math
 
-import lightning_modules as tools
 import numpy as np
 import pytest
-import reference
 import torch
-from lightning_modules import BATCH_SIZE, EPOCH, NAMESPACES, expected, fit
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import lightning_modules as tools
+import reference
 from learn2mix import FixedMix, Learn2Mix, MixingCallback
+from lightning_modules import BATCH_SIZE, EPOCH, NAMESPACES, expected, fit
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread
@@ -116,7 +116,7 @@ class TestValues:
                 for name in ("requested", "realised")
             )
             behind = requested - realised
-            assert behind.max() <= 1 / 2 + 1 / 3 + 1e-9  # hand_out: at most H(3) - 1
+            assert behind.max() <= 1 / 2 + 1 / 3 + 1e-9  # apportion_owed: at most H(3) - 1
             assert behind.min() > -1
             assert abs(behind).max() > 0.01  # it is carried, not rounded away at once
 

@@ -1,14 +1,14 @@
 """Resumed is unbroken: stop anywhere, go on with fresh parts; the same batches, mix and weights, bit for bit."""
 
-import lightning_modules as tools
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import same_state
-from lightning_modules import EPOCH, NAMESPACES, expected, fit, net, real_net
 from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
+import lightning_modules as tools
+from helpers import same_state
 from learn2mix import FixedMix, Learn2Mix, MixingCallback, Partition
+from lightning_modules import EPOCH, NAMESPACES, expected, fit, net, real_net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread

@@ -1,17 +1,17 @@
 """MixingCallback carries validation results to the mixer: a real Trainer, scripted results, and who heard what."""
 
-import lightning_modules as tools
 import numpy as np
 import pytest
 import pytorch_lightning as pl
-import reference
 import torch
-from helpers import same_state
-from lightning_modules import BATCH_SIZE, NAMESPACES, PRIOR, fit
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
+import lightning_modules as tools
+import reference
+from helpers import same_state
 from learn2mix import AlternatingMix, GroupLossMeter, Learn2Mix, Mixer, MixingCallback
+from lightning_modules import BATCH_SIZE, NAMESPACES, PRIOR, fit
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 both_namespaces = pytest.mark.parametrize("namespace", NAMESPACES.values(), ids=NAMESPACES)

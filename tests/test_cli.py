@@ -120,9 +120,9 @@ def test_losses_are_a_key_or_the_path_of_a_function(project, given, kept):
 
 
 def test_a_schedule_may_be_the_path_of_a_function(project):
-    arguments = {"start": [1, 0], "end": [0, 1], "num_steps": 3, "schedule": "learn2mix.schedules.cosine"}
+    arguments = {"start": [1, 0], "end": [0, 1], "num_steps": 3, "schedule": "learn2mix.mixers.schedules.cosine"}
     mixer = build({"class_path": "learn2mix.AnnealedMix", "init_args": arguments})
-    assert mixer.schedule is learn2mix.schedules.cosine
+    assert mixer.schedule is learn2mix.mixers.schedules.cosine
 
 
 @pytest.mark.parametrize("proportions", [None, "uniform", [0.5, 0.5]])

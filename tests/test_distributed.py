@@ -5,7 +5,6 @@ import re
 import warnings
 from pathlib import Path
 
-import forks
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ import torch.distributed as dist
 from lightning.fabric import Fabric
 from torch.utils.data import DataLoader
 
+import forks
 from learn2mix import FixedMix, MixedBatchSampler
 
 PAGE = (Path(__file__).parent.parent / "docs" / "distributed.md").read_text(encoding="utf8")

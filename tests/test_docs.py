@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from helpers import NAN
 
 DOCS = Path(__file__).parent.parent / "docs"

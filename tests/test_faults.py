@@ -8,8 +8,6 @@ import time
 import warnings
 from datetime import timedelta
 
-import ddp_script
-import forks
 import numpy as np
 import pytest
 import torch
@@ -19,6 +17,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
+import ddp_script
+import forks
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixingCallback
 
 BROKEN = 48  # a sample that some tests cannot read; of no batch before the first checkpoint

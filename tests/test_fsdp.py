@@ -2,7 +2,6 @@
 
 import warnings
 
-import forks
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -11,6 +10,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import forks
 from learn2mix import Learn2Mix, MixedBatchSampler, MixingCallback, PerSampleLoss
 
 LABELS = (torch.arange(96) % 8).clamp(max=2)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import NAN, mixes, normalised
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference
+from helpers import NAN, mixes, normalised
 from learn2mix.functional import apportion, as_proportions, check_whole, raise_to_floor, update_proportions
 
 losses_of_one = st.one_of(st.just(NAN), st.just(0.0), st.floats(1e-3, 1e3), st.floats(0, 1e308))

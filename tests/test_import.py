@@ -25,7 +25,7 @@ for batch in sampler:
 learn2mix.PerSampleLoss(lambda x: x)
 """
     loaded = modules_after(code)
-    assert "learn2mix.sampler" in loaded
+    assert "learn2mix.batches.sampler" in loaded
     assert not loaded & set(HEAVY)
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers import NAN, Scripted, mixes, train
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import NAN, Scripted, mixes, train
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 from learn2mix.functional import importance_weights
 

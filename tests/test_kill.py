@@ -3,10 +3,11 @@
 import json
 import warnings
 
-import ddp_script
-import forks
 import numpy as np
 import pytest
+
+import ddp_script
+import forks
 
 EPOCH, TOTAL = 10, 30
 

@@ -1,9 +1,10 @@
 """Epochs that a loop leaves early, peeks at a loader, and iterators that are out of date."""
 
 import pytest
+from torch.utils.data import DataLoader
+
 from helpers import same_state, train
 from runs import LOSSES, epochs_of, make, once_a_pass, resumed
-from torch.utils.data import DataLoader
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

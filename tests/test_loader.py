@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import Scripted, through_a_file
 from torch.utils.data import DataLoader, Dataset
 
+from helpers import Scripted, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
-from learn2mix.loader import ZeroLagLoader
+from learn2mix.batches.loader import ZeroLagLoader
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 15, 5]))
 LOSSES = 0.25 + LABELS * 1.5

@@ -1,11 +1,11 @@
 """The zero-lag loader under the Trainer: the run of a loader without workers, also across a stop."""
 
 import pytest
-from lightning_modules import BENIGN, Data, Recorder, fit, make_sampler, make_trainer, real_net
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from learn2mix import MixingCallback
-from learn2mix.loader import ZeroLagLoader
+from learn2mix.batches.loader import ZeroLagLoader
+from lightning_modules import BENIGN, Data, Recorder, fit, make_sampler, make_trainer, real_net
 
 pytestmark = pytest.mark.filterwarnings(*BENIGN)
 

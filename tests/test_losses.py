@@ -3,15 +3,15 @@
 import math
 
 import pytest
-import reference
 import torch
-from helpers import NAN
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import reference
+from helpers import NAN
 from learn2mix import GroupLossMeter, Learn2Mix, MixedBatchSampler, PerSampleLoss
-from learn2mix.losses import sum_by_group
+from learn2mix.feedback.group_losses import sum_by_group
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:

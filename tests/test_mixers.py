@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import NAN, same_state, through_a_file
 
+import reference
+from helpers import NAN, same_state, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedStream, Mixer, ReweightedLoss
 
 NAMES = ["cat", "dog", "eel"]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import NAN, Scripted, counts_of
 
+from helpers import NAN, Scripted, counts_of
 from learn2mix import MixedBatchSampler, Mixer, Partition
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import NAN
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, IterableDataset, TensorDataset
 
+from helpers import NAN
 from learn2mix import Partition
 from learn2mix.partition import CHUNK
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from learn2mix import Partition
-from learn2mix.passes import BLOCK, Passes
+from learn2mix.batches.passes import BLOCK, Passes
 
 
 def make(sizes, seed=0) -> Passes:

@@ -3,12 +3,12 @@
 import re
 from functools import partial
 
-import forks
 import numpy as np
 import pytest
 import torch.distributed as dist
-from helpers import same_state
 
+import forks
+from helpers import same_state
 from learn2mix import Learn2Mix, MixedBatchSampler
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [33, 10, 5]))

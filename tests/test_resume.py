@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from helpers import stepping, through_a_file, train
 from runs import LOSSES, MIXERS, NUM_BATCHES, TOTAL, make, once_a_pass, resumed
-from torch.utils.data import DataLoader
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import through_a_file
 from torch import nn
 
+import reference
+from helpers import through_a_file
 from learn2mix import (
     AlternatingMix,
     AnnealedMix,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers import NAN, same_state
 from torch.utils.data import DataLoader
 
+from helpers import NAN, same_state
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))

@@ -6,10 +6,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
-from helpers import Scripted, counts_of, mixes, same_state, through_a_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import Scripted, counts_of, mixes, same_state, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
 
 

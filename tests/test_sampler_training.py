@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import NAN, Scripted, counts_of, normalised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+import reference
+from helpers import NAN, Scripted, counts_of, normalised
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learn2mix.schedules import SCHEDULES, cosine, evaluate, find_schedule, linear
+from learn2mix.mixers.schedules import SCHEDULES, cosine, evaluate, find_schedule, linear
 
 
 def source_schedule(n_steps, start, end, kind):

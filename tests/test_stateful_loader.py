@@ -1,6 +1,7 @@
 """torchdata's StatefulDataLoader in a plain loop: its snapshots go on exactly, or say that they lack losses."""
 
 import pytest
+
 from runs import LOSSES, make, resumed
 
 stateful = pytest.importorskip("torchdata.stateful_dataloader")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import same_state, through_a_file, train
-from runs import LABELS, LOSSES, make
 
+from helpers import same_state, through_a_file, train
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from runs import LABELS, LOSSES, make
 
 
 def other_state(**settings):

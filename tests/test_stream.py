@@ -6,15 +6,15 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from helpers import Scripted, mixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, groups_of, load, losses_of, sources, train
 from torch.utils.data import get_worker_info
 
+from helpers import Scripted, mixes
 from learn2mix import FixedMix, Learn2Mix
-from learn2mix.functional import hand_out
-from learn2mix.stream import MixedStream
+from learn2mix.batches.stream import MixedStream
+from learn2mix.functional import apportion_owed
+from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, groups_of, load, losses_of, sources, train
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 
@@ -30,7 +30,7 @@ def test_every_batch_is_exact_whatever_the_mix(num_workers):
     for place, batch in enumerate(islice(load(stream, num_workers), 41)):
         mix = np.array(SCRIPT[place % len(SCRIPT)])
         owed = credit[place % shards] + mix * 7
-        expected = hand_out(owed, 7)
+        expected = apportion_owed(owed, 7)
         credit[place % shards] = owed - expected
         assert counts_of(batch, 3) == expected.tolist()
         assert groups_of(batch).tolist() == sorted(groups_of(batch)), "group after group"

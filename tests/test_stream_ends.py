@@ -5,6 +5,9 @@ from itertools import chain, cycle, islice, zip_longest
 
 import pytest
 import torch
+
+from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
 from streams import (
     GROUP,
     MORE_WORKERS_THAN_CORES,
@@ -18,9 +21,6 @@ from streams import (
     opened,
     sources,
 )
-
-from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler
-from learn2mix.stream import MixedStream
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 
@@ -330,7 +330,7 @@ def test_an_iterator_that_a_newer_one_replaced_says_so():
 
 
 def test_more_workers_than_there_is_room_for_are_refused(monkeypatch):
-    monkeypatch.setattr("learn2mix.composer.MAX_WORKERS", 1)
+    monkeypatch.setattr("learn2mix.batches.composer.MAX_WORKERS", 1)
     stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
     message = "num_workers must be at most 1 with a MixedStream, got 2"
     with opened(stream, 2) as batches, pytest.raises(ValueError, match=message):

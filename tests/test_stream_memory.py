@@ -6,17 +6,17 @@ import tracemalloc
 from itertools import islice
 
 import pytest
-from streams import Numbers
 
 from learn2mix import Learn2Mix
-from learn2mix.stream import MixedStream
+from learn2mix.batches.stream import MixedStream
+from streams import Numbers
 
 LONG = """
 import resource, sys
 import torch
 from torch.utils.data import DataLoader
 from learn2mix import Learn2Mix
-from learn2mix.stream import MixedStream
+from learn2mix.batches.stream import MixedStream
 
 class Endless:
     def __iter__(self):

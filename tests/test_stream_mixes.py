@@ -6,11 +6,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from helpers import Scripted
-from streams import MORE_WORKERS_THAN_CORES, Uneven, counts_of, groups_of, load, losses_of, sources, train, training
 
+from helpers import Scripted
 from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, Mixer
-from learn2mix.stream import MixedStream
+from learn2mix.batches.stream import MixedStream
+from streams import MORE_WORKERS_THAN_CORES, Uneven, counts_of, groups_of, load, losses_of, sources, train, training
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 

@@ -6,7 +6,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+
 from helpers import same_state, through_a_file
+from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix
+from learn2mix.batches.stream import MixedStream
 from streams import (
     MORE_WORKERS_THAN_CORES,
     Numbers,
@@ -20,9 +23,6 @@ from streams import (
     train,
     training,
 )
-
-from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix
-from learn2mix.stream import MixedStream
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 

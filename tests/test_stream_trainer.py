@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from lightning_modules import BENIGN, LABELS, Data, Recorder, make_trainer, real_net
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from learn2mix import Learn2Mix, MixedStream, MixingCallback
+from lightning_modules import BENIGN, LABELS, Data, Recorder, make_trainer, real_net
 
 pytestmark = pytest.mark.filterwarnings(*BENIGN, "ignore:.*does not have a length", "ignore:Your `IterableDataset` has")
 NUM_BATCHES, NUM_EPOCHS, STOP = 6, 3, 10

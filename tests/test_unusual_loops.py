@@ -3,17 +3,17 @@
 import json
 import warnings
 
-import ddp_script
-import forks
-import lightning_modules as tools
 import numpy as np
 import pytest
-from lightning_modules import EPOCH, expected
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
+import ddp_script
+import forks
+import lightning_modules as tools
 from learn2mix import Learn2Mix, MixingCallback
+from lightning_modules import EPOCH, expected
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
 one_thread = tools.one_thread

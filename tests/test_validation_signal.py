@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
-from helpers import NAN, stepping, through_a_file, train
 
+import reference
+from helpers import NAN, stepping, through_a_file, train
 from learn2mix import Learn2Mix, MixedBatchSampler
 
 LABELS = np.repeat([0, 1, 2], [12, 6, 2])

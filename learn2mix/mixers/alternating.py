@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.functional import as_number, check_whole
+from learn2mix.checks import as_number, check_whole
 from learn2mix.mixers.base import Mixer
 
 if TYPE_CHECKING:
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["AlternatingMix"]
 

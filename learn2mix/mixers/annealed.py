@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from learn2mix.functional import check_whole
+from learn2mix.checks import check_whole
 from learn2mix.mixers.base import Mixer, starting_mix
-from learn2mix.schedules import Schedule, evaluate, find_schedule
+from learn2mix.mixers.schedules import Schedule, evaluate, find_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["AnnealedMix"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from learn2mix.functional import as_proportions
+from learn2mix.checks import as_proportions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["Mixer", "check_mixer", "starting_mix"]
 

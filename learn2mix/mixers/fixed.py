@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["FixedMix"]
 

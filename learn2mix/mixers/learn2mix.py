@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learn2mix.functional import as_number, check_mixing_rate, check_whole, raise_to_floor, update_proportions
+from learn2mix.checks import as_number, check_mixing_rate, check_whole
+from learn2mix.functional import raise_to_floor, update_proportions
 from learn2mix.mixers.base import Mixer, starting_mix
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["Learn2Mix"]
 

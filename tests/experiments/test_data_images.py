@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_files import cut_short, data_of, write_digits, write_imagenette, write_npz
 from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
+from data_files import cut_short, data_of, write_digits, write_imagenette, write_npz
 from experiments.datasets.imagenette import load_imagenette
 from experiments.datasets.images import load_images
 from experiments.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data_files import NOWHERE, cut_short, data_of, write_housing, write_wine
 
+from data_files import NOWHERE, cut_short, data_of, write_housing, write_wine
 from experiments.datasets import tables
 from experiments.datasets.download import download
 from experiments.datasets.tables import Publication, load_housing, load_wine

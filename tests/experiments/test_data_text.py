@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from data_files import cut_short, data_of, write_imdb_archive, write_imdb_folder, write_imdb_lines
 
+from data_files import cut_short, data_of, write_imdb_archive, write_imdb_folder, write_imdb_lines
 from experiments.datasets import imdb
 from experiments.datasets.imdb import load_imdb, read_reviews
 from experiments.datasets.tokens import encode, word_tokenizer

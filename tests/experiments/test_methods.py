@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TOY
-from tiny import run_of
 
+from conftest import TOY
 from experiments.datasets.splits import Data
 from experiments.errors import UserError
 from experiments.execution import load_data
@@ -13,6 +12,7 @@ from experiments.methods import METHODS, Batches, Method
 from experiments.methods.classical import ShuffledBatches
 from experiments.start import Start
 from experiments.training import Training
+from tiny import run_of
 
 SUITABLE = [name for name, method in METHODS.items() if method.unsuitable(TOY) is None]
 RECORD = {"history": [{"proportions": [0.5, 0.5]}, {"proportions": [0.25, 0.75]}]}

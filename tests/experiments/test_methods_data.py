@@ -10,7 +10,6 @@ import torch
 from imblearn.over_sampling import SMOTE
 from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
-from tiny import BATCH_SIZE, COUNTS, run_of, tiny_data
 
 from experiments.datasets.splits import Data, Split
 from experiments.methods import METHODS
@@ -19,6 +18,7 @@ from experiments.methods.smote import oversample
 from experiments.start import Start
 from experiments.tasks import TASKS
 from experiments.training import Training
+from tiny import BATCH_SIZE, COUNTS, run_of, tiny_data
 
 CPU = torch.device("cpu")
 IMAGES, ROWS, PICTURES = TASKS["mnist"], TASKS["mean-estimation"], TASKS["mnist-reconstruction"]

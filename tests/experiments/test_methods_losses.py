@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
-from tiny import COUNTS, run_of, tiny_data
 
 from experiments.methods import METHODS
 from experiments.start import Start
 from experiments.tasks import TASKS
 from learn2mix.functional import update_proportions
+from tiny import COUNTS, run_of, tiny_data
 
 DIGITS = TASKS["mnist"]
 PRIOR = np.array(COUNTS) / sum(COUNTS)

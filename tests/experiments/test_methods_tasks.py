@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import BATCH_SIZE, run_of, tiny_data
 
 from experiments.methods import METHODS
 from experiments.tasks import TASKS
 from experiments.training import Training
+from tiny import BATCH_SIZE, run_of, tiny_data
 
 RECORD = {"history": [{"proportions": [0.1, 0.2, 0.3, 0.4]}]}
 NUM_BATCHES = 2  # of the paper's P = N / M = 18 / 8

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from made_up import record, write, write_failure, write_unsuitable
 from rich.console import Console
 from scipy import stats
 
@@ -30,6 +29,7 @@ from experiments.report.tables import (
     ratio_table,
     time_table,
 )
+from made_up import record, write, write_failure, write_unsuitable
 
 
 @pytest.fixture

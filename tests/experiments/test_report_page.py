@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from browser import Browser, find_chromium
-from conftest import TOY
-from made_up import record, write, write_failure, write_unsuitable
 from rich.console import Console
 
+from browser import Browser, find_chromium
+from conftest import TOY
 from experiments.report import report
 from experiments.tasks import TASKS
+from made_up import record, write, write_failure, write_unsuitable
 
 CHROMIUM = find_chromium()
 WIDTHS = {"desk": 1280, "telephone": 390}

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from made_up import record, write
 
 from experiments.methods import METHODS
 from experiments.report.collect import collect
@@ -18,6 +17,7 @@ from experiments.report.pictures import (
 )
 from experiments.report.results import Section
 from experiments.report.tables import mixing_rates
+from made_up import record, write
 
 
 @pytest.fixture

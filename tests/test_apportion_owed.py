@@ -4,12 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import reference
-from helpers import mixes, round_mixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learn2mix.functional import hand_out
+import reference
+from helpers import mixes, round_mixes
+from learn2mix.functional import apportion_owed
 
 
 def harmonic(num_groups: int) -> Fraction:
@@ -27,7 +27,7 @@ def follow(path, batch_size):
     credit = np.zeros(len(path[0]))
     for mix in path:
         owed = credit + mix * batch_size
-        counts = hand_out(owed, batch_size)
+        counts = apportion_owed(owed, batch_size)
         credit = owed - counts
         yield owed, counts, credit
 
@@ -36,7 +36,7 @@ def follow(path, batch_size):
 def test_handing_out_equals_one_sample_at_a_time(case):
     batch_size, path = case
     for owed, counts, _ in follow(path, batch_size):
-        assert counts.tolist() == reference.hand_out(owed, batch_size)
+        assert counts.tolist() == reference.apportion_owed(owed, batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [7, 300, 1500])
@@ -49,7 +49,7 @@ def test_also_of_many_groups_many_of_which_are_owed_the_same(num_groups, batch_s
         weights[: num_groups // 2] *= random.integers(0, 2)
         path.append((weights + (np.arange(num_groups) == 3)) / (weights.sum() + 1))
     for owed, counts, _ in follow([np.full(num_groups, 1 / num_groups), *path], batch_size):
-        assert counts.tolist() == reference.hand_out(owed, batch_size)
+        assert counts.tolist() == reference.apportion_owed(owed, batch_size)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_also_of_many_groups_many_of_which_are_owed_the_same(num_groups, batch_s
 )
 def test_handing_out_by_hand(owed, counts):
     batch_size = sum(counts)
-    assert hand_out(np.array(owed), batch_size).tolist() == counts
-    assert reference.hand_out(owed, batch_size) == counts
+    assert apportion_owed(np.array(owed), batch_size).tolist() == counts
+    assert reference.apportion_owed(owed, batch_size) == counts
 
 
 @given(st.one_of(paths(mixes), paths(round_mixes)))
@@ -93,7 +93,7 @@ def starve(num_groups):
     credit, waiting = np.zeros(num_groups), np.ones(num_groups, dtype=bool)
     while waiting.sum() > 1:
         owed = credit + waiting / waiting.sum()
-        counts = hand_out(owed, 1)
+        counts = apportion_owed(owed, 1)
         credit = owed - counts
         waiting &= counts == 0
         yield credit
@@ -116,7 +116,7 @@ def test_greedy_adversaries_do_not_break_the_bounds(seed):
         fed = by_credit[-random.integers(1, num_groups + 1) :] if step % 7 else by_credit[: random.integers(1, 3)]
         mix = np.zeros(num_groups)
         mix[fed] = 1 / len(fed)
-        counts = hand_out(credit + mix * batch_size, batch_size)
+        counts = apportion_owed(credit + mix * batch_size, batch_size)
         credit = credit + mix * batch_size - counts
         assert counts.sum() == batch_size
         assert credit.min() > -1

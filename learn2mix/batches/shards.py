@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from learn2mix.functional import hand_out
+from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from learn2mix.board import Board, Record
-    from learn2mix.functional import Counts, Vector
-    from learn2mix.sources import Reader
+    from learn2mix.batches.board import Board, Record
+    from learn2mix.batches.sources import Reader
+    from learn2mix.checks import Counts, Vector
 
 __all__ = ["EndedError", "Shard", "Start", "find_start"]
 
@@ -120,7 +120,7 @@ class Shard:
             RuntimeError, ValueError: as :meth:`Source.read` does.
         """
         owed = self.position["credit"] + proportions * batch_size
-        counts = hand_out(owed, batch_size)
+        counts = apportion_owed(owed, batch_size)
         samples: list[Any] = []
         for reader, count in zip(self._readers, counts.tolist(), strict=True):
             if count:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import get_worker_info
 
-from learn2mix.board import MAX_WORKERS, Board
-from learn2mix.functional import as_proportions
+from learn2mix.batches.board import MAX_WORKERS, Board
+from learn2mix.batches.shards import EndedError, Shard, find_start
+from learn2mix.batches.sources import Reader
+from learn2mix.checks import as_proportions
+from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
-from learn2mix.processes import Processes
-from learn2mix.shards import EndedError, Shard, find_start
-from learn2mix.sources import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from learn2mix.board import Record
-    from learn2mix.functional import Vector
-    from learn2mix.sources import Source
+    from learn2mix.batches.board import Record
+    from learn2mix.batches.sources import Source
+    from learn2mix.checks import Vector
 
 __all__ = ["Composer"]
 

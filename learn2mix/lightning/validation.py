@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from learn2mix.meters import GroupLossMeter
+from learn2mix.feedback.meter import GroupLossMeter
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer

@@ -1,16 +1,13 @@
-"""Losses a sample: how to keep them, and how to sum them by group."""
+"""A criterion that keeps the loss of each sample."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from learn2mix.functional import LOSS_ROUNDING
-
-__all__ = ["PerSampleLoss", "clear_rounding", "sum_by_group"]
+__all__ = ["PerSampleLoss"]
 
 
 class PerSampleLoss(nn.Module):
@@ -65,37 +62,3 @@ class PerSampleLoss(nn.Module):
         """Return :attr:`losses` and forget them, so that no batch is credited with another's."""
         losses, self._losses, self.num_calls = self._losses, None, 0
         return losses
-
-
-def clear_rounding(losses: Tensor) -> Tensor:
-    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``.
-
-    Args:
-        losses: any shape; NaN stays.
-
-    Example:
-        >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
-        tensor([2., 0., -inf])
-    """
-    return torch.where(losses < -LOSS_ROUNDING, -torch.inf, losses.clamp(min=0))
-
-
-def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
-    """Sum losses by group, on the device where they are.
-
-    Args:
-        losses: shape ``(num_samples,)``.
-        groups: group of each sample, shape ``(num_samples,)``, int64 in [0, num_groups).
-        num_groups: how many groups there are.
-
-    Returns:
-        The sums, shape ``(num_groups,)``; float64, or float32 on a device that has no other.
-
-    Example:
-        >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
-        tensor([3., 0., 5.], dtype=torch.float64)
-    """
-    dtype = torch.float32 if losses.device.type == "mps" else torch.float64
-    losses = losses.detach().to(dtype)
-    # index_add_, for it has a deterministic kernel on every device.
-    return losses.new_zeros(num_groups).index_add_(0, groups, losses)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from learn2mix.sampler import MixedBatchSampler
+    from learn2mix.batches.sampler import MixedBatchSampler
 
 __all__ = ["BatchIterator"]
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from learn2mix.feedback import Feedback, check_group_losses, check_groups
-from learn2mix.functional import check_whole, importance_weights
+from learn2mix.checks import check_whole
+from learn2mix.feedback.feedback import Feedback, check_group_losses, check_groups
+from learn2mix.feedback.processes import Processes
+from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import check_mixer
 from learn2mix.partition import Partition
-from learn2mix.processes import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from torch.utils.data._utils import worker
 from learn2mix.partition import plain_names
 
 if TYPE_CHECKING:
-    from learn2mix.functional import Vector
+    from learn2mix.checks import Vector
 
 __all__ = ["Reader", "Source", "name_sources", "prior_of"]
 

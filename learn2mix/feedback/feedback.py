@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from learn2mix.functional import as_losses
-from learn2mix.pool import LossPool, OnItsWay
+from learn2mix.checks import as_losses
+from learn2mix.feedback.group_losses import GroupLosses, PendingMeans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.checks import Counts, Vector
     from learn2mix.mixers import Mixer
 
 __all__ = ["Feedback", "check_group_losses", "check_groups", "check_losses"]
@@ -40,12 +40,12 @@ class Feedback:
     ) -> None:
         self.mixer, self._alike = mixer, alike
         self.group_losses: Vector = np.full(len(group_names), np.nan)
-        self._pool = LossPool(group_names)
-        self._on_its_way: OnItsWay | None = None
+        self._pool = GroupLosses(group_names)
+        self._on_its_way: PendingMeans | None = None
         self._num_batches = 0  # observed since the last update
 
     def add(self, losses: Tensor, groups: NDArray[np.int64], counts: Counts, batch: int, num_replicas: int) -> None:
-        """Add the losses of one batch; the arguments and errors are those of ``LossPool.add``."""
+        """Add the losses of one batch; the arguments and errors are those of ``GroupLosses.add``."""
         self._pool.add(losses, groups, counts, batch, num_replicas)
 
     def step(self, num_replicas: int, epoch_ended: bool) -> None:

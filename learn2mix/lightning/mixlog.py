@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from learn2mix.functional import Vector
-    from learn2mix.sampler import MixedBatchSampler
-    from learn2mix.stream import MixedStream
+    from learn2mix.batches.sampler import MixedBatchSampler
+    from learn2mix.batches.stream import MixedStream
+    from learn2mix.checks import Vector
 
 __all__ = ["MixLog"]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from learn2mix.board import RUNNING
-from learn2mix.shards import Start, find_start
+from learn2mix.batches.board import RUNNING
+from learn2mix.batches.shards import Start, find_start
 
 if TYPE_CHECKING:
-    from learn2mix.board import Board, Record
+    from learn2mix.batches.board import Board, Record
 
 __all__ = ["Ledger"]
 

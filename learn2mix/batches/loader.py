@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader, default_collate
 
-from learn2mix.functional import check_whole, hand_out
-from learn2mix.passes import Passes
+from learn2mix.batches.passes import Passes
+from learn2mix.checks import check_whole
+from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from learn2mix.functional import Counts
-    from learn2mix.sampler import MixedBatchSampler
+    from learn2mix.batches.sampler import MixedBatchSampler
+    from learn2mix.checks import Counts
 
 __all__ = ["ZeroLagLoader"]
 
@@ -131,7 +132,7 @@ class ZeroLagLoader:
             return lacking
         # As the mix would have it, had it been what it is now all along.
         wanted = np.maximum(self.batch_sampler.newest_proportions * (ahead.sum() + self._chunk_size) - ahead, 0.0)
-        return hand_out(wanted * (self._chunk_size / wanted.sum()), self._chunk_size)
+        return apportion_owed(wanted * (self._chunk_size / wanted.sum()), self._chunk_size)
 
 
 def _pack(samples: list[Any]) -> bytes:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import Module
 from torchmetrics import Metric
 
-from learn2mix.feedback import check_groups
-from learn2mix.functional import check_whole
-from learn2mix.losses import sum_by_group
+from learn2mix.checks import check_whole
+from learn2mix.feedback.feedback import check_groups
+from learn2mix.feedback.group_losses import sum_by_group
 
 __all__ = ["GroupLossMeter"]
 

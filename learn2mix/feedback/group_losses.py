@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from learn2mix.losses import clear_rounding, sum_by_group
-from learn2mix.processes import all_gather, distributed, sum_over_processes
+from learn2mix.checks import LOSS_ROUNDING
+from learn2mix.feedback.processes import all_gather, distributed, sum_over_processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.checks import Counts, Vector
 
-__all__ = ["LossPool", "OnItsWay"]
+__all__ = ["GroupLosses", "PendingMeans", "clear_rounding", "sum_by_group"]
 
 NEVER = (1 << 63) - 1  # no batch has this number: the least of several is the earliest
 
 
-class LossPool:
+class GroupLosses:
     """Sums and counts of the losses of each group since the last update, of this process.
 
     Args:
@@ -68,7 +68,7 @@ class LossPool:
         self._sums += sums
         self._counts += counts
 
-    def send(self, num_replicas: int, alike: dict[str, int]) -> OnItsWay:
+    def send(self, num_replicas: int, alike: dict[str, int]) -> PendingMeans:
         """Sum over processes, start the way to the host, and begin anew.
 
         Args:
@@ -79,17 +79,17 @@ class LossPool:
         self._sums, self._spoilt = torch.zeros_like(sums), torch.full_like(spoilt, NEVER)
         self._counts = np.zeros_like(self._counts)
         if num_replicas == 1 or not distributed():
-            return OnItsWay(self._names, sums, counts, spoilt)
+            return PendingMeans(self._names, sums, counts, spoilt)
         # By Cauchy and Schwarz all are the same if and only if n (sum of squares) = (sum) squared: one all-reduce
         # tells it to all processes alike, so that none goes on alone. Of 20 bits, for the squares must be exact.
         check = zlib.crc32(repr(alike).encode()) % (1 << 20)
         table = sum_over_processes(torch.cat([sums, counts.to(sums), sums.new_tensor([check, check**2])]))
         sums, counts = table[:-2].chunk(2)
-        return OnItsWay(self._names, sums, counts, spoilt, alike, table[-2:])
+        return PendingMeans(self._names, sums, counts, spoilt, alike, table[-2:])
 
-    def restore(self, sums_and_counts: dict[str, Any]) -> OnItsWay:
+    def restore(self, sums_and_counts: dict[str, Any]) -> PendingMeans:
         """Return what was on its way when a state was saved."""
-        return OnItsWay(self._names, *(sums_and_counts[name] for name in ("sums", "counts", "spoilt")))
+        return PendingMeans(self._names, *(sums_and_counts[name] for name in ("sums", "counts", "spoilt")))
 
     def _move(self, like: Tensor) -> None:
         if self._sums.device != like.device:
@@ -110,7 +110,7 @@ class LossPool:
         self._spoilt = state["spoilt"].clone()
 
 
-class OnItsWay:
+class PendingMeans:
     """Sums that travel to the host; from an accelerator they arrive while the next batch trains.
 
     Attributes:
@@ -197,3 +197,37 @@ def unusable(names: Sequence[int | str], sums: Tensor, spoilt: Tensor) -> str:
         f"losses must be finite and at least 0: batch {batch} has {kind} losses in {len(bad)} of {len(names)} groups "
         f"({named}); the mix stays as it was{way_out}"
     )
+
+
+def clear_rounding(losses: Tensor) -> Tensor:
+    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``.
+
+    Args:
+        losses: any shape; NaN stays.
+
+    Example:
+        >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
+        tensor([2., 0., -inf])
+    """
+    return torch.where(losses < -LOSS_ROUNDING, -torch.inf, losses.clamp(min=0))
+
+
+def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """Sum losses by group, on the device where they are.
+
+    Args:
+        losses: shape ``(num_samples,)``.
+        groups: group of each sample, shape ``(num_samples,)``, int64 in [0, num_groups).
+        num_groups: how many groups there are.
+
+    Returns:
+        The sums, shape ``(num_groups,)``; float64, or float32 on a device that has no other.
+
+    Example:
+        >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
+        tensor([3., 0., 5.], dtype=torch.float64)
+    """
+    dtype = torch.float32 if losses.device.type == "mps" else torch.float64
+    losses = losses.detach().to(dtype)
+    # index_add_, for it has a deterministic kernel on every device.
+    return losses.new_zeros(num_groups).index_add_(0, groups, losses)

@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from learn2mix.functional import Counts
+    from learn2mix.checks import Counts
     from learn2mix.partition import Partition
 
     Array = NDArray[Any]

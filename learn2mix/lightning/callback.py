@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback
 
-from learn2mix.losses import PerSampleLoss
-from learn2mix.mixlog import MixLog
-from learn2mix.sampler import MixedBatchSampler
-from learn2mix.stream import MixedStream
-from learn2mix.validation import ValidationResults
+from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
+from learn2mix.feedback.per_sample import PerSampleLoss
+from learn2mix.lightning.mixlog import MixLog
+from learn2mix.lightning.validation import ValidationResults
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from learn2mix.composition import ComposedBatch, Composition
-from learn2mix.feedback import Feedback, check_group_losses, check_losses
-from learn2mix.functional import as_proportions, check_seed, check_whole, importance_weights
-from learn2mix.iterator import BatchIterator
+from learn2mix.batches.composition import ComposedBatch, Composition
+from learn2mix.batches.iterator import BatchIterator
+from learn2mix.batches.passes import Passes
+from learn2mix.checks import as_proportions, check_seed, check_whole
+from learn2mix.feedback.feedback import Feedback, check_group_losses, check_losses
+from learn2mix.feedback.processes import Processes
+from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer, refuse_empty_groups
 from learn2mix.partition import Partition
-from learn2mix.passes import Passes
-from learn2mix.processes import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.checks import Counts, Vector
 
 __all__ = ["MixedBatchSampler"]
 
@@ -35,8 +36,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     """Composes each batch by a mixer's proportions, from reshuffled passes over each group.
 
     Every batch holds exactly ``batch_size`` samples, group after group. Shares too small for a whole sample are
-    carried to later batches (:func:`learn2mix.functional.hand_out` states the bound). No sample of a group comes twice
-    before all have come once; passes go on across epochs.
+    carried to later batches (:func:`learn2mix.functional.apportion_owed` states the bound). No sample of a group comes
+    twice before all have come once; passes go on across epochs.
 
     A batch counts as trained on once its losses are observed. Batches that were composed ahead of that (by the workers
     of a ``DataLoader``) belong to the state, and if an epoch is left early they are composed anew. A loop that never

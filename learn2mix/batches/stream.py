@@ -10,14 +10,14 @@ from weakref import WeakMethod
 import numpy as np
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
-from learn2mix.board import RUNNING, Board
-from learn2mix.composer import Composer
-from learn2mix.feedback import Feedback, check_group_losses, check_losses
-from learn2mix.functional import check_seed, check_whole
-from learn2mix.ledger import Ledger
+from learn2mix.batches.board import RUNNING, Board
+from learn2mix.batches.composer import Composer
+from learn2mix.batches.ledger import Ledger
+from learn2mix.batches.sources import name_sources, prior_of
+from learn2mix.checks import check_seed, check_whole
+from learn2mix.feedback.feedback import Feedback, check_group_losses, check_losses
+from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import check_mixer
-from learn2mix.processes import Processes
-from learn2mix.sources import name_sources, prior_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-    from learn2mix.board import Record
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.batches.board import Record
+    from learn2mix.checks import Counts, Vector
     from learn2mix.mixers.base import Mixer
 
 __all__ = ["MixedStream"]
@@ -48,9 +48,9 @@ class MixedStream(IterableDataset[Any]):
 
     Give it to ``DataLoader(stream, batch_size=None, num_workers=n)``: it yields whole batches, collated, each with
     exactly ``batch_size`` samples, group after group. Each worker of each process reads its own shard of every source
-    (see :class:`learn2mix.sources.Source`), carries its own credit (:func:`learn2mix.functional.hand_out`) and holds
-    no more samples than ``shuffle_buffer`` a source. A source that splits itself by worker loses nothing by it: while
-    it is read, ``torch.utils.data.get_worker_info()`` is None.
+    (see :class:`learn2mix.batches.sources.Source`), carries its own credit
+    (:func:`learn2mix.functional.apportion_owed`) and holds no more samples than ``shuffle_buffer`` a
+    source. A source that splits itself by worker loses nothing by it: while it is read, ``torch.utils.data.get_worker_info()`` is None.
 
     A new mix reaches workers while they run: batch ``t`` follows the newest mix made by the time that
     ``t - prefetch_factor * num_workers`` batches had been observed. The loader asks for it no earlier, so the batches

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from learn2mix.functional import hand_out
+from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from learn2mix.functional import Counts, Vector
+    from learn2mix.checks import Counts, Vector
 
 __all__ = ["ComposedBatch", "Composition"]
 
@@ -71,7 +71,7 @@ class Composition:
         replayed = bool(self._replay)
         proportions = self._replay.popleft() if replayed else find_mix(self.composed, self.epoch)
         owed = self._credit + proportions * batch_size
-        counts = hand_out(owed, batch_size)
+        counts = apportion_owed(owed, batch_size)
         batch = ComposedBatch(position, proportions, counts, self.draws, self._credit, replayed)
         self.draws, self._credit, self.newest = self.draws + counts, owed - counts, proportions
         self.composed += 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
-from learn2mix.functional import check_whole
+from learn2mix.checks import check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""The loop closed under Lightning."""
