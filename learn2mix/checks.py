@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import reprlib
+import warnings
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
     Counts = NDArray[np.int64]
 
-__all__ = ["as_losses", "as_number", "as_proportions", "check_floor", "check_mixing_rate", "check_seed", "check_whole"]
+__all__ = [
+    "as_losses",
+    "as_number",
+    "as_proportions",
+    "check_floor",
+    "check_mixing_rate",
+    "check_seed",
+    "check_whole",
+    "differences",
+    "frozen",
+    "on_the_host",
+    "warn_of_differences",
+]
 
 SUM_TOLERANCE = 1e-6  # what float32 arithmetic leaves of a sum of 1
 LOSS_ROUNDING = 1e-4  # below 0 by no more than this a loss is 0: KL divergences and 1 - cosine come out so
@@ -121,9 +137,89 @@ def check_whole(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
+def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Say which settings differ between a state and the code that loads it.
+
+    Args:
+        saved: the settings in the state, plain values by name.
+        here: the settings of the object that loads it. A name that only one of the two has is no difference, so that
+            settings may come and go with versions.
+
+    Returns:
+        One phrase for each setting that differs, in the order of ``here``.
+
+    Example:
+        >>> differences({"mixing_rate": 0.5, "every": "step"}, {"mixing_rate": 0.01, "every": "step", "floor": 0.1})
+        ['mixing_rate: 0.5 in the state, 0.01 here']
+    """
+    pairs = [(name, _plain(saved[name]), _plain(value)) for name, value in here.items() if name in saved]
+    return [
+        f"{name}: {_SHORT.repr(old)} in the state, {_SHORT.repr(new)} here"
+        for name, old, new in pairs
+        if old != new and repr(old) != repr(new)  # NaN is NaN
+    ]
+
+
+def warn_of_differences(kind: str, found: list[str]) -> None:
+    """Warn once of all that :func:`differences` found; with nothing found, say nothing.
+
+    Args:
+        kind: what has the settings, as the warning calls it.
+        found: what differs.
+
+    Example:
+        >>> warn_of_differences("Learn2Mix", [])
+    """
+    if found:
+        message = f"{kind}: the state was saved with other settings; those of the code are used ({'; '.join(found)})"
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def on_the_host(values: Any, name: str) -> Any:
+    """Return a tensor of any device as a NumPy array, and anything else as it is.
+
+    Args:
+        values: a tensor, or something that NumPy takes.
+        name: what an error calls it.
+
+    Raises:
+        ValueError: if it is a tensor on the meta device, which holds no data.
+
+    Example:
+        >>> import torch
+        >>> on_the_host(torch.tensor([1.0, 0.0], requires_grad=True), "proportions")
+        array([1., 0.], dtype=float32)
+    """
+    if not hasattr(values, "detach"):
+        return values
+    if values.is_meta:
+        raise ValueError(
+            f"{name} is on the meta device, which holds no data; make it, or load it, with device or map_location 'cpu'"
+        )
+    tensor = values.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array itself, made read-only."""
+    array.flags.writeable = False
+    return array
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = 8
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def _plain(value: Any) -> Any:
+    """Return tensors, arrays and tuples as lists, so that they can be compared."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
 def _as_vector(values: ArrayLike, name: str) -> Vector:
     try:
-        vector = np.array(values, dtype=np.float64)
+        vector = np.array(on_the_host(values, name), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
     if vector.ndim != 1 or vector.size == 0:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learn2mix.checks import as_losses, as_proportions, check_floor, check_mixing_rate, check_whole
+from learn2mix.checks import as_losses, as_number, as_proportions, check_floor, check_mixing_rate, check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from learn2mix.checks import Counts, Vector
 
-__all__ = ["apportion", "apportion_owed", "importance_weights", "raise_to_floor", "update_proportions"]
+__all__ = ["apportion", "apportion_owed", "importance_weights", "raise_to_floor", "temper", "update_proportions"]
 
 FEW = 512  # values that are sorted as fast as partitioned
 
@@ -178,6 +178,44 @@ def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
         )
     weights: Vector = np.divide(prior, proportions, out=np.zeros_like(prior), where=prior > 0)
     return weights
+
+
+def temper(prior: ArrayLike, power: float) -> Vector:
+    r"""Flatten or sharpen a mix: shares in proportion to a power of those that the data have.
+
+    .. math:: a_i = \frac{\tilde a_i^{\,p}}{\sum_j \tilde a_j^{\,p}}
+
+    Multilingual models draw their languages so, with powers from 0.3 to 0.7 (arXiv 1911.02116).
+
+    Args:
+        prior: the data's own proportions, shape ``(num_groups,)``, sums to 1; a group with 0 keeps 0.
+        power: 1 keeps the mix, 0 gives each group that has samples the same share; below 0 the smallest get most.
+
+    Returns:
+        The mix, shape ``(num_groups,)``, float64, sums to 1.
+
+    Raises:
+        ValueError: if ``prior`` is no mix or ``power`` is not finite.
+        TypeError: if ``power`` is no number.
+
+    Example:
+        >>> temper([0.64, 0.36, 0.0], power=0.5)
+        array([0.57142857, 0.42857143, 0.        ])
+    """
+    prior, number = as_proportions(prior, name="prior"), check_power(power)
+    present = prior > 0
+    shares = prior[present]
+    raised = (shares / (shares.max() if number >= 0 else shares.min())) ** number  # at most 1, so nothing overflows
+    prior[present] = raised / raised.sum()
+    return prior
+
+
+def check_power(value: float) -> float:
+    """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
+    number = as_number(value, "power", "such as 0.5")
+    if not np.isfinite(number):
+        raise ValueError(f"power must be finite, got {value!r}; 0 gives each group the same share")
+    return number
 
 
 def _smallest(values: Vector, number: int) -> NDArray[np.int64]:

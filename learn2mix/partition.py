@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learn2mix.checks import frozen
+from learn2mix.labels import CHUNK, as_targets, encode, encode_combinations
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
 
@@ -19,18 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Partition", "plain_names"]
 
-CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
-
 
 class Partition:
     """The samples of a data set, split into groups.
 
-    Use :meth:`by_class` or :meth:`by_dataset` to make one.
+    Use :meth:`by_class`, :meth:`by_quantile` or :meth:`by_dataset` to make one. It does not change once it is made: its
+    arrays are read-only, and its names are handed out as a new list.
 
     Args:
         sizes: samples of each group, whole numbers of at least 0, not all 0, shape ``(num_groups,)``.
         group_names: one name a group: integers, strings or tuples of them.
         order: all sample indices, group after group, shape ``(num_samples,)``; None if they already lie in that order.
+
+    Attributes:
+        sizes: samples of each group, shape ``(num_groups,)``, int64.
+        offsets: where each group begins in ``order``, and where the last one ends, shape ``(num_groups + 1,)``, int64.
 
     Raises:
         ValueError: if a size is negative, all are 0, or there is not one name a group.
@@ -43,40 +49,84 @@ class Partition:
     """
 
     def __init__(self, sizes: Sequence[int] | Counts, group_names: Iterable[int | str], order: Array | None = None):
-        self.group_names = plain_names(group_names)
-        self.sizes = _check_sizes(sizes, self.group_names)
+        self._group_names = plain_names(group_names)
+        self.sizes = _check_sizes(sizes, self._group_names)
         self.offsets: Counts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        self._order = order
+        self._order = None if order is None else order.view()
         self._fingerprint: int | None = None
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()  # NumPy copies to writable arrays
+
+    def _freeze(self) -> None:
+        for array in (self.sizes, self.offsets, self._order):
+            if array is not None:
+                frozen(array)
 
     @classmethod
-    def by_class(cls, labels: Sequence[int] | Sequence[str] | ArrayLike) -> Partition:
+    def by_class(cls, labels: Sequence[Any] | ArrayLike, *more_labels: Sequence[Any] | ArrayLike) -> Partition:
         """Group samples by their labels.
 
         Args:
-            labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``.
+            labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``; or
+                tuples of such labels.
+            more_labels: further labels of the same samples, each as ``labels``.
 
         Returns:
-            One group for each label that occurs, in sorted order, named by it.
+            One group for each label that occurs, in sorted order, named by it; of several labels, one for each
+            combination that occurs, named by a tuple.
 
         Raises:
-            ValueError: if ``labels`` is empty, not 1-D, or has a negative value.
-            TypeError: if the labels are neither integers nor strings.
+            ValueError: if labels are empty, not 1-D, have a negative value, or differ in length.
+            TypeError: if labels are neither integers nor strings.
 
         Example:
             >>> Partition.by_class([7, 3, 3]).group_names
             [3, 7]
+            >>> Partition.by_class(["bird", "fish", "bird"], [0, 1, 1]).group_names
+            [('bird', 0), ('bird', 1), ('fish', 1)]
         """
-        labels = _check_labels(labels)
-        names = np.unique(labels)
-        dtype = np.min_scalar_type(len(names) - 1)
-        codes = np.empty(len(labels), dtype=dtype)
+        names, codes = encode(labels)
+        if more_labels:
+            names, codes = encode_combinations([(names, codes), *map(encode, more_labels)])
+        return cls._by_codes(codes, names)
+
+    @classmethod
+    def by_quantile(cls, targets: Sequence[float] | ArrayLike, num_groups: int) -> Partition:
+        """Group samples by a continuous target, from the lowest to the highest, in groups as even as ties allow.
+
+        Equal targets are always in one group. Where no targets are equal, sizes differ by at most 1; where many are,
+        as zeros of counts, the group that has them is larger, and the others share the rest.
+
+        Args:
+            targets: a finite number for each sample, 1-D array-like of shape ``(num_samples,)``.
+            num_groups: at least 1, and at most the number of different targets.
+
+        Returns:
+            ``num_groups`` groups, named 0 (lowest) to ``num_groups - 1``, none of them empty.
+
+        Raises:
+            ValueError: if a target is NaN or infinite, they are not 1-D, or fewer than ``num_groups`` differ.
+            TypeError: if they are no real numbers, or ``num_groups`` is not whole.
+
+        Example:
+            >>> partition = Partition.by_quantile([0.0, 9.5, 0.0, 0.0, 1.5, 2.5], num_groups=2)
+            >>> partition.indices(0), partition.indices(1)
+            (array([0, 2, 3], dtype=int32), array([1, 4, 5], dtype=int32))
+        """
+        values, codes, counts = np.unique(as_targets(targets, num_groups), return_inverse=True, return_counts=True)
+        group_of_value = np.repeat(np.arange(num_groups), np.diff(_cuts(counts, num_groups), append=len(values)))
+        return cls._by_codes(group_of_value[codes], list(range(num_groups)))
+
+    @classmethod
+    def _by_codes(cls, codes: Array, names: list[Any]) -> Partition:
+        """Make a partition from the number of each sample's group."""
         sizes = np.zeros(len(names), dtype=np.int64)
-        for start in range(0, len(labels), CHUNK):
-            chunk = np.searchsorted(names, labels[start : start + CHUNK])
-            codes[start : start + CHUNK] = chunk
-            sizes += np.bincount(chunk, minlength=len(names))
-        return cls(sizes, names.tolist(), _sort_by_group(codes, sizes))
+        for start in range(0, len(codes), CHUNK):
+            sizes += np.bincount(codes[start : start + CHUNK], minlength=len(names))
+        return cls(sizes, names, _sort_by_group(codes, sizes))
 
     @classmethod
     def by_dataset(
@@ -112,6 +162,11 @@ class Partition:
         return cls(sizes, range(len(members)) if group_names is None else group_names)
 
     @property
+    def group_names(self) -> list[Any]:
+        """One name a group; a new list."""
+        return list(self._group_names)
+
+    @property
     def num_groups(self) -> int:
         """Number of groups."""
         return len(self.sizes)
@@ -128,18 +183,18 @@ class Partition:
 
     @property
     def proportions(self) -> Vector:
-        """The data's own mix, shape ``(num_groups,)``."""
-        return self.sizes / self.num_samples
+        """The data's own mix, shape ``(num_groups,)``, float64, read-only."""
+        return frozen(self.sizes / self.num_samples)
 
     def indices(self, group: int) -> Array:
-        """Return the data set indices of one group, ascending, shape ``(sizes[group],)``."""
+        """Return the data set indices of one group, ascending, shape ``(sizes[group],)``, read-only."""
         start, stop = self.offsets[group], self.offsets[group + 1]
-        return np.arange(start, stop) if self._order is None else self._order[start:stop]
+        return frozen(np.arange(start, stop)) if self._order is None else self._order[start:stop]
 
     def fingerprint(self) -> int:
         """Return a number that tells this partition from others: a CRC-32 of names, sizes and members."""
         if self._fingerprint is None:
-            crc = zlib.crc32("\0".join(map(str, self.group_names)).encode())
+            crc = zlib.crc32("\0".join(map(str, self._group_names)).encode())
             crc = zlib.crc32(self.sizes.tobytes(), crc)
             self._fingerprint = crc if self._order is None else zlib.crc32(self._order.data, crc)
         return self._fingerprint
@@ -200,41 +255,17 @@ def _members(datasets: Any) -> list[Any]:
     return list(members)
 
 
-def _check_labels(labels: ArrayLike) -> Array:
-    if not (isinstance(labels, Sequence) or hasattr(labels, "__array__") or np.isscalar(labels)):
-        raise TypeError(f"labels must be a 1-D array or sequence, one label a sample, got {type(labels).__name__}")
-    try:
-        array: Array = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
-    if array.dtype == object or (array.dtype.kind == "U" and not isinstance(labels, np.ndarray)):
-        array = _from_objects(np.asarray(labels, dtype=object))  # NumPy would spell NaN and numbers among strings
-    if array.ndim != 1:
-        hint = "; if they are one-hot, give labels.argmax(1)" if array.ndim == 2 else ""
-        hint = "; give labels.squeeze(1)" if array.shape[1:] == (1,) else hint
-        raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}{hint}")
-    if array.size == 0:
-        raise ValueError("labels must hold at least one sample, got none")
-    if array.dtype.kind not in "iubUT":
-        hint = ""
-        if array.dtype.kind == "f":
-            whole, unknown = "labels.long()" if hasattr(labels, "long") else "np.asarray(labels, int)", np.isnan(array)
-            hint = f"; {unknown.sum()} of {array.size} are NaN" if unknown.any() else f"; give {whole}"
-        raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
-    if array.dtype.kind == "i" and array.min() < 0:
-        negative = np.flatnonzero(array < 0)
-        raise ValueError(
-            f"labels: {len(negative)} of {array.size} are negative (first at index {negative[0]}: "
-            f"{array[negative[0]]}); mark unlabelled samples as a group of their own or drop them"
-        )
-    return array
-
-
-def _from_objects(array: Array) -> Array:
-    kinds = sorted({type(value).__name__ for value in array.flat})
-    if len(kinds) != 1:
-        raise TypeError(f"labels must be all integers or all strings, got a mix of {', '.join(kinds) or 'nothing'}")
-    return np.array(array.tolist())
+def _cuts(counts: Counts, num_groups: int) -> Counts:
+    """Return where each group begins among the sorted values, so that sizes are as even as the counts allow."""
+    before = np.concatenate([[0], np.cumsum(counts)])  # samples below each value
+    cuts = np.zeros(num_groups, dtype=np.int64)
+    for group in range(1, num_groups):
+        first, left = cuts[group - 1], num_groups - group
+        goal = before[first] + (before[-1] - before[first]) / (left + 1)
+        cut = int(np.searchsorted(before, goal))
+        cut -= bool(goal - before[cut - 1] < before[cut] - goal)  # the nearer of the two
+        cuts[group] = min(max(cut, first + 1), len(counts) - left)  # at least one value for each group
+    return cuts
 
 
 def _sort_by_group(codes: Array, sizes: Counts) -> Array:

@@ -24,10 +24,13 @@ def plot_proportions(
 ) -> Axes:
     """Draw the path of a mix as a stacked area: one band a group, in the order of the groups, the first lowest.
 
+    A mix holds until the next one, so the bands have steps: between two mixes there was none.
+
     Of more than 20 groups, the 19 that end largest keep their names and the rest becomes one band.
 
     Args:
-        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` is drawn at ``x = t``.
+        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` is drawn from
+            ``x = t`` to ``t + 1``.
         group_names: one name a group; None numbers them from 0.
         ax: where to draw; None makes a new figure.
 
@@ -54,8 +57,10 @@ def plot_proportions(
         _, ax = plt.subplots(layout="constrained")
     # From dark to light in one colour-blind safe map, so that the order tells the bands apart for any number of them.
     colors = plt.get_cmap("cividis")(np.linspace(0, 1, len(names)))
-    ax.stackplot(np.arange(len(path)), path.T, labels=names, colors=colors, edgecolor="white", linewidth=0.5)
-    ax.set(xlim=(0, max(len(path) - 1, 1)), ylim=(0, 1), xlabel="update", ylabel="proportion of the batch")
+    tops, edges = path.cumsum(axis=1).T, np.arange(len(path) + 1)
+    for top, height, name, color in zip(tops, path.T, names, colors, strict=True):
+        ax.stairs(top, edges, baseline=top - height, fill=True, label=name, color=color, edgecolor="white", lw=0.5)
+    ax.set(xlim=(0, len(path)), ylim=(0, 1), xlabel="update", ylabel="proportion of the batch")
     # Reversed, so that the names stand in the order of the bands.
     ax.legend(reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="group")
     return ax

@@ -107,7 +107,7 @@ def test_a_resumed_run_goes_on_where_it_was():
         ({"end": [0.2, 0.3, 0.5]}, ValueError, "end must have one value a group: expected 2, got 3"),
         ({"end": [0.2, 0.3]}, ValueError, "end must sum to 1, got 0.5"),
         ({"end": [1.2, -0.2]}, ValueError, "end must be finite and at least 0, got -0.2 at index 1"),
-        ({"start": "balanced"}, ValueError, 'start must be None, "uniform" or a vector of 2 proportions, got'),
+        ({"start": "balanced"}, ValueError, 'start must be None, "uniform", a vector of 2 proportions or'),
     ],
 )
 def test_bad_settings_are_refused(arguments, error, message):

@@ -1,5 +1,8 @@
 """The rules that decide a mix, by themselves: what they start with, when they move, and what they refuse."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +45,7 @@ def test_a_uniform_mix_leaves_empty_groups_out():
         ([NAN, 0.5, 0.5], "must be finite and at least 0, got nan at index 0"),
         ([np.inf, 0.5, 0.5], "must be finite and at least 0, got inf at index 0"),
         ([0.5, 0.25, 0.25], "gives 0.25 to group 'eel', which has no samples; give it 0"),
-        ("balanced", "must be None, \"uniform\" or a vector of 3 proportions, got 'balanced'"),
+        ("balanced", "must be None, \"uniform\", a vector of 3 proportions or a mapping .*, got 'balanced'"),
     ],
 )
 def test_a_start_that_is_no_mix_of_the_groups_is_refused(kind, asked, message):
@@ -143,9 +146,9 @@ def test_what_is_no_vector_cannot_be_assigned(asked):
 
 
 def test_a_mixer_that_could_not_begin_is_not_attached():
-    mixer = FixedMix({0: 0.5, 1: 0.5})
+    mixer = FixedMix([[0.5], [0.2, 0.3]])
     for _ in range(2):
-        with pytest.raises(TypeError, match=r"proportions must be a vector of numbers, got {0: 0.5, 1: 0.5}"):
+        with pytest.raises(TypeError, match=r"proportions must be a vector of numbers, got \[\[0.5\], \[0.2, 0.3\]\]"):
             MixedBatchSampler([0, 0, 1], mixer, batch_size=2)
     with pytest.raises(RuntimeError, match="not attached to data yet"):
         _ = mixer.group_names
@@ -191,6 +194,28 @@ def test_a_mix_can_be_changed_by_assignment_only():
     with pytest.raises(ValueError, match="proportions must sum to 1, got 2"):
         mixer.proportions = [1.0, 1.0, 0.0]
     assert mixer.proportions.tolist() == [0.25, 0.25, 0.5]
+
+
+def test_what_a_mixer_hands_out_cannot_change_it():
+    for mixer in (
+        attached(FixedMix()),
+        copy.deepcopy(attached(FixedMix())),
+        pickle.loads(pickle.dumps(attached(FixedMix()))),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            mixer.proportions[0] = 0.0
+        mixer.prior[0] = 0.0  # of a copy
+        mixer.group_names.append("fox")
+        assert mixer.group_names == NAMES
+        assert mixer.prior.tolist() == PRIOR
+
+
+@pytest.mark.parametrize("every", ["step", "epoch", 1, 7])
+@pytest.mark.parametrize(("signal", "wanted"), [("train", 2), ("validation", 1)])
+def test_learn2mix_waits_for_two_groups_where_it_follows_batches(every, signal, wanted):
+    if signal == "train" or every == "step":
+        assert Learn2Mix(every=every, signal=signal).min_groups == wanted
+    assert FixedMix().min_groups == 1
 
 
 @pytest.mark.parametrize("attribute", ["proportions", "prior", "group_names"])

@@ -1,5 +1,8 @@
 """Which samples belong to which group."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +81,31 @@ def test_by_class_sorts_more_samples_than_it_holds_at_a_time():
     partition = Partition.by_class(labels)
     for group in range(5):
         np.testing.assert_array_equal(partition.indices(group), np.flatnonzero(labels == group))
+
+
+def pickled(made):
+    return pickle.loads(pickle.dumps(made))
+
+
+@pytest.mark.parametrize("again", [lambda made: made, copy.copy, copy.deepcopy, pickled])
+@pytest.mark.parametrize(
+    "make", [lambda: Partition.by_class([1, 0, 1]), lambda: Partition.by_dataset([range(1), range(2)])]
+)
+def test_what_a_partition_hands_out_cannot_change_it(make, again):
+    partition = again(make())
+    before = partition.fingerprint()
+    for array in (partition.sizes, partition.offsets, partition.proportions, partition.indices(1)):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    partition.group_names[0] = "fox"
+    assert partition.group_names == [0, 1]
+    assert partition.fingerprint() == again(partition).fingerprint() == before
+
+
+def test_an_order_that_was_given_stays_the_caller_s():
+    order = np.array([1, 0, 2])
+    Partition([1, 2], ["a", "b"], order)
+    order[0] = 0
 
 
 def test_by_class_does_not_change_the_labels():
@@ -213,6 +241,20 @@ def test_by_dataset_refuses_bad_input(datasets, names, error, message):
         ([[1], [1, 2]], ValueError, "labels must be 1-D"),
         (torch.eye(3).long(), ValueError, r"got shape \(3, 3\); if they are one-hot, give labels.argmax\(1\)"),
         (torch.zeros(3, 1).long(), ValueError, r"got shape \(3, 1\); give labels.squeeze\(1\)"),
+        (torch.eye(3), ValueError, r"if they are one-hot, give labels.argmax\(1\)"),
+        (np.array([[0, 1], [1, 1]]), ValueError, r"Partition.by_class\(labels\[:, 0\], labels\[:, 1\]\), or pick one"),
+        (np.array([[0.0, 1.0], [1.0, 1.0]]), ValueError, r"Partition.by_class\(labels\[:, 0\], labels\[:, 1\]\)"),
+        (np.ones((2, 5), dtype=int), ValueError, r"by_class\(labels\[:, 0\], labels\[:, 1\], labels\[:, 2\], \.\.\.\)"),
+        (torch.rand(4, 3).softmax(1), ValueError, r"probabilities of classes, labels.argmax\(1\)"),
+        (torch.rand(4, 3) * 9, ValueError, r"pick one column: Partition.by_quantile\(labels\[:, 0\], num_groups=10\)"),
+        (torch.tensor([0.5, 1.0]), TypeError, r"got float32; bin .* Partition.by_quantile\(targets, num_groups=10\)$"),
+        (np.array([1e6, np.inf]), TypeError, "got float64; bin continuous targets"),
+        (torch.zeros(3, device="meta").long(), ValueError, "labels is on the meta device, which holds no data"),
+        ([("a", 0), "b"], TypeError, "labels must be all tuples or none of them, got tuples and str"),
+        ([("a", 0), ("b",)], ValueError, r"tuples must all have the same length of at least 1, got \[1, 2\]"),
+        ([()], ValueError, r"tuples must all have the same length of at least 1, got \[0\]"),
+        ([("a", 0), ("b", -1)], ValueError, r"1 of 2 are negative \(first at index 1: -1\)"),
+        ([("a", 0), ("b", 0.5)], TypeError, "got float64; bin continuous targets"),
         (TensorDataset(torch.zeros(3)), TypeError, "labels must be a 1-D array or sequence, .* got TensorDataset"),
         ((label for label in [0, 1]), TypeError, "labels must be a 1-D array or sequence, .* got generator"),
         ({"a": 0, "b": 1}, TypeError, "labels must be a 1-D array or sequence, .* got dict"),

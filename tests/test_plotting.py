@@ -1,8 +1,12 @@
 """The picture of a mix: bands as high as the shares, names beside them."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 mpl.use("agg")
@@ -16,10 +20,10 @@ def ax():
 
 
 def band_heights(ax, place: int, time: int) -> list[float]:
-    """Lower and upper edge of a band at a time."""
-    vertices = ax.collections[place].get_paths()[0].vertices
-    at_time = vertices[vertices[:, 0] == time, 1]
-    return [at_time.min(), at_time.max()]
+    """Lower and upper edge of a band from a time to the next."""
+    band = ax.patches[place].get_data()
+    assert band.edges[time : time + 2].tolist() == [time, time + 1]
+    return [band.baseline[time], band.values[time]]
 
 
 def names(ax) -> list[str]:
@@ -34,7 +38,22 @@ def test_bands_are_as_high_as_the_shares_and_stand_in_the_order_of_the_groups(ax
     assert band_heights(ax, 2, 1) == pytest.approx([0.5, 1])
     assert names(ax) == ["c", "b", "a"]
     assert ax.get_ylim() == (0, 1)
-    assert ax.get_xlim() == (0, 1)
+    assert ax.get_xlim() == (0, 2)
+
+
+@given(st.integers(1, 12), st.integers(1, 25), st.randoms(use_true_random=False))
+def test_every_picture_has_steps_and_no_slopes(num_times, num_groups, random):
+    path = np.array([[random.random() + 1e-3 for _ in range(num_groups)] for _ in range(num_times)])
+    path /= path.sum(1, keepdims=True)
+    ax = plot_proportions(path, ax=Figure().subplots())
+    assert ax.get_xlim() == (0, num_times)
+    for band in ax.patches:
+        for one, other in pairwise(band.get_path().vertices.tolist()):
+            assert abs(one[0] - other[0]) < 1e-9 or abs(one[1] - other[1]) < 1e-9
+    if num_groups <= 20:
+        for time in range(num_times):
+            heights = [upper - lower for lower, upper in (band_heights(ax, g, time) for g in range(num_groups))]
+            assert heights == pytest.approx(path[time].tolist())
 
 
 def test_groups_without_names_are_numbered(ax):

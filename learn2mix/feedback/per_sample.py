@@ -7,27 +7,34 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from learn2mix.feedback.means import mean_and_each
+
 __all__ = ["PerSampleLoss"]
 
 
 class PerSampleLoss(nn.Module):
     """Returns the mean of a criterion's losses and keeps the loss of each sample.
 
-    Takes the place of the criterion it wraps, and asks nothing else of the training step. The mean is the plain one,
-    over all elements: with the ``weight`` or ``ignore_index`` of ``nn.CrossEntropyLoss`` torch's own mean divides by
-    the weights of the targets, or by the number that is not ignored, and differs.
+    Takes the place of the criterion it wraps, and asks nothing else of the training step. The mean is the one that the
+    criterion itself returns with ``reduction="mean"``: of ``nn.CrossEntropyLoss``, ``nn.NLLLoss`` and their functions
+    torch's own, with ``weight``, ``ignore_index`` and ``label_smoothing`` (NaN where every target is ignored), of
+    ``nn.CTCLoss`` over the lengths of the targets, of all others the plain one, over all elements.
+
+    Its state has the keys of the criterion, as if it were not wrapped; a state with the keys of version 1, below
+    ``criterion.``, loads too.
 
     Args:
         criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
             (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
 
     Attributes:
-        num_calls: how often it was called since the losses were taken, or a backward pass began under Lightning.
+        criterion: what it wraps.
 
     Raises:
         ValueError: when called, if the criterion returns a scalar.
 
     Example:
+        >>> import torch
         >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
         >>> criterion(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
         tensor(2.)
@@ -38,8 +45,7 @@ class PerSampleLoss(nn.Module):
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
         self.criterion = criterion
-        self.num_calls = 0
-        self._losses: Tensor | None = None
+        self._kept = self._counted = _Kept()
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean loss, a scalar; the arguments go to the criterion."""
@@ -49,16 +55,74 @@ class PerSampleLoss(nn.Module):
             raise ValueError(
                 f'criterion must return one loss a sample, but {name} returned a scalar; make it with reduction="none"'
             )
-        self.num_calls += 1
-        self._losses = losses.detach().flatten(1).mean(1) if losses.ndim > 1 else losses.detach()
-        return losses.mean()
+        mean, each = mean_and_each(self.criterion, losses, args, kwargs)
+        # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.
+        before = self._kept
+        self._kept = _Kept(each.detach(), before)
+        before.before = _Kept()  # so that a loop that never takes the losses keeps two batches of them, and not all
+        return mean
 
     @property
     def losses(self) -> Tensor | None:
-        """Losses of the last batch, shape ``(batch_size,)``, detached; None before the first and once taken."""
-        return self._losses
+        """Losses of the last batch, shape ``(batch_size,)``, detached; None before the first and once taken.
+
+        As the criterion gives them, with its weights; of several elements their mean without those that are ignored,
+        and 0 for a sample of which all are.
+        """
+        return self._kept.losses
+
+    @property
+    def num_calls(self) -> int:
+        """Calls since the losses were taken, or since this was set to 0: 0, 1, or 2 for two or more.
+
+        The callback sets it to 0 when a backward pass begins: an optimizer such as LBFGS makes several, of a call each.
+        """
+        kept, number = self._kept, 0
+        while kept.losses is not None and kept is not self._counted:
+            kept, number = kept.before, number + 1
+        return number
+
+    @num_calls.setter
+    def num_calls(self, number: int) -> None:
+        if number != 0:
+            raise ValueError(f"num_calls can only be set to 0, got {number}")
+        self._counted = self._kept
 
     def take(self) -> Tensor | None:
         """Return :attr:`losses` and forget them, so that no batch is credited with another's."""
-        losses, self._losses, self.num_calls = self._losses, None, 0
+        losses = self.losses
+        self._kept = self._counted = _Kept()
         return losses
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the criterion's state, with the criterion's own keys."""
+        state = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+        inner = f"{prefix}criterion."
+        state.update({prefix + key.removeprefix(inner): state.pop(key) for key in list(state) if key.startswith(inner)})
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        keys = list(self.criterion.state_dict()) if isinstance(self.criterion, nn.Module) else []
+        if not all(f"{prefix}criterion.{key}" in state_dict for key in keys):  # as in states of version 1
+            state_dict.update(
+                {f"{prefix}criterion.{k}": state_dict.pop(prefix + k) for k in keys if prefix + k in state_dict}
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            criterion = self.__dict__.get("_modules", {}).get("criterion")
+            if criterion is None:
+                raise
+            return getattr(criterion, name)
+
+
+class _Kept:
+    """The losses of a call and those of the call before it; before the first there is nothing, again and again."""
+
+    def __init__(self, losses: Tensor | None = None, before: _Kept | None = None) -> None:
+        self.losses = losses
+        self.before: _Kept = self if before is None else before

@@ -10,6 +10,7 @@ import numpy as np
 
 from learn2mix.checks import as_number, check_whole
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.mixes import refuse_unknown
 
 if TYPE_CHECKING:
     from learn2mix.checks import Vector
@@ -29,7 +30,7 @@ class AlternatingMix(Mixer):
             first and the last of the newest ``window`` validation losses differ by at most ``threshold``; the next
             plateau is then looked for in new losses only.
         groups: the turns: a name, or a sequence of names that are drawn together at the data's own proportions, for
-            each; None for each group in turn. At least two.
+            each; None for each group in turn. At least two. A tuple that is itself a name is that group.
         window: validation losses to judge a plateau by, at least 2.
         threshold: largest difference that still is a plateau, at least 0, in the unit of the loss.
         num_turns: turns after which all groups of the data are mixed at their own proportions; None for never.
@@ -69,6 +70,7 @@ class AlternatingMix(Mixer):
         self.num_turns = None if num_turns is None else check_whole(num_turns, "num_turns")
         self._turns = None if groups is None else _as_turns(groups)
         self._turn = 0
+        self._place = (0, 0)  # the newest batch that was asked for, and its epoch
         self._newest: deque[float] = deque(maxlen=self.window)
 
     @property
@@ -78,13 +80,14 @@ class AlternatingMix(Mixer):
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         names = self.group_names
-        turns = [[name] for name in names] if self._turns is None else self._turns
+        turns = [[name] for name in names] if self._turns is None else [_names_of(turn, names) for turn in self._turns]
         if len(turns) < 2:
             raise ValueError(f"groups must be at least 2 turns to alternate between, got {len(turns)}")
         self._mixes = [_mix_of(turn, names, prior) for turn in turns]
         return self._mixes[0]
 
     def seek(self, batch: int, epoch: int) -> None:  # noqa: D102
+        self._place = (batch, epoch)
         if self.every != "plateau":
             self._take_turn(epoch if self.every == "epoch" else batch // int(self.every))
 
@@ -100,12 +103,26 @@ class AlternatingMix(Mixer):
         over = self.num_turns is not None and turn >= self.num_turns
         self._turn, self.proportions = turn, self.prior if over else self._mixes[turn % len(self._mixes)]
 
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        return super().settings() | {"groups": self._turns}
+
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return super().state_dict() | {"turn": self._turn, "newest": list(self._newest)}
+        return super().state_dict() | {"turn": self._turn, "newest": list(self._newest), "place": list(self._place)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
-        self._turn, self._newest = state["turn"], deque(state["newest"], maxlen=self.window)
+        self._newest = deque(state["newest"], maxlen=self.window)
+        if "place" in state:  # else of an earlier version
+            self.seek(*state["place"])
+        if self.follows_progress and "place" in state:
+            return
+        if self._takes_mix_of(state):
+            self._turn = state["turn"]
+        else:
+            self._take_turn(state["turn"])
+
+    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
+        return not self._differences(state)
 
 
 def _check_every(value: str | int) -> str | int:
@@ -116,20 +133,21 @@ def _check_every(value: str | int) -> str | int:
     return check_whole(value, "every")
 
 
-def _as_turns(groups: Any) -> list[list[Any]]:
-    """Return the names of each turn."""
+def _as_turns(groups: Any) -> list[Any]:
+    """Return the turns as lists, tuples and names."""
     groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
     if isinstance(groups, str) or not isinstance(groups, Sequence):
         raise TypeError(f"groups must be a sequence of names or of sequences of names, got {type(groups).__name__}")
     turns = [turn.tolist() if isinstance(turn, np.ndarray) else turn for turn in groups]
-    return [[turn] if isinstance(turn, str) or not isinstance(turn, Sequence) else list(turn) for turn in turns]
+    return [turn if isinstance(turn, (str, tuple)) or not isinstance(turn, Sequence) else list(turn) for turn in turns]
+
+
+def _names_of(turn: Any, names: list[Any]) -> list[Any]:
+    return list(turn) if isinstance(turn, (list, tuple)) and turn not in names else [turn]
 
 
 def _mix_of(turn: list[Any], names: list[Any], prior: Vector) -> Vector:
-    unknown = [name for name in turn if name not in names]
-    if unknown:
-        known = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-        raise ValueError(f"groups: there is no group {unknown[0]!r}; the groups are {known}")
+    refuse_unknown(turn, names, "groups")
     shares = np.where([name in turn for name in names], prior, 0.0)
     if not shares.sum() > 0:
         raise ValueError(f"groups: the turn {turn} has no samples")

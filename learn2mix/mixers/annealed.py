@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from learn2mix.checks import check_whole
-from learn2mix.mixers.base import Mixer, starting_mix
-from learn2mix.mixers.schedules import Schedule, evaluate, find_schedule
+from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -30,8 +31,8 @@ class AnnealedMix(Mixer):
     ``B_t = gamma_t X + (1 - gamma_t) Y`` are the mixes ``[gamma_t, 1 - gamma_t]``.
 
     Args:
-        start: the first mix: a vector of shape ``(num_groups,)`` that sums to 1, ``"uniform"``, or None for the
-            data's own.
+        start: the first mix: a vector of shape ``(num_groups,)`` that sums to 1, a mapping that gives each group its
+            share by name, ``"uniform"``, or None for the data's own.
         end: the last mix, in the same ways.
         num_steps: batches from the first mix to the last, both included, at least 1; 1 begins at the end.
         schedule: ``"linear"``, ``"cosine"``, or a function of progress in [0, 1] that stays in [0, 1].
@@ -51,8 +52,8 @@ class AnnealedMix(Mixer):
 
     def __init__(
         self,
-        start: str | Sequence[float] | ArrayLike | None = None,
-        end: str | Sequence[float] | ArrayLike | None = None,
+        start: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        end: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
         *,
         num_steps: int,
         schedule: Schedule | str = "linear",
@@ -60,6 +61,7 @@ class AnnealedMix(Mixer):
         self._asked_start, self._asked_end = start, end
         self.num_steps = check_whole(num_steps, "num_steps")
         self.schedule = find_schedule(schedule)
+        self._batch = 0  # the newest that was asked for
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         self._start = starting_mix(self._asked_start, prior, "start", self.group_names)
@@ -67,7 +69,26 @@ class AnnealedMix(Mixer):
         return self._at(0)
 
     def seek(self, batch: int, epoch: int) -> None:  # noqa: D102
-        self.proportions = self._at(batch)
+        self._batch, self.proportions = batch, self._at(batch)
+
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            "start": plain_request(self._asked_start, self._group_names),
+            "end": plain_request(self._asked_end, self._group_names),
+            "num_steps": self.num_steps,
+            "schedule": describe(self.schedule),
+        }
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return super().state_dict() | {"batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        super().load_state_dict(state)
+        if "batch" in state:  # else of an earlier version
+            self.seek(state["batch"], epoch=0)
+
+    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
+        return "batch" not in state
 
     def _at(self, batch: int) -> Vector:
         progress = min(batch / (self.num_steps - 1), 1.0) if self.num_steps > 1 else 1.0

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
-from learn2mix.checks import as_proportions
+from learn2mix.checks import as_proportions, differences, frozen, on_the_host, warn_of_differences
+from learn2mix.mixers.attached import Attached
+from learn2mix.mixers.mixes import refuse_empty_groups, starting_mix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from weakref import WeakMethod
-
     from numpy.typing import ArrayLike
 
     from learn2mix.checks import Vector
 
-__all__ = ["Mixer", "check_mixer", "starting_mix"]
-
-T = TypeVar("T")
+__all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
 
-class Mixer:
+class Mixer(Attached):
     """Decides the proportions of the groups; subclass it to add a rule of your own.
 
     A sampler attaches the mixer to its groups, then for each batch calls :meth:`seek`, reads :attr:`proportions` once
@@ -31,12 +28,14 @@ class Mixer:
 
     A rule that follows the losses overrides :meth:`due` and :meth:`update`; a rule that follows the progress of the
     run overrides :meth:`seek`. Both assign ``self.proportions``, which checks the mix. What else a rule remembers goes
-    into :meth:`state_dict`.
+    into :meth:`state_dict`: with that a run resumes, and a mixer whose sampler is gone begins anew.
 
     Attributes:
         needs_losses: whether the mix moves by training losses, so that a loop which never observes any is an error.
         needs_validation: what it takes from each validation run: None, the ``"loss"`` or the ``"group_losses"``; a
             run that cannot give it is an error.
+        min_groups: how many groups must have been seen before an update; until then it waits, unless the epoch ends.
+            A rule that compares groups says 2: from the losses of one alone it learns nothing.
 
     Example:
         >>> class WorstGroup(Mixer):
@@ -56,39 +55,7 @@ class Mixer:
 
     needs_losses: bool = False
     needs_validation: Literal["loss", "group_losses"] | None = None
-    # On the class, so that a subclass with a constructor of its own need not call this one's.
-    _prior: Vector | None = None
-    _group_names: list[Any] | None = None
-    _proportions: Vector | None = None
-    _listener: WeakMethod[Callable[[], None]] | None = None  # of the stream it belongs to; called when assigned
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_listener": None}  # a copy is nobody's mixer yet
-
-    def attach(self, prior: Sequence[float] | Vector, group_names: Sequence[int | str]) -> None:
-        """Bind the mixer to groups; a sampler does this once, when it is made.
-
-        Args:
-            prior: the data's own proportions, shape ``(num_groups,)``; 0 marks an empty group.
-            group_names: one name a group.
-
-        Raises:
-            ValueError: if the mixer is attached to other groups, or its settings do not fit these.
-            TypeError: if a mix that it was made with is no vector of numbers.
-        """
-        prior, names = as_proportions(prior, len(group_names), "prior"), list(group_names)
-        if self._prior is None or self._group_names is None:
-            self._prior, self._group_names = prior, names
-            try:
-                self._begin()
-            except Exception:
-                self._prior = self._group_names = self._proportions = None
-                raise
-        elif self._group_names != names or not np.array_equal(self._prior, prior):
-            raise ValueError(
-                f"mixer: this {type(self).__name__} already mixes {len(self._prior)} other groups; "
-                "make a new mixer for each sampler"
-            )
+    min_groups: int = 1
 
     def _begin(self) -> None:
         if type(self).proportions is Mixer.proportions:  # else the subclass computes its mix when it is read
@@ -103,16 +70,6 @@ class Mixer:
         return prior
 
     @property
-    def prior(self) -> Vector:
-        """The data's own proportions, shape ``(num_groups,)``."""
-        return self._attached(self._prior)
-
-    @property
-    def group_names(self) -> list[Any]:
-        """One name a group, known once the mixer is attached to data."""
-        return self._attached(self._group_names)
-
-    @property
     def proportions(self) -> Vector:
         """The mix of the next batch, shape ``(num_groups,)``, float64, sums to 1, read-only.
 
@@ -124,13 +81,8 @@ class Mixer:
     @proportions.setter
     def proportions(self, values: ArrayLike) -> None:
         vector = as_proportions(values, len(self.prior))
-        refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
-        vector = self._bounded(vector)
-        vector.flags.writeable = False
-        self._proportions = vector
-        listener = None if self._listener is None else self._listener()
-        if listener is not None:
-            listener()
+        refuse_empty_groups(vector, self.prior, self._attached(self._group_names), "proportions")
+        self._proportions = frozen(self._bounded(vector))
 
     def _bounded(self, mix: Vector) -> Vector:
         """Return a mix within the bounds of the rule; as it is unless overridden."""
@@ -176,27 +128,56 @@ class Mixer:
             group_losses: the same for each group, shape ``(num_groups,)``, NaN where unknown.
         """
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the rule was set to, as plain values by name; a resumed run is told where they differ.
+
+        Unless overridden: each argument of the constructor that is kept in an attribute of its name, if it is a number,
+        a string, None, or a list of these.
+
+        Example:
+            >>> class Steep(Mixer):
+            ...     def __init__(self, step_size=0.1):
+            ...         self.step_size, self.num_updates = step_size, 0
+            >>> Steep().settings()
+            {'step_size': 0.1}
+        """
+        names = [
+            name
+            for kind in reversed(type(self).__mro__)
+            if "__init__" in vars(kind) and kind is not object
+            for name in inspect.signature(vars(kind)["__init__"]).parameters
+        ]
+        kept = vars(self)
+        return {name: kept[name] for name in names if name in kept and _is_plain(kept[name])}
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: strings, numbers, lists and tensors only."""
-        proportions = torch.tensor(self._attached(self._proportions)) if self._proportions is not None else None
-        return {"mixer": type(self).__name__, "proportions": proportions}
+        # As floats, which are exact, and on no device that a state may be loaded to.
+        proportions = None if self._proportions is None else self._proportions.tolist()
+        settings = {name: _plain(value) for name, value in self.settings().items()}
+        return {"mixer": type(self).__name__, "proportions": proportions, "settings": settings}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned.
+        """Restore what :meth:`state_dict` returned; its settings stay those of the code.
+
+        Warns:
+            UserWarning: names each setting that differs, once; a state of an earlier version tells none.
 
         Raises:
             ValueError: if the state is of another kind of mixer or of another number of groups.
         """
         if state["mixer"] != type(self).__name__:
             raise ValueError(f"state: saved by a {state['mixer']} mixer, but this sampler has a {type(self).__name__}")
-        if state["proportions"] is not None:
-            self.proportions = state["proportions"].numpy()
+        warn_of_differences(type(self).__name__, self._differences(state))
+        if state["proportions"] is not None and self._takes_mix_of(state):
+            self.proportions = on_the_host(state["proportions"], "state: its mix")
 
-    def _attached(self, value: T | None) -> T:
-        if value is None:
-            name = type(self).__name__
-            raise RuntimeError(f"this {name} is not attached to data yet: give it to a MixedBatchSampler first")
-        return value
+    def _differences(self, state: dict[str, Any]) -> list[str]:
+        return differences(state.get("settings", {}), self.settings())
+
+    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
+        """Say whether the mix goes on from that of the state; a rule that works it out from its settings need not."""
+        return True
 
 
 def check_mixer(mixer: Any) -> None:
@@ -207,38 +188,14 @@ def check_mixer(mixer: Any) -> None:
         raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
 
 
-def starting_mix(asked: str | ArrayLike | None, prior: Vector, name: str, names: list[Any]) -> Vector:
-    """Turn what a user may ask for into a mix: None (the data's own), ``"uniform"`` or a vector.
-
-    Args:
-        asked: what was asked for.
-        prior: the data's own proportions, shape ``(num_groups,)``.
-        name: what an error calls the argument.
-        names: one name a group.
-
-    Raises:
-        ValueError: if the name is unknown or the vector is no mix of these groups.
-        TypeError: if it is no vector of numbers.
-
-    Example:
-        >>> starting_mix("uniform", np.array([0.9, 0.1, 0.0]), "initial", ["a", "b", "c"])
-        array([0.5, 0.5, 0. ])
-    """
-    if asked is None:
-        return prior
-    if isinstance(asked, str):
-        if asked != "uniform":
-            raise ValueError(f'{name} must be None, "uniform" or a vector of {len(prior)} proportions, got {asked!r}')
-        return (prior > 0) / np.count_nonzero(prior)
-    vector = as_proportions(asked, len(prior), name)
-    refuse_empty_groups(vector, prior, names, name)
-    return vector
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str, np.bool_, np.number))
 
 
-def refuse_empty_groups(proportions: Vector, prior: Vector, names: list[Any], name: str) -> None:
-    """Raise a ValueError if the mix gives a share to a group without samples."""
-    if proportions[prior == 0].any():
-        group = int(np.flatnonzero((prior == 0) & (proportions > 0))[0])
-        raise ValueError(
-            f"{name} gives {proportions[group]:.4g} to group {names[group]!r}, which has no samples; give it 0"
-        )
+def _plain(value: Any) -> Any:
+    """Return a plain value with nothing of NumPy in it, for a state loads safely without."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value

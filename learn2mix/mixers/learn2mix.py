@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learn2mix.checks import as_number, check_mixing_rate, check_whole
 from learn2mix.functional import raise_to_floor, update_proportions
-from learn2mix.mixers.base import Mixer, starting_mix
+from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.mixes import starting_mix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -34,10 +35,11 @@ class Learn2Mix(Mixer):
 
     Args:
         mixing_rate: step size ``gamma`` in [0, 1]; the authors advise 0.01 to 0.1. 0 is training at fixed proportions.
-        every: when to update: ``"step"`` after each observed batch, ``"epoch"`` (the paper), or a number of batches.
-            Not used with ``signal="validation"``: that updates after each validation run.
-        initial: the mix to start with: None for the data's own (the paper), ``"uniform"``, or a vector of shape
-            ``(num_groups,)`` that sums to 1.
+        every: when to update: ``"step"`` after each observed batch, ``"epoch"`` (the paper), or a number of batches. An
+            update waits until two groups were seen, for the loss of one alone moves nothing, unless the epoch ends. Not
+            used with ``signal="validation"``: that updates after each validation run.
+        initial: the mix to start with: None for the data's own (the paper), ``"uniform"``, a vector of shape
+            ``(num_groups,)`` that sums to 1, or a mapping that gives each group its share by name.
         floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
             or loaded is raised to it.
         signal: what it follows: ``"train"``, the losses of the batches, or ``"validation"``, the ``group_losses`` given
@@ -61,7 +63,7 @@ class Learn2Mix(Mixer):
         mixing_rate: float = 0.1,
         *,
         every: int | str = "step",
-        initial: str | Sequence[float] | ArrayLike | None = None,
+        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
         floor: float = 0.0,
         signal: str = "train",
     ) -> None:
@@ -71,6 +73,7 @@ class Learn2Mix(Mixer):
         self.signal = _check_signal(signal, self.every)
         self.needs_losses = signal == "train"
         self.needs_validation = "group_losses" if signal == "validation" else None
+        self.min_groups = 2 if signal == "train" else 1
         self._initial = initial
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102

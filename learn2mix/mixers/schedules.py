@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-__all__ = ["SCHEDULES", "Schedule", "cosine", "evaluate", "find_schedule", "linear"]
+__all__ = ["SCHEDULES", "Schedule", "cosine", "describe", "evaluate", "find_schedule", "linear"]
 
 Schedule = Callable[[float], float]
 
@@ -82,3 +82,22 @@ def evaluate(schedule: Schedule, progress: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"schedule must stay in [0, 1], got {value} at progress {progress:.4g}")
     return value
+
+
+def describe(schedule: Schedule) -> str:
+    """Return a schedule's name as a state holds it; of a function of the user's also some values, for names repeat.
+
+    Args:
+        schedule: a function of progress.
+
+    Example:
+        >>> describe(cosine)
+        'cosine'
+        >>> describe(lambda progress: progress**2)
+        '<lambda> through 0.0625, 0.25, 0.5625'
+    """
+    for name, known in SCHEDULES.items():
+        if schedule is known:
+            return name
+    name = getattr(schedule, "__qualname__", type(schedule).__name__).rpartition("<locals>.")[2]
+    return f"{name} through {', '.join(f'{evaluate(schedule, quarter / 4):.6g}' for quarter in (1, 2, 3))}"

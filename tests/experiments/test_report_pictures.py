@@ -146,7 +146,7 @@ def test_the_path_of_the_mix_is_the_mean_over_seeds_from_before_the_first_epoch(
     section = section_of(*paths)
     (ax,) = draw_mix_paths(section, section.results).axes
     assert ax.get_xlabel() == "epoch"
-    heights = ax.collections[0].get_paths()[0].vertices[:, 1]  # the lowest band, the common group
+    heights = ax.patches[0].get_data().values  # the lowest band, the common group
     for share in (0.8, 0.6, 0.3):
         assert np.isclose(heights, share).any()
 

@@ -1,0 +1,121 @@
+"""What a mixer mixes, and whose it is: the groups that it is attached to, and the sampler that it belongs to."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from learn2mix.checks import as_proportions, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from learn2mix.checks import Vector
+
+__all__ = ["Attached"]
+
+T = TypeVar("T")
+
+
+class Attached:
+    """The part of a mixer that binds it to groups and to one owner at a time.
+
+    An owner is held by a weak reference. While it lives, no other may have the mixer: both would move one mix. Once it
+    is gone, the next finds the mixer as it was at first: with its initial mix, and the state that it had then.
+    """
+
+    # On the class, so that a rule with a constructor of its own need not call this one's.
+    _prior: Vector | None = None
+    _group_names: list[Any] | None = None
+    _proportions: Vector | None = None
+    _owner: weakref.ref[Any] | None = None
+    _fresh: dict[str, Any] | None = None  # the state before anything was learned
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_owner": None}  # a copy is nobody's mixer yet
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for vector in (self._prior, self._proportions):
+            if vector is not None:
+                frozen(vector)  # NumPy copies to writable arrays
+
+    def attach(self, prior: Sequence[float] | Vector, group_names: Sequence[int | str], owner: object = None) -> None:
+        """Bind the mixer to groups; a sampler does this once, when it is made.
+
+        Args:
+            prior: the data's own proportions, shape ``(num_groups,)``; 0 marks an empty group.
+            group_names: one name a group.
+            owner: what the mixer belongs to from now on, held by a weak reference; None for nobody. Once an owner is
+                gone, the next one of the same groups finds the mixer as it was before the first.
+
+        Raises:
+            ValueError: if the mixer is attached to other groups, its settings do not fit these, or another owner lives.
+            TypeError: if a mix that it was made with is no vector of numbers.
+        """
+        prior, names = frozen(as_proportions(prior, len(group_names), "prior")), list(group_names)
+        if self._prior is None or self._group_names is None:
+            self._prior, self._group_names = prior, names
+            try:
+                self._begin()
+                self._fresh = copy.deepcopy(self.state_dict()) | {"proportions": None, "settings": {}}
+            except Exception:
+                self._prior = self._group_names = self._proportions = None
+                raise
+        elif self._group_names != names or not np.array_equal(self._prior, prior):
+            raise ValueError(
+                f"mixer: this {type(self).__name__} already mixes {len(self._prior)} other groups; "
+                "make a new mixer for each sampler"
+            )
+        if owner is not None:
+            self._belong_to(owner)
+
+    def _belong_to(self, owner: object) -> None:
+        if self._owner is not None and self._owner() is not owner:
+            if self._owner() is not None:
+                gc.collect()  # it may live by references to itself alone
+            if (other := self._owner()) is not None:
+                raise ValueError(
+                    f"mixer: this {type(self).__name__} already belongs to a {type(other).__name__} that is in use; "
+                    "make a new mixer for each sampler"
+                )
+            self._begin_anew()
+        self._owner = weakref.ref(owner)
+
+    def _begin_anew(self) -> None:
+        self._begin()
+        if self._fresh is not None:
+            self.load_state_dict(copy.deepcopy(self._fresh))
+
+    def _begin(self) -> None:
+        """Set the initial mix."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        raise NotImplementedError
+
+    @property
+    def prior(self) -> Vector:
+        """The data's own proportions, shape ``(num_groups,)``, float64; a copy."""
+        prior: Vector = self._attached(self._prior).copy()
+        return prior
+
+    @property
+    def group_names(self) -> list[Any]:
+        """One name a group, known once the mixer is attached to data; a new list."""
+        return list(self._attached(self._group_names))
+
+    def _attached(self, value: T | None) -> T:
+        if value is None:
+            name = type(self).__name__
+            raise RuntimeError(f"this {name} is not attached to data yet: give it to a MixedBatchSampler first")
+        return value

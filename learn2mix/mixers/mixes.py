@@ -1,0 +1,106 @@
+"""What a user may ask for where a mix is taken, turned into a mix of the groups at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learn2mix.checks import as_proportions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike
+
+    from learn2mix.checks import Vector
+
+__all__ = ["plain_request", "refuse_empty_groups", "refuse_unknown", "starting_mix"]
+
+MAX_LISTED = 20  # names in an error
+
+
+def starting_mix(
+    asked: Mapping[Any, float] | str | ArrayLike | None, prior: Vector, name: str, names: list[Any]
+) -> Vector:
+    """Turn what a user may ask for into a mix: None (the data's own), ``"uniform"``, a vector, or shares by name.
+
+    Args:
+        asked: what was asked for.
+        prior: the data's own proportions, shape ``(num_groups,)``.
+        name: what an error calls the argument.
+        names: one name a group.
+
+    Returns:
+        The mix, shape ``(num_groups,)``, float64, sums to 1.
+
+    Raises:
+        ValueError: if the name is unknown, the vector is no mix of these groups, or a mapping does not name each group.
+        TypeError: if it is no vector of numbers.
+
+    Example:
+        >>> starting_mix("uniform", np.array([0.9, 0.1, 0.0]), "initial", ["a", "b", "c"])
+        array([0.5, 0.5, 0. ])
+        >>> starting_mix({"b": 0.75, "a": 0.25}, np.array([0.9, 0.1]), "initial", ["a", "b"])
+        array([0.25, 0.75])
+    """
+    if asked is None:
+        return prior
+    if isinstance(asked, str):
+        if asked != "uniform":
+            raise ValueError(
+                f'{name} must be None, "uniform", a vector of {len(prior)} proportions or a mapping from the names of '
+                f"the groups to their shares, got {asked!r}"
+            )
+        return (prior > 0) / np.count_nonzero(prior)
+    if isinstance(asked, Mapping):
+        asked = _in_order(asked, name, names)
+    vector = as_proportions(asked, len(prior), name)
+    refuse_empty_groups(vector, prior, names, name)
+    return vector
+
+
+def plain_request(asked: Any, names: list[Any] | None) -> Any:
+    """Return what was asked for as a state can hold it: None, a name, or a list of shares in the order of the groups.
+
+    Args:
+        asked: what :func:`starting_mix` takes.
+        names: one name a group; None where they are not known yet, and then shares by name are in their own order.
+
+    Example:
+        >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
+        [0.25, 0.75]
+    """
+    if isinstance(asked, Mapping):
+        asked = [asked[name] for name in (asked if names is None else names)]
+    return asked if asked is None or isinstance(asked, str) else as_proportions(asked).tolist()
+
+
+def refuse_empty_groups(proportions: Vector, prior: Vector, names: list[Any], name: str) -> None:
+    """Raise a ValueError if the mix gives a share to a group without samples."""
+    if proportions[prior == 0].any():
+        group = int(np.flatnonzero((prior == 0) & (proportions > 0))[0])
+        raise ValueError(
+            f"{name} gives {proportions[group]:.4g} to group {names[group]!r}, which has no samples; give it 0"
+        )
+
+
+def refuse_unknown(wanted: Iterable[Any], names: list[Any], argument: str) -> None:
+    """Raise a ValueError that lists the groups if a name is none of them."""
+    known = set(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        listed = ", ".join(map(repr, names[:MAX_LISTED])) + (", ..." if len(names) > MAX_LISTED else "")
+        raise ValueError(f"{argument}: there is no group {unknown[0]!r}; the groups are {listed}")
+
+
+def _in_order(shares: Mapping[Any, float], argument: str, names: list[Any]) -> list[float]:
+    refuse_unknown(shares, names, argument)
+    missing = [name for name in names if name not in shares]
+    if missing:
+        raise ValueError(
+            f"{argument} must name each of {len(names)} groups, but has no share for {missing[0]!r}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; give 0 to leave a group out"
+        )
+    return [shares[name] for name in names]
