@@ -19,6 +19,20 @@ PAGE = (Path(__file__).parent.parent / "docs" / "distributed.md").read_text(enco
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
+class Recorded:
+    """An iterator that keeps what it gave."""
+
+    def __init__(self, iterator, given):
+        self.iterator, self.given = iterator, given
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.given.append(next(self.iterator))
+        return self.given[-1]
+
+
 def run(example, num_processes, folder):
     """Mix, draws and weights at the end of an example on each process, and the batches it drew."""
 
@@ -28,18 +42,12 @@ def run(example, num_processes, folder):
         if num_processes == 1:
             os.environ.update({"MASTER_ADDR": "localhost", "MASTER_PORT": "0", "WORLD_SIZE": "1", "RANK": "0"})
         torch.set_default_dtype(torch.float64)  # so that the order of sums does not show
-        batches, draw = [], MixedBatchSampler._batches
-
-        def recorded(sampler, iteration):
-            for batch in draw(sampler, iteration):
-                batches.append(batch)
-                yield batch
-
-        MixedBatchSampler._batches = recorded
+        batches, iterate = [], MixedBatchSampler.__iter__
+        MixedBatchSampler.__iter__ = lambda sampler: Recorded(iterate(sampler), batches)
         names = {}
         exec(compile(example, "example.py", "exec"), names)
-        state = names["sampler"].state_dict()
-        return names["sampler"].mixer.proportions, state["draws"], names["model"].module.weight.detach(), batches
+        sampler = names["sampler"]
+        return sampler.mixer.proportions, sampler.draws, names["model"].module.weight.detach(), batches
 
     folder.mkdir()
     return forks.results(script, num_processes, folder, lightning=True)

@@ -8,156 +8,225 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from learn2mix.checks import as_losses
-from learn2mix.feedback.group_losses import GroupLosses, PendingMeans
+from learn2mix.checks import frozen
+from learn2mix.feedback.agreement import differences
+from learn2mix.feedback.arguments import check_group_losses, check_groups, check_losses
+from learn2mix.feedback.group_losses import GroupLosses, describe_bad_batch, sum_batch
+from learn2mix.feedback.pending import BatchSums, PendingSums, sum_over_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from learn2mix.checks import Counts, Vector
+    from learn2mix.checks import Vector
+    from learn2mix.feedback.processes import Processes
     from learn2mix.mixers import Mixer
 
 __all__ = ["Feedback", "check_group_losses", "check_groups", "check_losses"]
+
+NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 
 
 class Feedback:
     """Pools the losses of observed batches and moves the mixer by them.
 
-    Args:
-        mixer: an attached mixer.
-        group_names: one name a group.
-        alike: returns what, besides the mix, must be the same on every process, as numbers by name.
+    Several processes sum the losses of each batch, which begins when it is observed; so the state of each is whole at
+    any time, and no process needs another to save it. An accelerator is not waited for: its sums arrive, and an update
+    that was due is made, when the next batch is observed, or at the end of the epoch.
 
-    Attributes:
-        group_losses: mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown.
+    Args:
+        mixer: an attached mixer. An update waits until its ``min_groups`` groups (1 where it has none) were seen since
+            the last, or the epoch ends.
+        group_names: one name per group.
+        processes: those that share each batch.
     """
 
-    def __init__(
-        self, mixer: Mixer, group_names: Sequence[int | str], alike: Callable[[], dict[str, int]] = dict
-    ) -> None:
-        self.mixer, self._alike = mixer, alike
-        self.group_losses: Vector = np.full(len(group_names), np.nan)
-        self._pool = GroupLosses(group_names)
-        self._on_its_way: PendingMeans | None = None
-        self._num_batches = 0  # observed since the last update
+    def __init__(self, mixer: Mixer, group_names: Sequence[int | str], processes: Processes) -> None:
+        self.mixer, self._names, self._processes = mixer, group_names, processes
+        self._losses = GroupLosses(len(group_names))  # since the last update
+        self._num_observed = 0  # batches, since the last update
+        self._update_due = False  # once what is pending has arrived
+        self._group_losses = frozen(np.full(len(group_names), np.nan))
+        self._sums: Tensor | None = None  # of the batch that is being observed
+        self._batch: int | None = None  # its number
+        self._device: torch.device | None = None  # of the last losses
+        self._pending: PendingSums | None = None  # of the batch before
+        self._error: str | None = None  # arrived, and to be raised by all processes at the next batch
+        self._apart: dict[str, int] | None = None  # so too: what had to match, and does not
 
-    def add(self, losses: Tensor, groups: NDArray[np.int64], counts: Counts, batch: int, num_replicas: int) -> None:
-        """Add the losses of one batch; the arguments and errors are those of ``GroupLosses.add``."""
-        self._pool.add(losses, groups, counts, batch, num_replicas)
+    def __getstate__(self) -> dict[str, Any]:
+        self._arrive()  # what is under way cannot be copied
+        return self.__dict__.copy()
 
-    def step(self, num_replicas: int, epoch_ended: bool) -> None:
-        """Count an observed batch, and update the mix if that is due."""
-        self._num_batches += 1
-        self._arrive()
-        if self.mixer.due(self._num_batches, epoch_ended):
-            self._send(num_replicas)
-        if epoch_ended:
-            self._arrive()
+    @property
+    def group_losses(self) -> Vector:
+        """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown, read-only."""
+        return self._group_losses
 
-    def end_epoch(self, num_replicas: int) -> None:
-        """End an epoch of which the last batch was never observed."""
-        if self._num_batches and self.mixer.due(self._num_batches, epoch_ended=True):
-            self._arrive()
-            self._send(num_replicas)
-        self._arrive()
+    def add(self, losses: Tensor, groups: NDArray[np.int64], *, batch: int, weights: Tensor | None = None) -> None:
+        """Add the losses of a batch.
 
-    def _send(self, num_replicas: int) -> None:
-        alike = {"mix": zlib.crc32(self.mixer.proportions.tobytes())} | self._alike() if num_replicas > 1 else {}
-        self._on_its_way, self._num_batches = self._pool.send(num_replicas, alike), 0
-        if self._on_its_way.arrived:
-            self._arrive()
+        A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
+        and of many processes all or none must stop: there :meth:`step` raises the error, once the sums are there.
 
-    def _arrive(self) -> None:
-        if self._on_its_way is not None:
-            sums, self._on_its_way = self._on_its_way, None
-            means = sums.means()
-            if np.isnan(means).all():
-                return  # of none of these batches the losses are known
-            self.group_losses = means
-            self.mixer.update(means)
-
-    def state_dict(self, num_replicas: int) -> dict[str, Any]:
-        """Return numbers and tensors only, the mixer's state among them; the same on every process.
-
-        Between two updates the losses are summed over processes for it, so then all of them must ask.
-        """
-        return {
-            "mixer": self.mixer.state_dict(),
-            "pool": self._pool.state_dict(num_replicas if self._num_batches else 1),
-            "on_its_way": None if self._on_its_way is None else self._on_its_way.state_dict(),
-            "num_batches": self._num_batches,
-            "group_losses": torch.from_numpy(self.group_losses.copy()),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
-        """Restore what :meth:`state_dict` returned, on the process of this rank.
+        Args:
+            losses: those that this process knows, shape ``(num_samples,)``, any device, detached; may be none.
+            groups: number of the group of each, shape ``(num_samples,)``, in [0, num_groups).
+            batch: number of the batch, for the errors.
+            weights: what each sample counts (its tokens), at least 0, shape ``(num_samples,)``, any device; None: 1
+                each.
 
         Raises:
-            ValueError: if the state is of another mixer; nothing is changed then.
+            ValueError: if a loss or a weight is negative, NaN or infinite; nothing is added then.
         """
+        if not len(groups):
+            return
+        sums, shared = sum_batch(losses, groups, weights, len(self._names)), self._processes.shared
+        if not shared and sums.device.type == "cpu":
+            error = self._accumulate(BatchSums(sums.numpy(), batch))
+            if error is not None:
+                raise ValueError(error)
+            return
+        self._sums = sums if self._sums is None else self._sums + sums.to(self._sums.device)
+        self._batch, self._device = batch, losses.device
+
+    def step(self, epoch_ended: bool, must_match: dict[str, int]) -> None:
+        """Count an observed batch, and update the mix if that is due.
+
+        Every process calls it for every batch, also for one of which it added no losses.
+
+        Args:
+            epoch_ended: whether the batch is the last of its epoch.
+            must_match: what, besides the mix, must be the same on every process, by name.
+
+        Raises:
+            ValueError: if a loss or a weight was negative, NaN or infinite, on any process; that batch is left out.
+            RuntimeError: if something that must be the same on every process is not, or it is not known which
+                processes share the batch.
+        """
+        self._settle()
+        self._raise_if_apart()
+        self._num_observed += 1
+        self._send(must_match)
+        self._raise_error()
+        self._update_due = bool(self.mixer.due(self._num_observed, epoch_ended))
+        late = self._pending is not None and self._pending.late
+        if epoch_ended or (self._update_due and not late):
+            self._settle(epoch_ended)
+            self._raise_if_apart()
+            self._raise_error()
+
+    def end_epoch(self, must_match: dict[str, int]) -> None:
+        """End an epoch of which the last batch was never observed; the arguments and errors are those of ``step``."""
+        del must_match  # of the last batch that was observed it has travelled already
+        self._settle(epoch_ended=True)
+        self._raise_if_apart()
+        self._raise_error()
+        if self._num_observed and self.mixer.due(self._num_observed, epoch_ended=True):
+            self._update()
+
+    def _send(self, must_match: dict[str, int]) -> None:
+        """Send the sums of the batch on their way."""
+        sums, batch = self._sums, self._batch
+        self._sums = self._batch = None
+        if self._processes.shared:
+            if sums is None:
+                sums = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
+            must_match = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match
+            self._pending = sum_over_processes(sums, batch, must_match, self._processes, self._device)
+        elif sums is not None:
+            self._pending = PendingSums(sums, batch)
+
+    def _arrive(self) -> None:
+        """Wait for the sums that are on their way. No collective, and raises nothing that only one process would."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            read = pending.read()
+            self._apart, self._error = read.apart, self._accumulate(read)
+
+    def _accumulate(self, read: BatchSums) -> str | None:
+        """Add the sums of a batch; where they cannot be used nothing is added, and the error is returned."""
+        error = describe_bad_batch(self._names, read.table, read.batch)
+        if error is None and not self._losses.add(read.table):
+            return "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
+        return error
+
+    def _settle(self, epoch_ended: bool = False) -> None:
+        """Wait for the sums that are on their way, and make the update that was due."""
+        self._arrive()
+        due, self._update_due = self._update_due, False
+        enough = epoch_ended or self._losses.num_seen >= getattr(self.mixer, "min_groups", 1)
+        if due and enough and self._error is None and self._apart is None:
+            self._update()
+
+    def _update(self) -> None:
+        means, self._num_observed = self._losses.pop_means(), 0
+        if not np.isnan(means).all():  # else of none of these batches the losses are known
+            self._group_losses = frozen(means)
+            self.mixer.update(means.copy())
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise ValueError(error)
+
+    def _raise_if_apart(self) -> None:
+        if self._apart is not None:
+            # All processes have read the same sums, so all come here.
+            found = differences(self._processes.all_gather(self._apart))
+            self._apart = None
+            if found is not None:
+                raise RuntimeError(found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return numbers, strings, lists and tensors; the same on every process.
+
+        No collective: any process may ask, alone, at any time.
+        """
+        self._arrive()
+        return {
+            "mixer": self.mixer.state_dict(),
+            "pool": self._losses.state_dict(),
+            "num_observed": self._num_observed,
+            "update_due": self._update_due,
+            "error": self._error,
+            "group_losses": [None if np.isnan(loss) else loss for loss in self._group_losses.tolist()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, on any number of processes; also a state of version 1.
+
+        Raises:
+            ValueError: if the state is of another mixer or of other groups; nothing is changed then.
+        """
+        if "on_its_way" in state:
+            state = _from_version_1(state, self._names)
+        found = len(state["group_losses"])
+        if found != len(self._names):
+            raise ValueError(f"state: it is of {found} groups, but there are {len(self._names)}")
         self.mixer.load_state_dict(state["mixer"])
-        self._pool.load_state_dict(state["pool"], rank)
-        self._on_its_way = None if state["on_its_way"] is None else self._pool.restore(state["on_its_way"])
-        self._num_batches = state["num_batches"]
-        self.group_losses = state["group_losses"].numpy().copy()
+        self._losses.load_state_dict(state["pool"])
+        self._num_observed, self._update_due = state["num_observed"], state["update_due"]
+        losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
+        self._group_losses = frozen(np.array(losses, dtype=np.float64))
+        self._error, self._apart, self._pending, self._sums, self._batch = state["error"], None, None, None, None
 
 
-def check_losses(losses: Tensor | ArrayLike, batch_size: int) -> Tensor:
-    """Return the losses of a batch as a detached tensor of shape ``(batch_size,)``, or raise a ValueError."""
-    if isinstance(losses, (list, tuple)) and any(isinstance(loss, torch.Tensor) for loss in losses):
-        losses = torch.stack([torch.as_tensor(loss) for loss in losses])
-    losses = losses.detach() if isinstance(losses, torch.Tensor) else torch.as_tensor(np.asarray(losses))
-    if losses.shape != (batch_size,):
-        raise ValueError(
-            f"losses must be one value a sample, shape ({batch_size},), got shape {tuple(losses.shape)}"
-            f"{_way_out(tuple(losses.shape), batch_size)}"
-        )
-    return losses if losses.is_floating_point() else losses.float()
-
-
-def _way_out(shape: tuple[int, ...], batch_size: int) -> str:
-    if shape in ((), (1,)):
-        return '; make the criterion with reduction="none"'
-    if shape == (batch_size, 1):
-        return "; give losses.squeeze(1)"
-    if shape == (1, batch_size):
-        return "; give losses.squeeze(0), or for a MixedStream make the loader with DataLoader(stream, batch_size=None)"
-    if shape[0] == batch_size:
-        return "; average each sample's: losses.flatten(1).mean(1)"
-    if len(shape) == 1 and shape[0] < batch_size:
-        return "; concatenate those of its micro-batches"
-    return "" if shape[0] % batch_size else f"; average each sample's: losses.view({batch_size}, -1).mean(1)"
-
-
-def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -> Tensor:
-    """Return the groups of a batch as an int64 tensor of shape ``(batch_size,)``.
-
-    Raises:
-        ValueError: if there is not one a sample, or one is out of range.
-        TypeError: if they are not whole numbers.
-    """
-    try:
-        numbers = torch.as_tensor(groups)
-        found = str(numbers.dtype).removeprefix("torch.")
-    except (TypeError, ValueError, RuntimeError):
-        numbers, found = None, repr(groups)
-    if numbers is None or numbers.is_floating_point() or numbers.is_complex():
-        raise TypeError(f"groups must be the numbers of the groups, whole numbers from 0, and not labels; got {found}")
-    if numbers.shape != (batch_size,):
-        raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {tuple(numbers.shape)}")
-    if numbers.device.type != "cpu" or not batch_size:
-        return numbers.long()  # an accelerator does not wait for the host, and finds an index out of range by itself
-    least, largest = int(numbers.min()), int(numbers.max())
-    if least < 0 or largest >= num_groups:
-        raise ValueError(f"groups must lie in [0, {num_groups}), got {least} to {largest}; numbers, and not labels")
-    return numbers.long()
-
-
-def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:
-    """Return the validation losses of the groups as a vector of shape ``(num_groups,)``, or raise a ValueError."""
-    if isinstance(group_losses, torch.Tensor):
-        group_losses = group_losses.detach().cpu().double().numpy()
-    return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")
+def _from_version_1(state: dict[str, Any], names: Sequence[int | str]) -> dict[str, Any]:
+    """Return the state of today that goes on as one of version 1 did: with tensors, and bad losses in the sums."""
+    pending = state["on_its_way"]
+    pool = state["pool"] if pending is None else pending
+    sums, counts, first_bad = (pool[name].cpu().numpy() for name in ("sums", "counts", "spoilt"))
+    bad, batch = ~np.isfinite(sums), first_bad.min()
+    of_earliest = np.concatenate([np.where(first_bad == batch, sums, 0.0), counts])
+    error = None if batch == NEVER else describe_bad_batch(names, of_earliest, int(batch))
+    return {
+        "mixer": state["mixer"],
+        "pool": {"sums": np.where(bad, 0.0, sums), "counts": np.where(bad, 0, counts)},
+        "num_observed": state["num_batches"],
+        "update_due": pending is not None,
+        "error": error,
+        "group_losses": [None if np.isnan(loss) else loss for loss in state["group_losses"].cpu().tolist()],
+    }

@@ -1,17 +1,15 @@
-"""The losses between two updates of a mix: summed by group where they are, read by the host once an update."""
+"""Losses summed by group: of a batch where they are, of the batches since the last update on the host."""
 
 from __future__ import annotations
 
 import math
-import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
-from learn2mix.checks import LOSS_ROUNDING
-from learn2mix.feedback.processes import all_gather, distributed, sum_over_processes
+from learn2mix.checks import LOSS_ROUNDING, on_the_host
+from learn2mix.feedback.devices import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,184 +17,135 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from learn2mix.checks import Counts, Vector
+    from learn2mix.checks import Vector
 
-__all__ = ["GroupLosses", "PendingMeans", "clear_rounding", "sum_by_group"]
-
-NEVER = (1 << 63) - 1  # no batch has this number: the least of several is the earliest
+__all__ = ["GroupLosses", "clear_rounding", "describe_bad_batch", "sum_batch", "sum_by_group"]
 
 
 class GroupLosses:
-    """Sums and counts of the losses of each group since the last update, of this process.
+    """Sums and counts of the losses of each group since the last update.
 
     Args:
-        group_names: one name a group, for the errors.
+        num_groups: how many groups there are.
     """
 
-    def __init__(self, group_names: Sequence[int | str]) -> None:
-        self._names = group_names
-        self._sums = torch.zeros(len(group_names), dtype=torch.float64)
-        self._spoilt = torch.full((len(group_names),), NEVER)  # the first batch with an unusable loss, a group
-        self._counts = np.zeros(len(group_names), dtype=np.int64)
+    def __init__(self, num_groups: int) -> None:
+        self._table = np.zeros(2 * num_groups)  # the sums, then the counts, as of a batch
 
-    def add(self, losses: Tensor, groups: NDArray[np.int64], counts: Counts, batch: int, num_replicas: int = 1) -> None:
-        """Add the losses of one batch.
+    @property
+    def num_seen(self) -> int:
+        """Groups that had a sample."""
+        return int(np.count_nonzero(self._table[len(self._table) // 2 :]))
 
-        A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
-        and of many processes all or none must stop: there the batch is remembered, and the error is raised when the
-        sums are read.
+    def add(self, table: Vector) -> bool:
+        """Add what :func:`sum_batch` returned; False, and nothing is added, if the sums grow too large."""
+        with np.errstate(over="ignore"):
+            total = self._table + table
+            if not math.isfinite(total.sum()) and not np.isfinite(total).all():
+                return False
+        self._table = total
+        return True
 
-        Args:
-            losses: shape ``(num_samples,)``, any device, detached.
-            groups: group of each sample, shape ``(num_samples,)``.
-            counts: samples of each group, shape ``(num_groups,)``.
-            batch: number of the batch, for the errors.
-            num_replicas: how many processes sum their losses.
-
-        Raises:
-            ValueError: if a loss is negative, NaN or infinite; nothing is added then.
-        """
-        where = torch.from_numpy(groups).to(losses.device, non_blocking=True)
-        # A negative loss must not hide in a sum.
-        sums = sum_by_group(clear_rounding(losses), where, len(self._names))
-        self._move(sums)
-        if sums.device.type != "cpu" or not math.isfinite(sums.sum()):
-            spoilt = torch.where(sums.isfinite(), self._spoilt, self._spoilt.clamp(max=batch))
-            if sums.device.type == "cpu" and num_replicas == 1:
-                raise ValueError(unusable(self._names, sums, spoilt))
-            self._spoilt = spoilt
-        self._sums += sums
-        self._counts += counts
-
-    def send(self, num_replicas: int, alike: dict[str, int]) -> PendingMeans:
-        """Sum over processes, start the way to the host, and begin anew.
-
-        Args:
-            num_replicas: how many processes sum their losses.
-            alike: numbers that must be the same on all of them, by what they stand for.
-        """
-        sums, counts, spoilt = self._sums, torch.from_numpy(self._counts), self._spoilt
-        self._sums, self._spoilt = torch.zeros_like(sums), torch.full_like(spoilt, NEVER)
-        self._counts = np.zeros_like(self._counts)
-        if num_replicas == 1 or not distributed():
-            return PendingMeans(self._names, sums, counts, spoilt)
-        # By Cauchy and Schwarz all are the same if and only if n (sum of squares) = (sum) squared: one all-reduce
-        # tells it to all processes alike, so that none goes on alone. Of 20 bits, for the squares must be exact.
-        check = zlib.crc32(repr(alike).encode()) % (1 << 20)
-        table = sum_over_processes(torch.cat([sums, counts.to(sums), sums.new_tensor([check, check**2])]))
-        sums, counts = table[:-2].chunk(2)
-        return PendingMeans(self._names, sums, counts, spoilt, alike, table[-2:])
-
-    def restore(self, sums_and_counts: dict[str, Any]) -> PendingMeans:
-        """Return what was on its way when a state was saved."""
-        return PendingMeans(self._names, *(sums_and_counts[name] for name in ("sums", "counts", "spoilt")))
-
-    def _move(self, like: Tensor) -> None:
-        if self._sums.device != like.device:
-            self._sums, self._spoilt = self._sums.to(like), self._spoilt.to(like.device)
-
-    def state_dict(self, num_replicas: int) -> dict[str, Any]:
-        """Return the sums and counts over all processes; with many, all must ask."""
-        table, spoilt = torch.stack([self._sums, torch.from_numpy(self._counts).to(self._sums)]), self._spoilt.cpu()
-        if num_replicas > 1 and distributed():
-            table = sum_over_processes(table)
-            spoilt = _earliest(spoilt, table[0])
-        return {"sums": table[0].cpu().clone(), "counts": table[1].cpu().long(), "spoilt": spoilt.clone()}
-
-    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
-        """Restore what :meth:`state_dict` returned: the first process takes it all, so that the sums stay the same."""
-        self._sums = state["sums"].to(torch.float64, copy=True) * (rank == 0)
-        self._counts = state["counts"].numpy() * (rank == 0)
-        self._spoilt = state["spoilt"].clone()
-
-
-class PendingMeans:
-    """Sums that travel to the host; from an accelerator they arrive while the next batch trains.
-
-    Attributes:
-        arrived: whether they are there already.
-    """
-
-    def __init__(
-        self,
-        group_names: Sequence[int | str],
-        sums: Tensor,
-        counts: Tensor,
-        spoilt: Tensor,
-        alike: dict[str, int] | None = None,
-        checks: Tensor | None = None,
-    ) -> None:
-        self._names, self._spoilt, self._alike = group_names, spoilt, alike
-        self.arrived = sums.device.type == "cpu"
-        # Into pinned memory, so the copies wait for nobody.
-        self._sums = sums.to("cpu", non_blocking=sums.is_cuda)
-        self._counts = counts.to("cpu", non_blocking=counts.is_cuda)
-        self._checks = None if checks is None else checks.to("cpu", non_blocking=checks.is_cuda)
-        self._event = torch.cuda.Event() if sums.is_cuda else None  # type: ignore[no-untyped-call]
-        if self._event is not None:
-            self._event.record()
-
-    def means(self) -> Vector:
-        """Wait for the sums and return the mean loss of each group, NaN where none was seen.
-
-        Raises:
-            ValueError: if a loss was negative, NaN or infinite, on any process.
-            RuntimeError: if the processes are not alike.
-        """
-        self._wait()
-        if self._checks is not None:
-            self._refuse_differences(*self._checks.tolist())
-        if not math.isfinite(self._sums.sum()):
-            spoilt = self._spoilt.cpu() if self._checks is None else _earliest(self._spoilt.cpu(), self._sums)
-            raise ValueError(unusable(self._names, self._sums, spoilt))
+    def pop_means(self) -> Vector:
+        """Return the mean loss of each group, NaN where none was seen, and begin anew."""
+        sums, counts = np.split(self._table, 2)
         with np.errstate(invalid="ignore"):
-            means: Vector = self._sums.double().numpy() / self._counts.numpy()  # 0 / 0 is NaN: not seen
+            means: Vector = sums / counts  # 0 / 0 is NaN: not seen
+        self._table = np.zeros_like(self._table)
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """Wait for the sums and return them with the counts."""
-        self._wait()
-        return {"sums": self._sums.clone(), "counts": self._counts.clone(), "spoilt": self._spoilt.cpu().clone()}
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums and counts; nothing where no sample was seen."""
+        sums, counts = (torch.from_numpy(part.copy()) for part in np.split(self._table, 2))
+        return {"sums": sums, "counts": counts} if self.num_seen else {}
 
-    def _refuse_differences(self, total: float, total_of_squares: float) -> None:
-        if dist.get_world_size() * total_of_squares == total**2:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` returned, from any device."""
+        if not state:
+            self._table = np.zeros_like(self._table)
             return
-        first, *others = all_gather(self._alike)
-        differences = [
-            f"rank {rank} has another {' and '.join(name for name in first if other[name] != first[name])} than rank 0"
-            for rank, other in enumerate(others, start=1)
-            if other != first
-        ]
-        raise RuntimeError(
-            f"the processes have come apart: {'; '.join(differences)}. Give each the same data, mixer, seed, state and "
-            "number of batches"
-        )
-
-    def _wait(self) -> None:
-        if self._event is not None:
-            self._event.synchronize()
+        parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
+        self._table = np.concatenate(parts).astype(np.float64)
 
 
-def _earliest(spoilt: Tensor, sums: Tensor) -> Tensor:
-    """Return the first unusable batch of each group on any process; the sums are the same on all, so all come here."""
-    if math.isfinite(sums.sum()):
-        return spoilt
-    return torch.stack(all_gather(spoilt)).amin(0)
+def sum_batch(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+    """Sum the losses of a batch by group, where they are.
+
+    A loss that is negative turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that
+    is negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
+
+    Args:
+        losses: shape ``(num_samples,)``, any device, detached.
+        groups: group of each sample, shape ``(num_samples,)``, in [0, num_groups).
+        weights: what each sample counts, shape ``(num_samples,)``, any device; None: 1 each.
+        num_groups: how many groups there are.
+
+    Returns:
+        The sums of the losses, then the counts of the samples, shape ``(2 * num_groups,)``, on the device of the
+        losses; float64, or float32 on a device that has no other.
+
+    Example:
+        >>> sum_batch(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), None, num_groups=3)
+        tensor([3., 0., 5., 2., 0., 1.], dtype=torch.float64)
+    """
+    with torch.no_grad():
+        add_up = _sum_on_host if losses.device.type == "cpu" else _sum_on_device
+        return add_up(losses, groups, weights, num_groups)
 
 
-def unusable(names: Sequence[int | str], sums: Tensor, spoilt: Tensor) -> str:
-    """Return the error message for losses that are negative, NaN or infinite: the earliest batch that has some."""
-    batch = int(spoilt.min())
-    if batch == NEVER:
-        return "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
-    bad = (spoilt == batch).nonzero().flatten().tolist()
-    kind = "negative" if (sums[bad] == -torch.inf).any() else "NaN or infinite"
-    named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
+def _sum_on_host(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+    # By NumPy, which takes a fraction of torch's time for the few numbers of a batch.
+    values = losses.detach().double().numpy()
+    if not (values >= 0).all():
+        values = clear_rounding(torch.from_numpy(values)).numpy()
+    shares = np.ones(len(values))
+    if weights is not None:
+        shares = weights.detach().cpu().double().numpy()
+        shares = np.where((shares >= 0) & np.isfinite(shares), shares, np.nan)
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = np.where(shares == 0, 0.0, values * shares)
+    places = np.concatenate([groups, groups + num_groups])
+    return torch.from_numpy(np.bincount(places, np.concatenate([values, shares]), 2 * num_groups))
+
+
+def _sum_on_device(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+    losses = losses.detach().to(_sum_dtype(losses.device))
+    where = to_device(torch.from_numpy(groups if groups.flags.writeable else groups.copy()), losses.device)
+    values = clear_rounding(losses)
+    shares = torch.ones_like(values)
+    if weights is not None:
+        shares = to_device(weights.detach().to(losses.dtype), losses.device)
+        shares = shares.masked_fill(~((shares >= 0) & shares.isfinite()), torch.nan)
+        values = (values * shares).masked_fill(shares == 0, 0.0)
+    return torch.cat([sum_by_group(values, where, num_groups), sum_by_group(shares, where, num_groups)])
+
+
+def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
+    """Return the error message for a batch that has unusable losses or weights; None if all are usable.
+
+    Args:
+        names: one name per group.
+        table: what :func:`sum_batch` returned of the batch.
+        batch: its number.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(table.sum()):
+            return None
+    sums, counts = np.split(table, 2)
+    bad = np.flatnonzero(~np.isfinite(counts)).tolist()
+    if bad:
+        return f"weights must be finite and at least 0: batch {batch} has others {_in_groups(names, bad)}"
+    bad = np.flatnonzero(~np.isfinite(sums)).tolist()
+    if not bad:
+        return None
+    kind = "negative" if (sums[bad] == -np.inf).any() else "NaN or infinite"
     way_out = "; add a constant to all, or report another score of at least 0" if kind == "negative" else ""
-    return (
-        f"losses must be finite and at least 0: batch {batch} has {kind} losses in {len(bad)} of {len(names)} groups "
-        f"({named}); the mix stays as it was{way_out}"
-    )
+    return f"losses must be finite and at least 0: batch {batch} has {kind} losses {_in_groups(names, bad)}{way_out}"
+
+
+def _in_groups(names: Sequence[int | str], bad: list[int]) -> str:
+    named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    return f"in {len(bad)} of {len(names)} groups ({named}); the mix stays as it was"
 
 
 def clear_rounding(losses: Tensor) -> Tensor:
@@ -209,7 +158,8 @@ def clear_rounding(losses: Tensor) -> Tensor:
         >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
         tensor([2., 0., -inf])
     """
-    return torch.where(losses < -LOSS_ROUNDING, -torch.inf, losses.clamp(min=0))
+    # masked_fill, for it hands a number to the kernel and copies none to the device.
+    return losses.clamp(min=0).masked_fill(losses < -LOSS_ROUNDING, -torch.inf)
 
 
 def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
@@ -227,7 +177,10 @@ def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
         >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
         tensor([3., 0., 5.], dtype=torch.float64)
     """
-    dtype = torch.float32 if losses.device.type == "mps" else torch.float64
-    losses = losses.detach().to(dtype)
+    losses = losses.detach().to(_sum_dtype(losses.device))
     # index_add_, for it has a deterministic kernel on every device.
     return losses.new_zeros(num_groups).index_add_(0, groups, losses)
+
+
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64

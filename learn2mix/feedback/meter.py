@@ -12,7 +12,7 @@ from torch.nn import Module
 from torchmetrics import Metric
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.feedback import check_groups
+from learn2mix.feedback.arguments import check_groups
 from learn2mix.feedback.group_losses import sum_by_group
 
 __all__ = ["GroupLossMeter"]

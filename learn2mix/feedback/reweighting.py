@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-import numpy as np
 import torch
 from torch import nn
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.feedback import Feedback, check_group_losses, check_groups
+from learn2mix.feedback.arguments import check_group_losses, check_groups
+from learn2mix.feedback.devices import to_device
+from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import check_mixer
@@ -46,6 +50,7 @@ class ReweightedLoss(nn.Module):
         groups: a :class:`Partition`, or the label of each sample of the training data, shape ``(num_samples,)``.
         num_batches: batches an epoch; needed by mixers that follow epochs (``every="epoch"``, and what keeps the
             ``due`` of :class:`Mixer`).
+        process_group: the processes whose losses are summed; None for all.
 
     Raises:
         ValueError: if ``num_batches`` is needed, or a mixer of other groups is given.
@@ -68,20 +73,31 @@ class ReweightedLoss(nn.Module):
         groups: Partition | Sequence[int] | Sequence[str] | ArrayLike,
         *,
         num_batches: int | None = None,
+        process_group: Any = None,
     ) -> None:
         super().__init__()
         check_mixer(mixer)
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
-        mixer.attach(partition.proportions, partition.group_names)
+        mixer.attach(partition.proportions, partition.group_names, owner=self)
         self.criterion, self.mixer = criterion, mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
         if self._num_batches is None and _follows_epochs(mixer):
             raise ValueError(
                 "num_batches must be given for a mixer that updates once an epoch: how many batches an epoch has"
             )
-        self._feedback = Feedback(mixer, partition.group_names)
-        self._processes = Processes()
+        self._feedback = Feedback(mixer, partition.group_names, Processes(process_group=process_group))
         self._batch = 0  # over all epochs
+        self._register()
+
+    def _register(self) -> None:
+        self._handle = next(_handles)
+        _living[self._handle] = self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._register()
+        with suppress(ValueError):  # a shallow copy shares the mixer, which stays with the original
+            self.mixer.attach(self.mixer.prior, self.mixer.group_names, owner=self)
 
     def forward(self, *args: Any, groups: Tensor | ArrayLike, **kwargs: Any) -> Tensor:
         """Return the weighted mean, a scalar.
@@ -103,35 +119,62 @@ class ReweightedLoss(nn.Module):
         losses = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
         if not self.training:
             return losses.mean()
+        if torch.compiler.is_compiling():
+            weights: Tensor = torch.ops.learn2mix.weigh(losses.detach(), torch.as_tensor(groups), self._handle)
+        else:
+            weights = self._weigh(losses.detach(), groups)
+        return (losses * weights).mean()
+
+    @torch.no_grad()
+    def _weigh(self, losses: Tensor, groups: Tensor | ArrayLike) -> Tensor:
+        """Count a batch of these losses, and return the weight of each by the mix before."""
         groups = groups.cpu() if isinstance(groups, torch.Tensor) else groups
         numbers = check_groups(groups, len(losses), len(self.mixer.prior)).numpy()
         epoch, position = divmod(self._batch, self._num_batches or (self._batch + 1))
         self.mixer.seek(self._batch, epoch)
-        weights = torch.from_numpy(importance_weights(self.mixer.prior, self.mixer.proportions)[numbers])
-        loss = (losses * weights.to(losses)).mean()
-        counts = np.bincount(numbers, minlength=len(self.mixer.prior))
-        self._feedback.add(losses.detach(), numbers, counts, self._batch + 1, self._processes.num_replicas)
+        shares = importance_weights(self.mixer.prior, self.mixer.proportions)
+        weights = to_device(torch.from_numpy(shares[numbers]).to(losses.dtype), losses.device)
+        self._feedback.add(losses, numbers, batch=self._batch + 1)
         self._batch += 1
-        self._feedback.step(self._processes.num_replicas, epoch_ended=position + 1 == self._num_batches)
-        return loss
+        self._feedback.step(position + 1 == self._num_batches, {"number of batches": self._batch})
+        return weights
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""
         self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self.mixer.prior)))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the mixer's state and how far training is.
+        """Return the mixer's state, the losses since the last update and how far training is.
 
-        The losses since the last update are this process's only: a module's state may be asked for on one process.
+        The same on every process, and any may ask alone.
         """
-        return {"batch": self._batch, "feedback": self._feedback.state_dict(num_replicas=1)}
+        return {"batch": self._batch, "feedback": self._feedback.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` returned."""
-        self._feedback.load_state_dict(state["feedback"], self._processes.rank)
+        self._feedback.load_state_dict(state["feedback"])
         self._batch = state["batch"]
 
 
 def _follows_epochs(mixer: Mixer) -> bool:
     """Whether it has to be told where an epoch ends: it is not due before, after however many batches."""
     return getattr(mixer, "every", None) == "epoch" or (mixer.needs_losses and not mixer.due(10**9, epoch_ended=False))
+
+
+# What torch.compile cannot trace is one operator of the graph, which finds its module by a number.
+_handles = count()
+_living: WeakValueDictionary[int, ReweightedLoss] = WeakValueDictionary()
+_TAGS = [
+    getattr(torch.Tag, name) for name in ("nondeterministic_seeded", "cudagraph_unsafe") if hasattr(torch.Tag, name)
+]
+torch.library.define("learn2mix::weigh", "(Tensor losses, Tensor groups, int handle) -> Tensor", tags=_TAGS)
+
+
+@torch.library.impl("learn2mix::weigh", "default")
+def _weigh_by_handle(losses: Tensor, groups: Tensor, handle: int) -> Tensor:
+    return _living[handle]._weigh(losses, groups)
+
+
+@torch.library.register_fake("learn2mix::weigh")  # type: ignore[untyped-decorator]
+def _weigh_for_shapes(losses: Tensor, groups: Tensor, handle: int) -> Tensor:
+    return torch.empty_like(losses)
