@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from learn2mix.batches.loader import ZeroLagLoader
+from learn2mix.batches.loader import MixedLoader, ZeroLagLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.feedback.per_sample import PerSampleLoss
@@ -25,6 +25,7 @@ __all__ = [
     "GroupLossMeter",
     "Learn2Mix",
     "MixedBatchSampler",
+    "MixedLoader",
     "MixedStream",
     "Mixer",
     "MixingCallback",

@@ -48,6 +48,17 @@ def counts_of(batch: Any, labels: np.ndarray, num_groups: int) -> list[int]:
     return np.bincount(labels[np.asarray(batch)], minlength=num_groups).tolist()
 
 
+def evenly_drawn(batches: Any, labels: Any) -> bool:
+    """Whether, after each batch, no sample of a group has come two times more often than another of it."""
+    labels = np.asarray(labels)
+    drawn = np.zeros(len(labels), dtype=np.int64)
+    for batch in batches:
+        np.add.at(drawn, np.asarray(batch), 1)
+        if any(np.ptp(drawn[labels == label]) > 1 for label in np.unique(labels)):
+            return False
+    return True
+
+
 def through_a_file(state: Any) -> Any:
     """A state as it comes back from a file that is loaded safely."""
     file = io.BytesIO()

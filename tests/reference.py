@@ -85,8 +85,9 @@ def pooled_means(pairs, num_groups):
 def train(prior, loss_of, *, batch_size, num_batches, num_epochs, mixing_rate, every="step", floor=0.0, lag=0):
     """Algorithm 1: the mix and the counts of each batch.
 
-    ``loss_of(step, group, place)`` is the loss of the sample at a place of a batch, group after group. ``lag`` batches
-    are composed ahead, but never beyond the end of an epoch.
+    ``loss_of(step, group, place)`` is the loss of the sample at a place of a batch, if it lies group after group.
+    ``lag`` batches are composed ahead, but never beyond the end of an epoch. An update waits until two groups were
+    seen, for the loss of one alone moves nothing, unless the epoch ends.
     """
     mix, credit = list(prior), [0.0] * len(prior)
     trace, pool, step, steps_since_update = [], [], 0, 0
@@ -100,11 +101,13 @@ def train(prior, loss_of, *, batch_size, num_batches, num_epochs, mixing_rate, e
             trained_on, counts = waiting.pop(0)
             trace.append((trained_on, counts))
             groups = [group for group, count in enumerate(counts) for _ in range(count)]
-            pool += [(group, loss_of(step, group, place)) for place, group in enumerate(groups)]
+            losses = [(group, loss_of(step, group, place)) for place, group in enumerate(groups)]
+            pool += [(group, loss) for group, loss in losses if known(loss)]
             step += 1
             steps_since_update += 1
             ends_epoch = position + 1 == num_batches
-            if every == "step" or (every == "epoch" and ends_epoch) or steps_since_update == every:
+            due = ends_epoch if every == "epoch" else steps_since_update >= (1 if every == "step" else every)
+            if due and (ends_epoch or len({group for group, _ in pool}) >= 2):
                 mix = update_proportions(mix, pooled_means(pool, len(prior)), mixing_rate, floor)
                 pool, steps_since_update = [], 0
     return trace

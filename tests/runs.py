@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import Step, through_a_file, train
+from helpers import Step, evenly_drawn, through_a_file, train
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
 NUM_BATCHES = 6
@@ -38,10 +38,4 @@ def epochs_of(sampler, lengths, num_workers=0) -> list[list[Step]]:
 
 def once_a_pass(steps: list[Step]) -> bool:
     """Whether no sample of a group came twice before all had come, and none was left out."""
-    for group in range(3):
-        members = set(np.flatnonzero(group == LABELS).tolist())
-        drawn = [index for indices, _ in steps for index in indices if index in members]
-        passes = [drawn[start : start + len(members)] for start in range(0, len(drawn), len(members))]
-        if not all(len(set(one)) == len(one) for one in passes):
-            return False
-    return True
+    return evenly_drawn([indices for indices, _ in steps], LABELS)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from learn2mix.batches.stream import MixedStream
+from learn2mix import MixedLoader, MixedStream
 
 GROUP = 1_000_000  # sample n of group g is g * GROUP + n
 MORE_WORKERS_THAN_CORES = "ignore:.*suggested max number of worker.*"
@@ -68,19 +67,18 @@ def counts_of(batch: torch.Tensor, num_groups: int) -> list[int]:
     return np.bincount(groups_of(batch), minlength=num_groups).tolist()
 
 
-def load(stream: MixedStream, num_workers: int = 0, **loader_args: Any) -> DataLoader:
-    return DataLoader(stream, batch_size=None, num_workers=num_workers, **loader_args)
+def load(stream: MixedStream, num_workers: int = 0, **loader_args: Any) -> MixedLoader:
+    return MixedLoader(stream, num_workers=num_workers, **loader_args)
 
 
 @contextmanager
 def opened(stream: MixedStream, num_workers: int) -> Iterator[Iterator[torch.Tensor]]:
-    """An iterator whose workers are shut down in the end: torch waits 10 seconds for those of one that has failed."""
-    batches = iter(load(stream, num_workers))
+    """An iterator whose workers end with the block."""
+    loader = load(stream, num_workers)
     try:
-        yield batches
+        yield iter(loader)
     finally:
-        if num_workers:
-            batches._shutdown_workers()
+        loader.close()
 
 
 Step = tuple[list[int], list[float]]

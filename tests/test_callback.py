@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import lightning_modules as tools
+from helpers import evenly_drawn
 from learn2mix import FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
 from lightning_modules import BATCH_SIZE, EPOCH, LABELS, NAMESPACES, expected, fit, net, real_net
 
@@ -26,10 +27,7 @@ def assert_steps(found, wanted):
 
 def assert_no_sample_left_out(indices):
     """Whatever was composed and thrown away: within a group, all samples come once before any comes twice."""
-    for group, size in enumerate(tools.SIZES):
-        drawn = [index for batch in indices for index in batch if LABELS[index] == group]
-        passes = [drawn[start : start + size] for start in range(0, len(drawn), size)]
-        assert all(len(set(one)) == len(one) for one in passes)
+    assert evenly_drawn(indices, LABELS)
 
 
 class Validates(pl.Callback):

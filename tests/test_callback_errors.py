@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
@@ -73,7 +74,7 @@ class TestNoSampler:
     )
     def test_says_how_to_make_one(self, tmp_path, namespace, loader, kinds):
         module = net(namespace=namespace)
-        message = rf"no MixedBatchSampler \(batch samplers found: {kinds}.*make it with DataLoader\(dataset, batch_sa"
+        message = rf"no MixedBatchSampler \(batch samplers found: {kinds}.*make it with MixedLoader\(dataset, MixedB"
         with pytest.raises(RuntimeError, match=message):
             stops(tmp_path, module, loader(), namespace=namespace)
         assert module.num_steps == 0
@@ -97,14 +98,22 @@ class TestNoSampler:
             trainer.fit(module)
         assert module.num_steps == tools.EPOCH
 
-    def test_a_new_loader_of_other_groups(self, tmp_path):
+    def test_a_new_loader_of_other_data_keeps_the_mix_and_says_what_it_lets_go(self, tmp_path):
         samplers = [tools.make_sampler(labels=tools.LABELS[::-1]), tools.make_sampler()]
+        mixes = []
+
+        class Mixes(pl.Callback):
+            def on_train_batch_start(self, *_):
+                mixes.append(mixing.sampler.mixer.proportions.tolist())
+
         module = net()
         module.train_dataloader = lambda: tools.make_loader(samplers.pop())
-        trainer = tools.make_trainer(tmp_path, [MixingCallback()], reload_dataloaders_every_n_epochs=1)
-        with pytest.raises(ValueError, match=r"state: its fingerprint is .* of the same data, grouped in"):
+        mixing = MixingCallback()
+        trainer = tools.make_trainer(tmp_path, [mixing, Mixes()], reload_dataloaders_every_n_epochs=1)
+        with pytest.warns(UserWarning, match=r"state: its fingerprint is .* The mix and the passes .* go on"):
             trainer.fit(module)
-        assert module.num_steps == tools.EPOCH
+        assert module.num_steps == 2 * tools.EPOCH
+        assert mixes[tools.EPOCH] != pytest.approx(tools.PRIOR, abs=0.05)
 
 
 class TestNoLosses:
@@ -195,7 +204,7 @@ class TestWrongLosses:
     def test_of_another_shape(self, tmp_path, change, shape):
         module = net("raw")
         mixing = MixingCallback(losses=lambda outputs, batch: change(outputs["raw"]))
-        message = re.escape(f"losses must be one value a sample, shape (8,), got shape {shape}")
+        message = re.escape(f"losses must be one value per sample, shape (8,), got shape {shape}")
         with pytest.raises(ValueError, match=message):
             fit(tmp_path, module, mixing=mixing)
         assert module.num_steps == 1

@@ -1,5 +1,6 @@
 """Resumed is unbroken: stop anywhere, go on with fresh parts; the same batches, mix and weights, bit for bit."""
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,7 +8,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
 import lightning_modules as tools
 from helpers import same_state
-from learn2mix import FixedMix, Learn2Mix, MixingCallback, Partition
+from learn2mix import FixedMix, Learn2Mix, MixingCallback
 from lightning_modules import EPOCH, NAMESPACES, expected, fit, net, real_net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
@@ -324,22 +325,35 @@ class TestWhatIsRestored:
     def test_nothing_where_the_checkpoint_has_nothing(self, tmp_path):
         sampler = tools.make_sampler()
         trainer = tools.make_trainer(tmp_path, [every_epoch(tmp_path)], max_epochs=1)
-        trainer.fit(net(loader=tools.make_loader(sampler)))
+        with pytest.warns(UserWarning, match="none of the 8 batches handed out was observed"):
+            trainer.fit(net(loader=tools.make_loader(sampler)))
         resumed = fit(tmp_path, fit_args={"ckpt_path": tmp_path / "epoch=0.ckpt"})
         # The module's script goes on at step 8, the mix begins anew.
         later = expected(num_epochs=1, loss_of=lambda step, *sample: tools.scripted_loss(step + EPOCH, *sample))
         assert [counts for _, counts in resumed.steps] == [counts for _, counts in later]
 
-    @pytest.mark.parametrize("labels", [tools.LABELS[::-1], tools.LABELS // 2, tools.LABELS[:50]])
-    def test_no_state_of_another_partition(self, tmp_path, labels):
-        unbroken = fit(tmp_path, callbacks=[every_step(tmp_path)], max_epochs=1)
-        assert len(unbroken.steps) == EPOCH
-        sampler = tools.make_sampler(labels=Partition.by_class(labels))
+    @pytest.mark.parametrize("labels", [tools.LABELS[::-1].copy(), np.concatenate([tools.LABELS, [2] * 40])])
+    def test_the_mix_and_the_passes_where_the_data_are_others_of_the_same_groups(self, tmp_path, labels):
+        fit(tmp_path, callbacks=[every_step(tmp_path)], max_epochs=1)
+        saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["callbacks"]["MixingCallback"]
+        mixing, sampler = MixingCallback(), tools.make_sampler(labels=labels)
+        record = tools.Recorder(mixing)
+        trainer = tools.make_trainer(tmp_path, [mixing, record])
+        loader = torch.utils.data.DataLoader(tools.Data(labels), batch_sampler=sampler)
+        with pytest.warns(UserWarning, match=r"state: its fingerprint is .*, but this sampler's is .*The mix .* go on"):
+            trainer.fit(net(), loader, ckpt_path=tmp_path / "step=3.ckpt")
+        assert record.steps[0][0] == saved["feedback"]["mixer"]["proportions"]
+        assert sampler.lag == 0
+
+    def test_no_state_where_the_labels_are_not_those_of_the_data(self, tmp_path):
+        fit(tmp_path, callbacks=[every_step(tmp_path)], max_epochs=1)
+        sampler = tools.make_sampler(labels=tools.LABELS[:50])
         trainer = tools.make_trainer(tmp_path, [MixingCallback()])
-        with pytest.raises(ValueError, match=r"state: its (fingerprint|num_groups) is .*, but this sampler's is "):
+        with (
+            pytest.warns(UserWarning, match="state: its fingerprint is"),
+            pytest.raises(ValueError, match="dataset: it has 60 samples, but the sampler has labels of 50"),
+        ):
             trainer.fit(net(), tools.make_loader(sampler), ckpt_path=tmp_path / "step=3.ckpt")
-        # Nothing half done: the sampler goes on as if nothing had been.
-        assert list(sampler) == list(tools.make_sampler(labels=labels))
 
     @pytest.mark.parametrize("mixer", [FixedMix()])
     def test_no_state_of_another_mixer(self, tmp_path, mixer):

@@ -5,6 +5,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,7 +100,7 @@ def test_everything_public_is_built_on_the_page():
 
 
 def test_what_is_built_holds_what_was_configured(project):
-    loader = build(next(config for config in OBJECTS if config["class_path"].endswith("ZeroLagLoader")))
+    loader = build(next(config for config in OBJECTS if config["class_path"].endswith("MixedLoader")))
     assert sorted(line for batch in loader for line in batch) == [f"web.txt {index}" for index in range(4)]
     stream = build(next(config for config in OBJECTS if config["class_path"].endswith("MixedStream")))
     assert stream.mixer.group_names == ["web", "books"]
@@ -109,14 +110,13 @@ def test_what_is_built_holds_what_was_configured(project):
     assert criterion.criterion is torch.nn.functional.mse_loss
 
 
-@pytest.mark.parametrize(("given", "kept"), [("nll", "nll"), ("project.nll", None), (None, None)])
-def test_losses_are_a_key_or_the_path_of_a_function(project, given, kept):
+@pytest.mark.parametrize("given", ["nll", "project.nll", None])
+def test_losses_are_a_key_or_the_path_of_a_function(project, given):
     callback = build({"class_path": "learn2mix.MixingCallback", "init_args": {"losses": given}})
     assert isinstance(callback, MixingCallback)
-    if given == "project.nll":
-        assert callback._losses(outputs={"nll": 3}, batch=None) == 3
-    else:
-        assert callback._losses == kept
+    key = "losses" if given is None else "nll"
+    losses = callback.find_losses(SimpleNamespace(automatic_optimization=True), {"loss": 1.0, key: 3}, None)
+    assert losses == 3
 
 
 def test_a_schedule_may_be_the_path_of_a_function(project):

@@ -4,31 +4,50 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parent / "ddp_script.py"
+import ddp_script
+import forks
+
 TIMEOUT = 180  # seconds; a run that hangs is a failure, not a wait
 
 
-def start(folder, *, check=True, launcher=(), **options):
+def outcomes(folder, **options):
+    """Run the script on forked processes, told of each other as torchrun does; how each ended."""
+    options = ddp_script.DEFAULTS | {"folder": str(folder), **options}
+
+    def script(rank):
+        warnings.simplefilter("ignore")
+        ddp_script.main(options)
+        return json.loads((Path(folder) / f"{options['name']}-{rank}.json").read_text())
+
+    return forks.outcomes(script, options["devices"], Path(folder), lightning=True)
+
+
+def start(folder, **options):
     """Run the script; what each rank did: its steps and its weights."""
-    name, devices = options.setdefault("name", "run"), options.get("devices", 1)
+    ended = outcomes(folder, **options)
+    assert [outcome.code for outcome in ended] == [0] * len(ended), [outcome.error for outcome in ended]
+    return [outcome.result for outcome in ended]
+
+
+def start_as_a_user(folder, *launcher):
+    """Run the script on two processes, each of which imports everything; what each rank did."""
     environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "RANK")}
     done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), json.dumps({"folder": str(folder), **options})],
+        [sys.executable, *launcher, ddp_script.__file__, json.dumps({"folder": str(folder), "devices": 2})],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
         env=environment,
         check=False,
     )
-    if not check:
-        return done
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((Path(folder) / f"{name}-{rank}.json").read_text()) for rank in range(devices)]
+    return [json.loads((Path(folder) / f"run-{rank}.json").read_text()) for rank in range(2)]
 
 
 def assert_same(ranks, alone, first=0):
@@ -62,9 +81,13 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path, alone, source, trai
     assert_same(start(tmp_path, devices=2, source=source, trainer=trainer), alone["step"])
 
 
+def test_lightning_starts_the_second_process_itself(tmp_path, alone):
+    assert_same(start_as_a_user(tmp_path), alone["step"])
+
+
 def test_torchrun_starts_it_too(tmp_path, alone):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert_same(start(tmp_path, devices=2, launcher=launcher), alone["step"])
+    assert_same(start_as_a_user(tmp_path, *launcher), alone["step"])
 
 
 def test_losses_are_summed_once_an_epoch_where_that_is_asked_for(tmp_path, alone):
@@ -90,7 +113,8 @@ def test_accumulated_gradients(tmp_path):
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, alone, before, after, every, kill_at):
     workers = before.get("num_workers", 0)
     unbroken = start(tmp_path / "whole", num_workers=workers, every=every)[0] if workers else alone[every]
-    killed = start(tmp_path, check=False, every=every, kill_at=kill_at, **before)
-    assert killed.returncode != 0
+    killed, *others = outcomes(tmp_path, every=every, kill_at=kill_at, **before)
+    assert killed.code == -9
+    assert [other.code for other in others] == [1] * len(others), "the others stop with an error, and do not hang"
     ranks = start(tmp_path, every=every, resume=True, **after)
     assert_same(ranks, unbroken, first=kill_at - kill_at % 3)

@@ -1,29 +1,23 @@
 """Validation results under several real processes: one mix for all of them, from all held-out samples."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import warnings
 
 import numpy as np
 
-SCRIPT = Path(__file__).parent / "ddp_validation_script.py"
+import ddp_validation_script
+import forks
 
 
 def start(folder, devices, mixer):
     """Run the script; what each rank did."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "RANK")}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), str(devices), mixer],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"{mixer}-{devices}-{rank}.json").read_text()) for rank in range(devices)]
+
+    def script(rank):
+        warnings.simplefilter("ignore")
+        ddp_validation_script.main(str(folder), str(devices), mixer)
+        return json.loads((folder / f"{mixer}-{devices}-{rank}.json").read_text())
+
+    return forks.results(script, devices, folder, lightning=True)
 
 
 def test_two_processes_hold_the_mix_of_one(tmp_path):

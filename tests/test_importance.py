@@ -85,7 +85,8 @@ def test_under_an_adapting_mix_the_mean_gradient_is_the_classical_one():
 
 
 def test_the_weights_are_those_of_the_oldest_batch_that_waits():
-    sampler = MixedBatchSampler(LABELS, Scripted([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]), batch_size=4, num_batches=2)
+    mixer = Scripted([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]])
+    sampler = MixedBatchSampler(LABELS, mixer, batch_size=4, num_batches=2, order="grouped")
     sampler.observing = True
     batches = iter(sampler)
     next(batches)
@@ -94,7 +95,7 @@ def test_the_weights_are_those_of_the_oldest_batch_that_waits():
     sampler.observe(np.ones(4))
     assert sampler.importance_weights().tolist() == pytest.approx([2.4, 0.6, 0.6, 0.4])
     sampler.observe(np.ones(4))
-    with pytest.raises(ValueError, match="every batch composed so far was observed"):
+    with pytest.raises(ValueError, match="every batch handed out so far was observed"):
         sampler.importance_weights()
 
 
@@ -145,3 +146,14 @@ class TestRealisedMix:
         if observing:
             sampler.observe(np.ones(4))
         assert sampler.realised.tolist() == ([1, 0, 0] if observing else [1 / 3] * 3)
+        for _ in range(2 * observing):
+            sampler.observe(np.ones(4))
+        assert sampler.realised.tolist() == [1 / 3] * 3
+
+
+@pytest.mark.parametrize("order", ["shuffled", "grouped"])
+def test_the_weights_lie_in_the_order_of_the_batch(order):
+    sampler = MixedBatchSampler(LABELS, FixedMix([0.25, 0.25, 0.5]), batch_size=8, order=order)
+    for batch in sampler:
+        assert sampler.importance_weights().tolist() == pytest.approx([[2.4, 1.2, 0.2][LABELS[i]] for i in batch])
+        sampler.observe(None)

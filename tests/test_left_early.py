@@ -67,11 +67,12 @@ def test_a_peek_at_the_loader_changes_nothing(num_workers, where):
     before = train(sampler, done, LOSSES, num_workers=num_workers)
     if where == "after loading":
         sampler = resumed(sampler.state_dict(), "step")
-    state = sampler.state_dict()
+    without = {"ahead": [], "ahead_trained": []}  # the batch looked at waits, to be composed again as it is
+    state = sampler.state_dict() | without
     loader = DataLoader(range(30), batch_sampler=sampler, num_workers=num_workers)
     for _ in range(2):
         assert next(iter(loader)).tolist() == unbroken[done][0]
-        assert same_state(resumed(sampler.state_dict(), "step").state_dict() | {"ahead": 0}, state | {"ahead": 0})
+        assert same_state(resumed(sampler.state_dict(), "step").state_dict() | without, state)
     assert before + train(sampler, 14 - done, LOSSES, num_workers=num_workers) == unbroken
 
 

@@ -47,8 +47,11 @@ class Reused(Mixer):
 
 def test_a_batch_keeps_the_mix_it_was_composed_by():
     sampler = MixedBatchSampler([0, 1] * 8, Reused(), batch_size=4, num_batches=4)
-    list(sampler)
-    assert [batch.proportions.tolist() for batch in sampler._composition._waiting] == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    kept = []
+    for _ in sampler:
+        sampler.observe(None)
+        kept.append(sampler.last_observed)
+    assert [batch.proportions.tolist() for batch in kept] == [[0, 1], [1, 0], [0, 1], [1, 0]]
 
 
 class Wrong(Mixer):

@@ -14,12 +14,15 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        ([1.0] * 4, r"losses must be one value a sample, shape \(5,\), got shape \(4,\)"),
+        ([1.0] * 4, r"losses must be one value per sample, shape \(5,\), got shape \(4,\)"),
         (torch.ones(5, 1), r"shape \(5,\), got shape \(5, 1\); give losses.squeeze\(1\)"),
-        (torch.ones(1, 5), r"got shape \(1, 5\); give losses.squeeze\(0\), .* DataLoader\(stream, batch_size=None\)"),
-        (torch.ones(5, 3, 2), r"got shape \(5, 3, 2\); average each sample's: losses.flatten\(1\).mean\(1\)"),
-        (torch.ones(15), r"got shape \(15,\); average each sample's: losses.view\(5, -1\).mean\(1\)"),
-        (torch.ones(3), r"got shape \(3,\); concatenate those of its micro-batches"),
+        (torch.ones(1, 5), r"got shape \(1, 5\); give losses.squeeze\(0\).* MixedLoader\(stream\)"),
+        (torch.ones(5, 3, 2), r"got shape \(5, 3, 2\); .* losses.flatten\(1\).mean\(1\)"),
+        (
+            torch.ones(15),
+            r"got shape \(15,\); .* losses.view\(3, 5\).mean\(0\) .* losses.view\(5, 3\).mean\(1\) .* pass groups=",
+        ),
+        (torch.ones(3), r"got shape \(3,\); .* pass groups= .*; concatenate the losses of micro-batches"),
         (torch.ones(1), r'got shape \(1,\); make the criterion with reduction="none"'),
         (torch.tensor(1.0), r'got shape \(\); make the criterion with reduction="none"'),
         ([1.0, 1.0, 1.0, 1.0, -1.0], r"batch 9 has negative losses in 1 of 3 groups \(2\); the mix stays as it was"),
@@ -30,7 +33,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
     ],
 )
 def test_bad_losses_are_refused_and_change_nothing(losses, message):
-    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
+    sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5, order="grouped")
     for _ in sampler:
         sampler.observe([1.0, 2.0, 3.0, 4.0, 5.0])
     for batch in (batches := iter(sampler)):
@@ -54,12 +57,12 @@ def test_losses_may_be_a_list_of_scalars_with_gradients():
 
 def test_losses_of_more_batches_than_were_composed_are_refused():
     sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
-    with pytest.raises(ValueError, match="losses: every batch composed so far was observed"):
+    with pytest.raises(ValueError, match="losses: every batch handed out so far was observed"):
         sampler.observe([1.0] * 5)
     next(iter(sampler))
     sampler.observe([1.0] * 5)
     before = sampler.state_dict()
-    with pytest.raises(ValueError, match="losses: every batch composed so far was observed"):
+    with pytest.raises(ValueError, match="losses: every batch handed out so far was observed"):
         sampler.observe([1.0] * 5)
     assert same_state(sampler.state_dict(), before)
 
@@ -146,16 +149,18 @@ def test_losses_may_come_late_as_long_as_all_come():
 
 def test_a_loop_that_never_observes_is_told_so_where_the_mix_follows_losses():
     sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
-    assert len(list(sampler)) == 8
-    with pytest.warns(UserWarning, match=r"Learn2Mix follows losses, but none of the last 8 batches was observed"):
-        iter(sampler)
+    with pytest.warns(
+        UserWarning, match=r"Learn2Mix follows losses, but none of the 8 batches handed out was observed"
+    ):
+        assert len(list(sampler)) == 8
     fixed = MixedBatchSampler(LABELS, FixedMix(), batch_size=5)
     assert len([*fixed, *fixed]) == 16
 
 
-def test_a_loop_that_never_observes_keeps_no_more_batches_than_a_loader_composes_ahead():
-    sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=5, num_batches=3000)
-    assert len(list(sampler)) == 3000
-    assert sampler.lag == 1024
+def test_a_loop_that_never_observes_keeps_few_batches_where_groups_are_many():
+    labels = np.arange(100_000)
+    sampler = MixedBatchSampler(labels, FixedMix(), batch_size=2, num_batches=300)
+    assert len(list(sampler)) == 300
+    assert sampler.lag <= 50  # each takes four vectors of 100,000 numbers
     assert sampler.realised.sum() == pytest.approx(1)
-    assert sampler.draws.sum() == 3000 * 5 == sampler.state_dict()["draws"].sum()
+    assert sampler.draws.sum() == 300 * 2 == sum(sampler.state_dict()["draws"])

@@ -1,5 +1,6 @@
 """The laws of the sampler as properties: exact, fair, the same on any number of processes, seeded, safe."""
 
+import copy
 import random
 from collections import defaultdict
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import Scripted, counts_of, mixes, same_state, through_a_file
+from helpers import Scripted, counts_of, evenly_drawn, mixes, same_state, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
 
 
@@ -58,17 +59,50 @@ def test_law_1_every_batch_is_full_and_every_group_gets_its_summed_share(labels,
 @given(data_sets(), mixers, st.integers(1, 30), st.integers(0, 2**31))
 def test_law_2_no_sample_comes_twice_before_all_of_its_group_have_come(labels, mixer, batch_size, seed):
     sampler = MixedBatchSampler(labels, mixer, batch_size=batch_size, num_batches=6, seed=seed)
-    drawn = defaultdict(list)
+    batches = []
     for _ in range(4):
         for batch in sampler:
-            for index in batch:
-                drawn[labels[index]].append(index)
+            batches.append(batch)
             sampler.observe(wild_losses(seed, batch_size))
+    assert evenly_drawn(batches, labels)
+
+
+@given(data_sets(), mixers, st.integers(1, 30), st.integers(0, 2**31))
+def test_law_2_holds_within_a_batch_too_where_its_samples_lie_group_after_group(labels, mixer, batch_size, seed):
+    sampler = MixedBatchSampler(labels, mixer, batch_size=batch_size, num_batches=24, seed=seed, order="grouped")
+    drawn = defaultdict(list)
+    for batch in sampler:
+        assert labels[batch].tolist() == sorted(labels[batch])
+        for index in batch:
+            drawn[labels[index]].append(index)
+        sampler.observe(wild_losses(seed, batch_size))
     for label, samples in drawn.items():
         size = np.count_nonzero(labels == label)
         for start in range(0, len(samples), size):
             one_pass = samples[start : start + size]
             assert len(set(one_pass)) == len(one_pass)
+
+
+@given(data_sets(), mixers, st.integers(1, 30), st.integers(0, 2**31))
+def test_shuffled_batches_are_the_grouped_ones_in_another_order(labels, mixer, batch_size, seed):
+    grouped, shuffled = [
+        MixedBatchSampler(labels, copy.deepcopy(mixer), batch_size=batch_size, num_batches=6, seed=seed, order=order)
+        for order in ("grouped", "shuffled")
+    ]
+    for one, other in zip(grouped, shuffled, strict=True):
+        assert sorted(one) == sorted(other)
+        losses = wild_losses(seed, len(labels))
+        grouped.observe(losses[one])
+        shuffled.observe(losses[other])
+        np.testing.assert_allclose(grouped.mixer.proportions, shuffled.mixer.proportions, rtol=0, atol=1e-12)
+
+
+def test_every_place_of_a_shuffled_batch_sees_every_group():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    sampler = MixedBatchSampler(labels, FixedMix(), batch_size=10, num_batches=400)
+    places = np.array([labels[batch] for batch in sampler])
+    shares = np.array([(places == group).mean(axis=0) for group in range(3)])
+    np.testing.assert_allclose(shares, np.array([[0.6], [0.3], [0.1]]) * np.ones(10), rtol=0, atol=0.1)
 
 
 def test_law_2_an_epoch_at_the_data_s_own_mix_goes_once_through_the_data():
@@ -121,7 +155,7 @@ def test_law_3_no_index_is_on_two_processes_before_a_group_begins_a_new_pass():
 
 
 @pytest.mark.usefixtures("untouched_random_state")
-@pytest.mark.filterwarnings("ignore:.*none of the last 5 batches was observed")
+@pytest.mark.filterwarnings("ignore:.*none of the 5 batches handed out was observed")
 @settings(max_examples=10)
 @given(data_sets(), st.integers(0, 2**32))
 def test_law_7_no_global_random_state_is_read_or_changed(labels, seed):
@@ -165,6 +199,7 @@ def plain(value) -> bool:
 
 @given(data_sets(), mixers, st.integers(1, 8), st.integers(0, 14))
 def test_law_8_a_state_is_plain_and_comes_back_from_a_safe_load_as_it_was(labels, mixer, batch_size, num_steps):
+    again_mixer = copy.deepcopy(mixer)
     sampler = MixedBatchSampler(labels, mixer, batch_size=batch_size, num_batches=5)
     done = 0
     while done < num_steps:
@@ -178,7 +213,7 @@ def test_law_8_a_state_is_plain_and_comes_back_from_a_safe_load_as_it_was(labels
     again = through_a_file(state)
     assert same_state(again, state)
     names = mixer.group_names
-    fresh = MixedBatchSampler(labels, type(mixer)(), batch_size=batch_size, num_batches=5)
+    fresh = MixedBatchSampler(labels, again_mixer, batch_size=batch_size, num_batches=5)
     fresh.load_state_dict(again)
     assert fresh.mixer.group_names == names
     assert same_state(fresh.state_dict(), state)

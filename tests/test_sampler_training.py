@@ -20,6 +20,11 @@ def loss_of(step: int, group: int, place: int) -> float:
     return [1.0 + place % 3, 0.25 * (step % 4), 8.0 / (step + 1)][group]
 
 
+def places_in(groups):
+    """The place of each sample of a batch, if the batch lay group after group."""
+    return np.argsort(np.argsort(groups, kind="stable")).tolist()
+
+
 def run(mixer, *, num_epochs=3, num_workers=0, **loader_args):
     """Train on scripted losses; the mix and the counts of every batch, and the lag after it."""
     sampler = MixedBatchSampler(LABELS, mixer, batch_size=5)
@@ -28,7 +33,8 @@ def run(mixer, *, num_epochs=3, num_workers=0, **loader_args):
     trace, lags = [], []
     for _ in range(num_epochs):
         for batch in loader:
-            losses = [loss_of(len(trace), group, place) for place, group in enumerate(LABELS[batch].tolist())]
+            groups = LABELS[batch].tolist()
+            losses = [loss_of(len(trace), *sample) for sample in zip(groups, places_in(groups), strict=True)]
             assert sampler.lag <= loader.num_workers * (loader.prefetch_factor or 0) + 1
             sampler.observe(torch.tensor(losses, dtype=torch.float64))
             trace.append((sampler.last_observed.proportions, counts_of(batch, LABELS, 3)))
@@ -86,14 +92,17 @@ def test_any_training_equals_the_reference(data):
     for _ in range(3):
         for batch in sampler:
             mix = sampler.mixer.proportions
-            sampler.observe([loss(len(trace), group, place) for place, group in enumerate(labels[batch])])
+            groups = labels[batch].tolist()
+            sampler.observe([loss(len(trace), *sample) for sample in zip(groups, places_in(groups), strict=True)])
             trace.append(mix)
     np.testing.assert_allclose(trace, [mix for mix, _ in expected], rtol=0, atol=1e-12)
 
 
 def test_losses_go_to_the_oldest_batch_in_its_order():
     labels = np.array([0] * 6 + [1] * 6)
-    sampler = MixedBatchSampler(labels, Scripted([[1, 0], [0, 1], [0.5, 0.5]]), batch_size=2, num_batches=3)
+    sampler = MixedBatchSampler(
+        labels, Scripted([[1, 0], [0, 1], [0.5, 0.5]]), batch_size=2, num_batches=3, order="grouped"
+    )
     updates = []
     sampler.mixer.due = lambda num_batches, epoch_ended: True
     sampler.mixer.update = lambda losses: updates.append(losses.tolist())
@@ -129,7 +138,7 @@ def test_a_batch_without_known_losses_keeps_the_mix():
     ids=lambda losses: f"{type(losses).__name__}-{getattr(losses, 'dtype', 'numbers')}",
 )
 def test_losses_of_any_type_are_taken(losses):
-    sampler = MixedBatchSampler([0, 0, 0, 1, 1], Learn2Mix(1.0), batch_size=5)
+    sampler = MixedBatchSampler([0, 0, 0, 1, 1], Learn2Mix(1.0), batch_size=5, order="grouped")
     next(iter(sampler))
     sampler.observe(losses)
     assert sampler.mixer.proportions.tolist() == pytest.approx([2 / 6.5, 4.5 / 6.5])
@@ -158,10 +167,10 @@ def test_an_update_for_which_no_losses_are_known_is_left_out(every):
             updates.append(losses.tolist())
             super().update(losses)
 
-    updates, sampler = [], MixedBatchSampler(LABELS, Listens(0.5, every=every), batch_size=5)
-    for number, _ in enumerate(sampler):  # 8 batches
-        sampler.observe(None if number < 4 else np.ones(5))
-    known = {"step": 4, 4: 1, "epoch": 1}[every]
+    updates, sampler = [], MixedBatchSampler(LABELS, Listens(0.5, every=every), batch_size=4)
+    for number, _ in enumerate(sampler):  # 10 batches; one in four is waited for from the fifth on
+        sampler.observe(None if number < 4 or number == 9 else np.ones(4))
+    known = {"step": 5, 4: 2, "epoch": 1}[every]
     assert len(updates) == known
     assert not np.isnan(updates).all(axis=1).any()
     losses, mix = sampler.group_losses.tolist(), sampler.mixer.proportions.tolist()

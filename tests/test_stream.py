@@ -1,7 +1,7 @@
 """What the batches of a stream are made of: exact, without duplicates, the same again, for any number of workers."""
 
-import pickle
-from itertools import islice
+from collections import Counter
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import get_worker_info
 
+import reference
 from helpers import Scripted, mixes
-from learn2mix import FixedMix, Learn2Mix
-from learn2mix.batches.stream import MixedStream
-from learn2mix.functional import apportion_owed
+from learn2mix import FixedMix, Learn2Mix, MixedStream
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, groups_of, load, losses_of, sources, train
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
@@ -21,24 +20,21 @@ pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 SCRIPT = [[0.5, 0.3, 0.2], [0.05, 0.9, 0.05], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.15, 0.85]]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 4])
-def test_every_batch_is_exact_whatever_the_mix(num_workers):
-    """Each shard hands out its batches with a credit of its own; batch t is of shard t % num_workers."""
-    stream = MixedStream(sources(40, 20, 10), Scripted(SCRIPT), batch_size=7)
-    shards = max(1, num_workers)
-    credit = np.zeros((shards, 3))
+@pytest.mark.parametrize(("num_workers", "order"), [(0, "grouped"), (1, "shuffled"), (3, "grouped")])
+def test_law_1_every_batch_is_exact_whatever_the_mix(num_workers, order):
+    """One credit for all workers."""
+    stream = MixedStream(sources(40, 20, 10), Scripted(SCRIPT), batch_size=7, order=order)
+    credit = [0.0] * 3
     for place, batch in enumerate(islice(load(stream, num_workers), 41)):
-        mix = np.array(SCRIPT[place % len(SCRIPT)])
-        owed = credit[place % shards] + mix * 7
-        expected = apportion_owed(owed, 7)
-        credit[place % shards] = owed - expected
-        assert counts_of(batch, 3) == expected.tolist()
-        assert groups_of(batch).tolist() == sorted(groups_of(batch)), "group after group"
+        expected, credit = reference.compose(credit, SCRIPT[place % len(SCRIPT)], 7)
+        assert counts_of(batch, 3) == expected
+        if order == "grouped":
+            assert groups_of(batch).tolist() == sorted(groups_of(batch))
 
 
 @given(st.lists(mixes(3), min_size=1, max_size=12), st.integers(1, 9))
 @settings(max_examples=25)
-def test_each_group_has_had_its_summed_share_to_within_a_sample_or_so(script, batch_size):
+def test_law_1_each_group_has_had_its_summed_share_to_within_a_sample_or_so(script, batch_size):
     stream = MixedStream(sources(5, 7, 3), Scripted(script), batch_size=batch_size)
     had, share = np.zeros(3), np.zeros(3)
     for mix, batch in zip(script, load(stream), strict=False):
@@ -63,30 +59,111 @@ def test_the_group_of_each_sample_reaches_the_mixer(num_workers):
         np.testing.assert_array_equal(seen[present], np.array([2.0, 4.0, 6.0])[present])
         assert np.isnan(seen[~present]).all()
         assert stream.last_observed.counts.tolist() == counts_of(batch, 3)
-        assert stream.group_losses is seen
+        np.testing.assert_array_equal(stream.group_losses, seen)
     assert len(stream.mixer.seen) == 20
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 4])
-@pytest.mark.parametrize("num_replicas", [1, 2])
+def drawn_of(make, num_replicas, num_workers, num_batches):
+    """The batches of each process."""
+    return [
+        [batch.tolist() for batch in islice(load(make(num_replicas=num_replicas, rank=rank), num_workers), num_batches)]
+        for rank in range(num_replicas)
+    ]
+
+
+KINDS = {
+    "iterable": Numbers,
+    "list": lambda group, size: list(Numbers(group, size)),
+    "splits itself by worker": lambda group, size: SplitsByWorker(Numbers(group, size)),
+    "even shards": lambda group, size: Sharded(group, [size // 8] * 8),
+    "uneven shards": lambda group, size: Sharded(group, [size // 2 + 3, size // 4 - 3, size // 8, size // 8]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("num_workers", "num_replicas"), [(0, 1), (1, 2), (3, 1), (2, 2)])
 @pytest.mark.parametrize("buffer", [0, 5])
-def test_no_sample_comes_twice_before_all_have_come_over_workers_and_processes(num_workers, num_replicas, buffer):
-    size = 16 * max(1, num_workers) * num_replicas  # of each source: every shard ends its pass with its fourth batch
-    drawn, counts = [], []
-    for rank in range(num_replicas):
-        stream = MixedStream(
-            sources(size, size),
-            FixedMix(),
-            batch_size=8,
-            num_replicas=num_replicas,
-            rank=rank,
-            shuffle_buffer=buffer,
-        )
-        batches = list(islice(load(stream, num_workers), 4 * max(1, num_workers)))
-        drawn += torch.cat(batches).tolist()
-        counts.append([counts_of(batch, 2) for batch in batches])
-    assert sorted(drawn) == [*range(size), *range(GROUP, GROUP + size)]
-    assert all(one == counts[0] for one in counts), "every process composes the same counts"
+def test_law_2_a_source_is_drawn_evenly_over_workers_and_processes(kind, num_workers, num_replicas, buffer):
+    size, batch_size, passes = 48, 8, 6
+    num_batches = passes * 2 * size // (batch_size * num_replicas)
+
+    def make(**where):
+        both = [KINDS[kind](0, size), KINDS[kind](1, size)]
+        return MixedStream(both, FixedMix([0.5, 0.5]), batch_size=batch_size, shuffle_buffer=buffer, **where)
+
+    times = Counter(n for part in drawn_of(make, num_replicas, num_workers, num_batches) for b in part for n in b)
+    assert len(times) == 2 * size, "nothing is missed"
+    if kind == "uneven shards" and num_workers > 1:  # until the lengths are known, a shard may run into its next pass
+        assert max(times.values()) - min(times.values()) <= 2
+    else:
+        assert set(times.values()) == {passes}
+
+
+@pytest.mark.parametrize(("kind", "num_workers"), [("iterable", 0), ("iterable", 2), ("list", 1), ("uneven shards", 2)])
+def test_law_3_the_global_batches_are_those_of_one_process(kind, num_workers):
+    def batches(num_replicas):
+        def make(**where):
+            both = [KINDS[kind](group, size) for group, size in enumerate((40, 25, 17))]
+            return MixedStream(both, Scripted(SCRIPT), batch_size=12 // num_replicas, **where)
+
+        parts = drawn_of(make, num_replicas, num_workers, 15)
+        for place in range(15):
+            counts = np.array([counts_of(torch.tensor(part[place]), 3) for part in parts])
+            assert np.ptp(counts, axis=0).max() <= 1, "each process has its share of each group"
+        return [sorted(n for part in parts for n in part[place]) for place in range(15)]
+
+    assert batches(1) == batches(2) == batches(3)
+
+
+def test_draws_passes_coverage_and_the_realised_mix_are_known():
+    stream = MixedStream(sources(10, 40), FixedMix([0.5, 0.5]), batch_size=4)
+    for batch in islice(load(stream), 8):
+        stream.observe(losses_of(batch))
+    assert stream.draws.tolist() == [16, 16]
+    assert stream.realised.tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(stream.passes, [1.6, np.nan])
+    np.testing.assert_allclose(stream.coverage, [1.0, np.nan])
+    sized = MixedStream([range(10), range(40)], FixedMix([0.5, 0.5]), batch_size=4)
+    list(islice(load(sized), 8))
+    assert sized.passes.tolist() == [1.6, 0.4]
+    assert sized.coverage.tolist() == [1.0, 0.4]
+
+
+def test_importance_weights_are_those_of_the_batch_being_trained_on():
+    stream = MixedStream([range(30), range(GROUP, GROUP + 10)], FixedMix("uniform"), batch_size=4)
+    for batch in islice(load(stream, 2), 6):
+        assert stream.importance_weights().tolist() == [0.5 if group else 1.5 for group in groups_of(batch)]
+        stream.observe(None)
+
+
+class SplitsByWorker(list):
+    """Splits itself by worker, as torch's documentation advises."""
+
+    def __iter__(self):
+        worker = get_worker_info()
+        return islice(super().__iter__(), *((0, None) if worker is None else (worker.id, None, worker.num_workers)))
+
+
+class Sharded:
+    """Files of some sizes; shards itself by file, in the way of Hugging Face's."""
+
+    def __init__(self, group, sizes):
+        ends = np.cumsum(sizes).tolist()
+        self.files = [
+            [group * GROUP + n for n in range(end - size, end)] for end, size in zip(ends, sizes, strict=True)
+        ]
+
+    @property
+    def num_shards(self):
+        return len(self.files)
+
+    def shard(self, num_shards, index):
+        part = Sharded(0, [])
+        part.files = self.files[index::num_shards]
+        return part
+
+    def __iter__(self):
+        return chain.from_iterable(self.files)
 
 
 class Splitting(Numbers):
@@ -112,18 +189,10 @@ class ByIndex:
 
 
 def test_a_source_that_can_split_itself_does():
-    stream = MixedStream([Splitting(0, 12), Splitting(1, 12)], FixedMix(), batch_size=4)
+    stream = MixedStream([Splitting(0, 12), Splitting(1, 12)], FixedMix(), batch_size=4, order="grouped")
     first, second = islice(load(stream, num_workers=2), 2)
     assert first.tolist() == [0, 1, GROUP, GROUP + 1]
     assert second.tolist() == [6, 7, GROUP + 6, GROUP + 7]
-
-
-class SplitsByWorker(list):
-    """Splits itself by worker, as torch's documentation advises."""
-
-    def __iter__(self):
-        worker = get_worker_info()
-        return islice(super().__iter__(), *((0, None) if worker is None else (worker.id, None, worker.num_workers)))
 
 
 class SplitsTwice(SplitsByWorker):
@@ -145,9 +214,9 @@ def test_a_source_that_splits_itself_by_worker_loses_nothing(kind, num_workers):
     assert sorted(drawn) == [*range(40), *range(GROUP, GROUP + 40)]
 
 
-def test_of_map_style_data_only_the_own_shard_is_read():
+def test_of_map_style_data_only_the_own_samples_are_read():
     data = ByIndex(12)
-    stream = MixedStream([range(12), data], FixedMix(), batch_size=4, num_replicas=3, rank=1)
+    stream = MixedStream([range(12), data], FixedMix(), batch_size=4, num_replicas=3, rank=1, order="grouped")
     batches = list(islice(load(stream), 2))
     assert [batch.tolist()[2:] for batch in batches] == [[GROUP + 1, GROUP + 4], [GROUP + 7, GROUP + 10]]
     assert data.read == [1, 4, 7, 10]
@@ -165,14 +234,13 @@ def test_the_prior_are_the_sizes_or_uniform_where_one_is_unknown():
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_buffer_shuffles_each_pass_anew_and_a_seed_says_how(num_workers):
     def passes(seed):
-        stream = MixedStream(sources(60, 60), FixedMix(), batch_size=4, seed=seed, shuffle_buffer=20)
+        stream = MixedStream(sources(60, 60), FixedMix(), batch_size=4, seed=seed, shuffle_buffer=20, order="grouped")
         batches = list(islice(load(stream, num_workers), 60))
-        drawn = [sample for batch in batches[:: max(1, num_workers)] for sample in batch.tolist() if sample < GROUP]
-        size = 60 // max(1, num_workers)
-        return [drawn[:size], drawn[size : 2 * size]]
+        drawn = [sample for batch in batches for sample in batch.tolist() if sample < GROUP]
+        return [drawn[:60], drawn[60:120]]
 
     first, second = passes(seed=0)
-    assert sorted(first) == sorted(second) == list(range(0, 60, max(1, num_workers)))
+    assert sorted(first) == sorted(second) == list(range(60))
     assert first != sorted(first)
     assert first != second
     assert passes(seed=0) == [first, second]
@@ -194,17 +262,8 @@ def test_spawned_workers_compose_the_same_batches_as_forked_ones():
     assert run("spawn") == run("fork")
 
 
-def test_a_worker_is_told_which_process_it_belongs_to():
-    """A spawned worker cannot ask torch.distributed."""
-    stream = MixedStream(sources(40, 20), FixedMix(), batch_size=4)
-    stream._composer.processes = type("Live", (), {"num_replicas": 4, "rank": 3})()
-    copy = pickle.loads(pickle.dumps(stream))
-    assert (copy.num_replicas, copy.rank) == (4, 3)
-    assert copy.mixer.group_names == ["a", "b"]
-
-
 def test_samples_are_collated_as_the_user_wants():
-    stream = MixedStream(sources(40, 20), FixedMix(), batch_size=4, collate_fn=str)
+    stream = MixedStream(sources(40, 20), FixedMix(), batch_size=4, collate_fn=str, order="grouped")
     assert next(iter(load(stream))) == str([0, 1, GROUP, GROUP + 1])
-    stream = MixedStream([[{"x": 1.0}], [{"x": 2.0}]], FixedMix(), batch_size=2)
+    stream = MixedStream([[{"x": 1.0}], [{"x": 2.0}]], FixedMix(), batch_size=2, order="grouped")
     assert next(iter(load(stream)))["x"].tolist() == [1.0, 2.0]

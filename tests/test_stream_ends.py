@@ -1,13 +1,12 @@
 """Sources that end, are empty or fail: each by choice, by name, and with whole batches before."""
 
 import copy
-from itertools import chain, cycle, islice, zip_longest
+from itertools import chain, cycle, islice
 
 import pytest
 import torch
 
-from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
+from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedStream
 from streams import (
     GROUP,
     MORE_WORKERS_THAN_CORES,
@@ -28,21 +27,17 @@ pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 MIX, BATCH, COUNTS = [0.5, 0.25, 0.25], 4, [2, 1, 1]
 
 
-def expected(sizes, mode, num_shards):
-    """Plain Python: the batches of each shard, and then one of each in turn while it lasts."""
-    shards = []
-    for shard in range(num_shards):
-        data = [list(range(group * GROUP, group * GROUP + size))[shard::num_shards] for group, size in enumerate(sizes)]
-        ends = [iter(samples) if mode == "stop_first" else cycle(samples) for samples in data]
-        batches, drawn = [], 0
-        while mode == "stop_first" or any(drawn * count < len(of) for of, count in zip(data, COUNTS, strict=True)):
-            batch = list(chain.from_iterable(islice(end, count) for end, count in zip(ends, COUNTS, strict=True)))
-            if len(batch) < BATCH:
-                break
-            batches.append(batch)
-            drawn += 1
-        shards.append(batches)
-    return [batch for turn in zip_longest(*shards) for batch in turn if batch is not None]
+def expected(sizes, mode):
+    """Plain Python: the batches of an epoch, whoever reads them."""
+    data = [list(range(group * GROUP, group * GROUP + size)) for group, size in enumerate(sizes)]
+    ends = [iter(samples) if mode == "stop_first" else cycle(samples) for samples in data]
+    batches = []
+    while mode == "stop_first" or any(len(batches) * count < len(of) for of, count in zip(data, COUNTS, strict=True)):
+        batch = list(chain.from_iterable(islice(end, count) for end, count in zip(ends, COUNTS, strict=True)))
+        if len(batch) < BATCH:
+            break
+        batches.append(batch)
+    return batches
 
 
 @pytest.mark.parametrize(
@@ -53,7 +48,7 @@ def expected(sizes, mode, num_shards):
 def test_an_epoch_ends_with_the_first_or_the_last_source(sizes, mode, num_workers, kind):
     """Also where workers end at different times; the losses still find their batches, and each epoch is the same."""
     stream = MixedStream(sources(*sizes, kind=kind), FixedMix(MIX), batch_size=BATCH, on_exhausted=mode)
-    oracle = expected(sizes, mode, max(1, num_workers))
+    oracle = expected(sizes, mode)
     for _ in range(2):
         seen = []
         for batch in load(stream, num_workers):
@@ -64,22 +59,16 @@ def test_an_epoch_ends_with_the_first_or_the_last_source(sizes, mode, num_worker
         assert stream.lag == 0
 
 
-def test_the_oracle_has_workers_that_end_at_different_times():
-    assert expected((17, 4, 4), "stop_first", 3)[-1][0] % 3 == 0
-    assert len(expected((17, 4, 4), "stop_first", 3)) == 4
-
-
-@pytest.mark.parametrize(("num_workers", "size"), [(0, 2), (3, 18)])
-def test_a_source_that_no_batch_needs_any_more_may_end(num_workers, size):
-    stream, drawn = MixedStream(sources(60, size), FixedMix(), batch_size=4, on_exhausted="stop_first"), []
+@pytest.mark.parametrize(("num_workers", "with_b"), [(0, 1), (1, 3), (3, 7)])
+def test_a_source_that_no_batch_needs_any_more_may_end(num_workers, with_b):
+    stream, drawn = MixedStream(sources(60, 2 * with_b), FixedMix(), batch_size=4, on_exhausted="stop_first"), []
     for batch in load(stream, num_workers):
         stream.observe(None)
         if not drawn:
             stream.mixer.proportions = [1.0, 0.0]
         drawn += batch.tolist()
-    with_b = 1 if num_workers == 0 else 8
     assert sum(sample >= GROUP for sample in drawn) == 2 * with_b
-    assert sum(sample < GROUP for sample in drawn) >= 60 - 3 * max(1, num_workers), "the other is drawn to its end"
+    assert sum(sample < GROUP for sample in drawn) >= 60 - 3, "the other is drawn to its end"
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -135,27 +124,18 @@ class Filtered(Numbers):
 @pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all"])
 def test_an_empty_source_is_named(num_workers, mode):
     stream = MixedStream({"a": range(9), "none": Filtered(1, 9)}, FixedMix(), batch_size=2, on_exhausted=mode)
-    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match="sources: 'none' "):
+    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=r"sources: .*'none' "):
         list(islice(batches, 5))
     with pytest.raises(ValueError, match="sources: 'none' is empty"):
         MixedStream({"a": range(9), "none": []}, FixedMix(), batch_size=2)
 
 
-@pytest.mark.parametrize(("num_workers", "shard"), [(0, "'b' has 7"), (2, r"'b' \(shard [01] of 2\) has [34]")])
-def test_an_epoch_that_would_end_before_its_first_batch_is_an_error(num_workers, shard):
-    needed = 10 // max(1, num_workers)
-    stream = MixedStream(sources(90, 7), FixedMix("uniform"), batch_size=2 * needed, on_exhausted="stop_first")
-    message = f"sources: an epoch without a batch: {shard} samples left, but the batch needs {needed}; "
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_that_would_end_before_its_first_batch_is_an_error(num_workers):
+    stream = MixedStream(sources(90, 7), FixedMix("uniform"), batch_size=20, on_exhausted="stop_first")
+    message = "sources: an epoch without a batch: 'b' has 7 samples, but the first batch needs 10; use a smaller"
     with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=message):
         next(batches)
-
-
-def test_a_worker_may_end_before_its_first_batch_where_another_has_one():
-    stream = MixedStream(sources(90, 9), FixedMix("uniform"), batch_size=10, on_exhausted="stop_first")
-    for _ in range(2):
-        (batch,) = load(stream, num_workers=2)
-        stream.observe(None)
-        assert counts_of(batch, 2) == [5, 5]
 
 
 def test_an_epoch_that_a_resumed_run_finds_at_its_end_is_none():
@@ -188,13 +168,11 @@ def test_stop_all_waits_for_a_source_that_gets_its_share_later(num_workers):
     assert len(list(load(stream, num_workers))) == 20 + 4
 
 
-def test_a_source_with_fewer_samples_than_shards_is_named():
-    stream = MixedStream(
-        {"a": range(9), "b": range(5)}, FixedMix(), batch_size=4, on_exhausted="restart", num_replicas=3, rank=2
-    )
-    message = r"sources: 'b' has 5 samples, fewer than its 6 shards \(processes times workers\); use fewer workers"
-    with opened(stream, 2) as batches, pytest.raises(ValueError, match=message):
-        list(islice(batches, 5))
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_source_may_have_fewer_samples_than_there_are_readers(num_workers):
+    for tiny in ([GROUP, GROUP + 1, GROUP + 2], Numbers(1, 3)):
+        stream = MixedStream([range(9), tiny], FixedMix("uniform"), batch_size=4, num_replicas=3, rank=2)
+        assert [counts_of(batch, 2) for batch in islice(load(stream, num_workers), 5)] == [[2, 2]] * 5
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 4])
@@ -212,29 +190,6 @@ def test_a_source_that_fails_half_way_is_named_and_the_batches_before_are_whole(
             seen.append(batch.tolist())
     assert len(seen) >= 10, "5 samples a shard and more, two a batch"
     assert seen == expected[: len(seen)]
-
-
-def test_the_other_workers_go_on_after_one_has_failed():
-    class FailsInOneShard(Numbers):
-        def shard(self, num_shards, index):
-            return iter(Failing(1, 20, 4) if index == 0 else Numbers(1, 20))
-
-    stream = MixedStream([Numbers(0, 20), FailsInOneShard(1, 20)], FixedMix(), batch_size=4, on_exhausted="stop_first")
-    seen, failed = [], 0
-    with opened(stream, 2) as batches:
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                break
-            except RuntimeError:
-                failed += 1
-                continue
-            stream.observe(losses_of(batch))
-            assert stream.last_observed.counts.tolist() == [2, 2] == [2, int(groups_of(batch).sum())]
-            seen.append(batch.tolist())
-    assert failed == 1
-    assert len(seen) == 2 + 5
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -264,8 +219,8 @@ def test_after_a_failure_the_stream_goes_on_where_it_was(num_workers):
     [
         ({"sources": []}, ValueError, "sources must be at least 2 to be mixed, got 0"),
         ({"sources": {"a": [1]}}, ValueError, "sources must be at least 2 to be mixed, got 1"),
-        ({"sources": [[1], 5]}, TypeError, "sources: 1 must be iterable, got int"),
-        ({"sources": {"a": [1], "b": None}}, TypeError, "sources: 'b' must be iterable, got NoneType"),
+        ({"sources": [[1], 5]}, TypeError, "sources: 1 must be an iterable of samples, got int"),
+        ({"sources": {"a": [1], "b": None}}, TypeError, "sources: 'b' must be an iterable of samples, got NoneType"),
         ({"sources": iter([[1], [2]])}, TypeError, "sources must be a mapping or a sequence of iterables, got list_it"),
         ({"sources": {"a": [1], None: [2]}}, TypeError, "names of sources must be integers, strings .* got None"),
         ({"sources": {"a": [1], 0.5: [2]}}, TypeError, "names of sources must be integers, strings .* got 0.5"),
@@ -273,12 +228,11 @@ def test_after_a_failure_the_stream_goes_on_where_it_was(num_workers):
         ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number, got 2.5"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
         ({"seed": 1 << 64}, ValueError, r"seed must be below 2 \*\* 64"),
-        ({"prefetch_factor": 0}, ValueError, "prefetch_factor must be at least 1, got 0"),
         ({"shuffle_buffer": -1}, ValueError, "shuffle_buffer must be at least 0, got -1"),
         (
             {"on_exhausted": "stop"},
             ValueError,
-            "on_exhausted must be one of 'restart', 'stop_first', 'stop_all', got 'stop'",
+            "on_exhausted must be one of 'restart', 'stop_first', 'stop_all', 'drop', got 'stop'",
         ),
         ({"num_replicas": 2}, ValueError, "num_replicas and rank go together"),
         ({"mixer": "uniform"}, TypeError, "mixer must be a learn2mix.Mixer, got str"),
@@ -297,7 +251,7 @@ def test_bad_arguments_are_named(arguments, error, message):
 
 def test_losses_that_do_not_fit_are_refused_and_the_batch_goes_on_waiting():
     stream = MixedStream(sources(9, 9), Learn2Mix(0.5), batch_size=2)
-    with pytest.raises(ValueError, match="every batch composed so far was observed"):
+    with pytest.raises(ValueError, match="every batch handed out so far was observed"):
         stream.observe([1.0, 1.0])
     batches = iter(stream)
     next(batches)
@@ -307,16 +261,8 @@ def test_losses_that_do_not_fit_are_refused_and_the_batch_goes_on_waiting():
     assert stream.lag == 1
     stream.observe([1.0, 3.0])
     assert stream.mixer.proportions.tolist() == [0.375, 0.625]
-    with pytest.raises(ValueError, match="every batch composed so far was observed"):
+    with pytest.raises(ValueError, match="every batch handed out so far was observed"):
         stream.observe([1.0, 1.0])
-
-
-def test_batches_that_waited_too_long_are_not_confused_with_newer_ones():
-    stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
-    for _ in islice(stream, 1500):
-        pass
-    with pytest.raises(RuntimeError, match=r"too many batches wait to be observed \(1500\): observe each, or none"):
-        stream.observe(None)
 
 
 def test_an_iterator_that_a_newer_one_replaced_says_so():
@@ -327,14 +273,6 @@ def test_an_iterator_that_a_newer_one_replaced_says_so():
     with pytest.raises(RuntimeError, match="this iterator is out of date"):
         next(old)
     next(new)
-
-
-def test_more_workers_than_there_is_room_for_are_refused(monkeypatch):
-    monkeypatch.setattr("learn2mix.batches.composer.MAX_WORKERS", 1)
-    stream = MixedStream(sources(9, 9), FixedMix(), batch_size=2)
-    message = "num_workers must be at most 1 with a MixedStream, got 2"
-    with opened(stream, 2) as batches, pytest.raises(ValueError, match=message):
-        next(batches)
 
 
 def test_a_sampler_and_a_stream_cannot_share_a_mixer_of_other_groups():

@@ -3,7 +3,6 @@
 import json
 import warnings
 
-import numpy as np
 import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader
 import ddp_script
 import forks
 import lightning_modules as tools
+from helpers import evenly_drawn
 from learn2mix import Learn2Mix, MixingCallback
 from lightning_modules import EPOCH, expected
 
@@ -62,10 +62,7 @@ class TestSeveralLoaders:
         record, sampler = train(tmp_path, mode, other_batch_size, num_workers=num_workers)
         assert len(record.steps) == num_steps == sampler.state_dict()["composed"]
         assert sampler.lag == 0
-        for group, size in enumerate(tools.SIZES):
-            members = set(np.flatnonzero(group == tools.LABELS).tolist())
-            drawn = [index for batch in record.indices for index in batch if index in members]
-            assert len(set(drawn[:size])) == min(size, len(drawn))
+        assert evenly_drawn(record.indices, tools.LABELS)
 
     def test_one_after_the_other_is_refused_by_lightning(self, tmp_path):
         with pytest.raises(ValueError, match="does not support the `CombinedLoader"):

@@ -1,4 +1,4 @@
-"""Exact batches, composed one after the other, and which of them wait to be trained on."""
+"""Exact batches, composed one after the other: what each group is owed, what waits, and how to take it back."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
 
     from learn2mix.checks import Counts, Vector
 
-__all__ = ["ComposedBatch", "Composition"]
-
-MOST_WAITING = 1024  # batches, where nothing is observed: no loader composes so many ahead
+__all__ = ["Batch", "Composition"]
 
 
-class ComposedBatch(NamedTuple):
-    """A batch between composition and observation, with what it takes to undo it."""
+class Batch(NamedTuple):
+    """A composed batch, over all processes."""
 
+    number: int  # over all epochs, from 0
+    epoch: int
     position: int  # in its epoch
     proportions: Vector  # asked for
-    counts: Counts  # given, over all processes
-    draws: Counts  # made of each group before it
-    credit: Vector  # of each group before it
+    counts: Counts  # samples of each group
+    draws: Counts  # samples of each group in all batches before it
+    credit: Vector  # owed to each group before it
     replayed: bool  # composed before the state was saved from which this run goes on
 
 
 class Composition:
-    """How far a run is, and what each group is owed.
+    """How far a run is, and what each group is owed; one for both kinds of data.
 
-    A batch is composed, waits, and is taken once it was trained on. Batches that wait belong to the state, and can be
+    A batch is composed, waits, and leaves once it was trained on. The batches that wait belong to the state, and can be
     taken back.
 
     Args:
@@ -46,112 +45,181 @@ class Composition:
         composed: batches, over all epochs.
         epoch: which one it is, from 0.
         position: of the next batch to compose, in its epoch.
-        first: position where this iteration began: not 0 where a run goes on in the middle of an epoch.
-        observing: whether a batch counts as trained on once it was taken; else once it was composed.
+        waiting: the batches composed and not yet trained on, oldest first.
     """
 
     def __init__(self, prior: Vector) -> None:
         self.newest = prior
         self.draws: Counts = np.zeros(len(prior), dtype=np.int64)
         self._credit: Vector = np.zeros(len(prior))
-        self.composed = self.epoch = self.position = self.first = 0
-        self.observing = False
-        self._ahead = 0  # batches that wait when one of them is taken, in this iteration
-        self._waiting: deque[ComposedBatch] = deque()
-        self._replay: deque[Vector] = deque()  # proportions of batches composed before a stop, to be composed again
+        self.composed = self.epoch = self.position = 0
+        self.waiting: deque[Batch] = deque()
+        self._trained: set[int] = set()  # numbers of waiting batches: an older one waits still
+        self._replay: deque[tuple[Vector, bool]] = deque()  # mixes of batches to compose again; whether trained on
 
-    def compose(self, position: int, batch_size: int, find_mix: Callable[[int, int], Vector]) -> ComposedBatch:
+    def compose(
+        self,
+        batch_size: int | Callable[[Vector], int],
+        find_mix: Callable[[int, int], Vector],
+        limits: Vector | None = None,
+    ) -> Batch:
         """Compose the next batch.
 
         Args:
-            position: of the batch in its epoch.
-            batch_size: samples in it, over all processes.
+            batch_size: samples in it, over all processes; or a function of the mix that returns them.
             find_mix: ``(batches so far, epoch) -> proportions``; not asked where a batch is composed again.
+            limits: samples that are left of each group, shape ``(num_groups,)``; None for no limit.
         """
-        replayed = bool(self._replay)
-        proportions = self._replay.popleft() if replayed else find_mix(self.composed, self.epoch)
-        owed = self._credit + proportions * batch_size
-        counts = apportion_owed(owed, batch_size)
-        batch = ComposedBatch(position, proportions, counts, self.draws, self._credit, replayed)
-        self.draws, self._credit, self.newest = self.draws + counts, owed - counts, proportions
-        self.composed += 1
-        self.position = position + 1
-        self._waiting.append(batch)
-        if not self.observing and self.lag > MOST_WAITING:
-            self._waiting.popleft()
+        batch = self._compose_next(batch_size, find_mix, limits)
+        while self._replay and self._replay[0][1]:  # trained on before the stop, out of order
+            self.mark_trained(self._compose_next(batch_size, find_mix, None).number)
         return batch
 
-    # ------------------------------------------------------------------ batches that wait
+    def _compose_next(
+        self,
+        batch_size: int | Callable[[Vector], int],
+        find_mix: Callable[[int, int], Vector],
+        limits: Vector | None,
+    ) -> Batch:
+        replayed = bool(self._replay)
+        proportions = self._replay.popleft()[0] if replayed else find_mix(self.composed, self.epoch)
+        size = batch_size(proportions) if callable(batch_size) else batch_size
+        owed = self._credit + proportions * size
+        if limits is not None:
+            size = int(min(size, limits.sum()))
+            owed = within(owed, limits, size)
+        counts = apportion_owed(owed, size)
+        batch = Batch(self.composed, self.epoch, self.position, proportions, counts, self.draws, self._credit, replayed)
+        self.draws, self._credit, self.newest = self.draws + counts, owed - counts, proportions
+        self.composed += 1
+        self.position += 1
+        for array in (batch.counts, self.draws, self._credit):
+            array.flags.writeable = False  # handed out with the batch
+        self.waiting.append(batch)
+        return batch
 
-    @property
-    def lag(self) -> int:
-        """Batches that wait."""
-        return len(self._waiting)
+    def head(self) -> tuple[Counts, Vector]:
+        """Return the draws so far and what is owed to each group, both shape ``(num_groups,)``."""
+        return self.draws, self._credit
 
-    @property
-    def trained_on(self) -> Counts:
-        """Samples of each group in the batches trained on so far, shape ``(num_groups,)``."""
-        return self._waiting[0].draws if self._waiting and self.observing else self.draws
+    def undo_newest(self) -> None:
+        """Take back the batch composed last."""
+        batch = self.waiting.pop()
+        self.draws, self._credit = batch.draws, batch.credit
+        self.composed, self.position = batch.number, batch.position
+        if batch.replayed:
+            self._replay.appendleft((batch.proportions, False))
 
-    def oldest(self) -> ComposedBatch:
-        """Return the batch that has waited longest, or raise a ValueError where none waits."""
-        if not self._waiting:
-            raise ValueError("losses: every batch composed so far was observed; call observe once for each batch")
-        return self._waiting[0]
+    def find(self, number: int) -> Batch:
+        """Return the batch of this number, which waits."""
+        return self.waiting[number - self.waiting[0].number]
 
-    def take(self) -> None:
-        """Count the oldest batch as trained on."""
-        self._ahead = self._ahead or self.lag
-        self._waiting.popleft()
-        self.observing = True
-
-    def check_order(self) -> None:
-        """Raise a RuntimeError where more batches wait than ever before in this iteration: one was never taken."""
-        if 0 < self._ahead < self.lag:
-            raise RuntimeError(
-                f"losses: {self.lag - self._ahead} batch(es) before this one were never observed, whose losses these "
-                "would be taken for; call observe(None) after a batch without losses"
-            )
+    def mark_trained(self, number: int) -> None:
+        """Count a batch that waits as trained on."""
+        self._trained.add(number)
+        while self.waiting and self.waiting[0].number in self._trained:
+            self._trained.discard(self.waiting.popleft().number)
 
     def take_back(self) -> None:
-        """Undo the batches that were composed ahead and never trained on."""
-        if self._waiting and self.observing:
-            oldest = self._waiting[0]
-            self._replay.extendleft(batch.proportions for batch in reversed(self._waiting) if batch.replayed)
-            self.draws, self._credit, self.position = oldest.draws, oldest.credit, oldest.position
-            self.composed -= len(self._waiting)
-        self._waiting.clear()
-
-    def begin_iteration(self) -> None:
-        """Begin where the last one ended."""
-        self.first, self._ahead = self.position, 0
+        """Undo the batches that were composed and not trained on."""
+        if not self.waiting:
+            return
+        oldest = self.waiting[0]
+        last = max(self._trained, default=-1)
+        again = [
+            (batch.proportions, batch.number in self._trained)
+            for batch in self.waiting
+            if batch.replayed or batch.number <= last
+        ]
+        self._replay.extendleft(reversed(again))
+        self.draws, self._credit = oldest.draws, oldest.credit
+        self.composed, self.position = oldest.number, oldest.position
+        self._trained.clear()
+        self.waiting.clear()
 
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""
         self._replay.clear()
-        self.epoch, self.position, self.first = self.epoch + 1, 0, 0
+        self.epoch, self.position = self.epoch + 1, 0
 
     # ------------------------------------------------------------------ state
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return numbers and tensors: of batches that wait the proportions, to compose them again as they were."""
-        waiting = list(self._waiting) if self.observing else []
-        draws, credit = (waiting[0].draws, waiting[0].credit) if waiting else (self.draws, self._credit)
-        ahead = [batch.proportions for batch in waiting] + list(self._replay)
+    @property
+    def num_replays(self) -> int:
+        """Batches that are to be composed again as they were."""
+        return len(self._replay)
+
+    @property
+    def lag(self) -> int:
+        """Batches that wait and were not trained on."""
+        return len(self.waiting) - len(self._trained)
+
+    def draws_trained(self, trained: Set[int]) -> Counts:
+        """Return the samples of each group in the batches trained on, with those of these numbers."""
+        draws = self.draws
+        for batch in self.waiting:
+            if batch.number not in trained and batch.number not in self._trained:
+                draws = draws - batch.counts
+        return draws
+
+    def state_dict(self, trained: Set[int] = frozenset()) -> dict[str, Any]:
+        """Return numbers and lists only: of batches that wait the proportions, to compose them again as they were.
+
+        Args:
+            trained: numbers of batches that wait and count as trained on.
+        """
+        left, trained = deque(self.waiting), self._trained | trained
+        while left and left[0].number in trained:
+            left.popleft()
+        draws, credit = (left[0].draws, left[0].credit) if left else (self.draws, self._credit)
+        ahead = [(batch.proportions, batch.number in trained) for batch in left] + list(self._replay)
         return {
             "epoch": self.epoch,
-            "position": self.position - len(waiting),
-            "composed": self.composed - len(waiting),
-            "draws": torch.from_numpy(draws.copy()),
-            "credit": torch.from_numpy(credit.copy()),
-            "ahead": torch.from_numpy(np.array(ahead).reshape(len(ahead), len(draws))),
-            "observing": self.observing,
+            "position": self.position - len(left),
+            "composed": self.composed - len(left),
+            "draws": draws.tolist(),
+            "credit": credit.tolist(),
+            "ahead": [proportions.tolist() for proportions, _ in ahead],
+            "ahead_trained": [trained_on for _, trained_on in ahead],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
-        self._waiting.clear()
-        self._replay = deque(state["ahead"].numpy().copy())
-        self.draws, self._credit = state["draws"].numpy().copy(), state["credit"].numpy().copy()
+    def load_state_dict(self, state: dict[str, Any], *, replay: bool = True) -> None:
+        """Go on from what :meth:`state_dict` returned, of this version or the first.
+
+        Args:
+            state: the state.
+            replay: whether the batches composed ahead are composed again as they were; else by the mix of the moment.
+        """
+        ahead = [np.array(as_list(proportions)) for proportions in as_list(state["ahead"])] if replay else []
+        trained = state.get("ahead_trained") or [False] * len(ahead)
+        self._replay = deque(zip(ahead, trained, strict=False))
+        self.waiting.clear()
+        self._trained.clear()
+        self.draws = np.array(as_list(state["draws"]), dtype=np.int64)
+        self._credit = np.array(as_list(state["credit"]))
         self.epoch, self.position, self.composed = state["epoch"], state["position"], state["composed"]
-        self.first, self.observing = self.position, state["observing"]
+
+
+def within(owed: Vector, limits: Vector, batch_size: int) -> Vector:
+    """Return what is owed where groups run out: what one cannot give, those with samples left give instead.
+
+    Args:
+        owed: samples owed to each group, shape ``(num_groups,)``, sums to ``batch_size``.
+        limits: samples left of each group, shape ``(num_groups,)``; they sum to ``batch_size`` at least.
+        batch_size: samples in the batch.
+
+    Example:
+        >>> within(np.array([4.0, 3.0, 1.0]), np.array([2.0, np.inf, 0.0]), 8)
+        array([2., 6., 0.])
+    """
+    given = np.minimum(owed, limits)
+    while (lacking := batch_size - given.sum()) > 1e-9:
+        room = limits - given
+        givers = room > 0
+        given = np.where(givers, np.minimum(given + lacking / np.count_nonzero(givers), limits), given)
+    return given
+
+
+def as_list(values: Any) -> Any:
+    """Return a list as it is, and a tensor (of a state of the first version) as a list."""
+    return values if isinstance(values, list) else values.tolist()

@@ -35,10 +35,15 @@ class BatchIterator(Iterator[list[int]]):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether every batch given out so far was observed."""
-        return {"observed": self._begun and self._sampler.lag == 0}
+        """Return whether every batch given out so far was observed, and how many there were over all epochs."""
+        return {"observed": self._begun and self._sampler.lag == 0, "composed": self._sampler.num_composed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Tell the sampler, which was just restored, if the snapshot lacks losses."""
+        """Tell the sampler, which was just restored, if the snapshot lacks losses.
+
+        The loop of the snapshot had every batch that was composed by then; one that never observes goes on after them.
+        """
         self._begun = True
+        if not self._sampler.observing:
+            self._sampler.skip_to(state.get("composed", 0))
         self._sampler.lacks_losses = not state["observed"]

@@ -1,140 +1,207 @@
-"""A loader whose workers decode ahead by group, while each batch is composed at the last moment."""
+"""The loader: hands out numbered batches, knows which one the loop has, and has a state."""
 
 from __future__ import annotations
 
-import pickle
-from collections import defaultdict, deque
-from typing import TYPE_CHECKING, Any
+import multiprocessing
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from torch.utils.data import DataLoader, default_collate
+import torch
 
-from learn2mix.batches.passes import Passes
+from learn2mix.batches.map_reader import MapReader
+from learn2mix.batches.pipeline import Pipeline
+from learn2mix.batches.reading import Batches, Reading
+from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
+from learn2mix.batches.stream import MixedStream
+from learn2mix.batches.zero_lag import AheadDecoder
 from learn2mix.checks import check_whole
-from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from learn2mix.batches.sampler import MixedBatchSampler
-    from learn2mix.checks import Counts
+    from numpy.typing import ArrayLike
+    from torch import Tensor
 
-__all__ = ["ZeroLagLoader"]
+    from learn2mix.mixers import Mixer
+
+__all__ = ["MixedLoader", "ZeroLagLoader"]
 
 
-class ZeroLagLoader:
-    """Loads with worker processes and yet lets every update act on the very next batch.
+class MixedLoader(Reading):
+    """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
-    A ``DataLoader`` with workers composes batches ahead, at mixes that are out of date by then. Here only *samples* are
-    ahead: the next draws of each group are known whatever the mix will be, so the workers decode those, most of the
-    groups with the largest shares, and a batch is composed when it is asked for. The batches are those of a
-    ``DataLoader`` without workers, and ``sampler.lag`` is 0 once a batch is observed.
-
-    Takes the place of the ``DataLoader``, also under a Trainer. On one process.
+    Takes the place of ``torch.utils.data.DataLoader`` and its arguments. The process that trains composes the batches,
+    workers read them, and each comes back with its number, so that losses find their batch however the loop goes.
+    Under Lightning it is saved and restored with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it
+    is.
 
     Args:
-        dataset: map-style data.
-        batch_sampler: composes the batches.
-        num_workers: worker processes, at least 1.
-        prefetch_factor: batches to decode ahead, at least 1.
-        collate_fn: makes a batch of a list of samples, in this process; None for torch's.
-        loader_args: what else the inner ``DataLoader`` takes, such as ``worker_init_fn``, ``timeout``,
-            ``multiprocessing_context``.
+        dataset: map-style data, with as many samples as the sampler has labels; or a :class:`MixedStream`.
+        batch_sampler: composes the batches of ``dataset``; nothing with a stream.
+        num_workers: worker processes; 0 reads in this process.
+        zero_lag: whether each batch is composed when it is asked for, while workers decode ahead the samples that it
+            would have at the mix of the moment. Then every update acts on the very next batch. Map-style data only,
+            with at least 1 worker.
+        on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
+            sample only, with one warning that names it.
+        collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
+        device: where the tensors of a batch go, those in containers too; None leaves them.
+        loader_args: what else ``DataLoader`` takes, such as ``pin_memory``, ``prefetch_factor``, ``in_order``,
+            ``persistent_workers`` (with a stream and with ``zero_lag`` they always are) or ``worker_init_fn``.
 
     Raises:
-        ValueError: if a number is below 1.
-        RuntimeError: when iterated with more than one process.
+        ValueError: if the numbers of samples and labels differ, or an argument is out of range.
+        TypeError: if ``dataset`` or ``batch_sampler`` is of another kind, or an argument is unknown.
+
+    Attributes:
+        sampler: the sampler, or the stream; ``stream`` is another name of it.
+        skipped: what was left out under ``on_error="skip"``, and how often.
 
     Example:
-        >>> from learn2mix import FixedMix, MixedBatchSampler
-        >>> sampler = MixedBatchSampler([0, 0, 0, 1, 1, 1], FixedMix(), batch_size=2)
-        >>> loader = ZeroLagLoader(range(6), sampler, num_workers=1)
-        >>> sorted(int(index) for batch in loader for index in batch)
-        [0, 1, 2, 3, 4, 5]
+        >>> from learn2mix import Learn2Mix
+        >>> sampler = MixedBatchSampler([0, 0, 0, 1, 1, 1], Learn2Mix(), batch_size=2)
+        >>> loader = MixedLoader(range(6), sampler)
+        >>> for batch in loader:
+        ...     loader.observe(1.0 + batch)
+        >>> loader.lag
+        0
     """
 
     def __init__(
         self,
         dataset: Any,  # not Dataset[Any]: jsonargparse cannot build what is generic
-        batch_sampler: MixedBatchSampler,
+        batch_sampler: MixedBatchSampler | None = None,
         *,
-        num_workers: int,
-        prefetch_factor: int = 2,
+        num_workers: int = 0,
+        zero_lag: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        device: torch.device | str | None = None,
         **loader_args: Any,
     ) -> None:
+        _check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
+        self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
         self.dataset, self.batch_sampler = dataset, batch_sampler
-        self.num_workers = check_whole(num_workers, "num_workers")
-        self.prefetch_factor = check_whole(prefetch_factor, "prefetch_factor")
-        self.collate_fn = default_collate if collate_fn is None else collate_fn
-        self._loader_args = loader_args
-        self._chunk_size = -(-batch_sampler.batch_size // self.num_workers)  # so that all work on each batch
-        self._samples: Iterator[bytes] | None = None
+        self.sampler: Any = dataset if batch_sampler is None else batch_sampler
+        self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
+        self.skipped: dict[str, int] = {}
+        self._loader_args = _check_loader_args(loader_args, self.num_workers)
+        self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
+        skip = on_error == "skip"
+        self._reader: Any = MapReader(dataset, collate_fn, skip=skip) if batch_sampler is not None else dataset._reader
+        self.collate_fn = self._reader.collate
+        self._pipeline: Pipeline | None = None
+        self._decoder: AheadDecoder | None = None
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def stream(self) -> Any:
+        """The stream, or the sampler."""
+        return self.sampler
+
+    @property
+    def mixer(self) -> Mixer:
+        """What decides the proportions."""
+        return self.sampler.mixer  # type: ignore[no-any-return]
+
+    @property
+    def lag(self) -> int:
+        """Batches composed but not yet observed."""
+        return self.sampler.lag  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch; a TypeError for a stream, which has no length."""
+        if self.batch_sampler is None:
+            raise TypeError("MixedLoader: a MixedStream has no length")
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[Any]:
-        """Begin the sampler's next epoch, or go on with one that a loaded state was in the middle of."""
-        if self.batch_sampler.num_replicas > 1:
-            raise RuntimeError("ZeroLagLoader: works on one process; use a DataLoader with many")
-        batches = iter(self.batch_sampler)
-        if self._samples is None or not np.array_equal(self.batch_sampler.draws, self._taken):
-            self._start()  # the first time, or the sampler has moved: a state was loaded, an epoch was left early
-        return self._collated(batches)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pipeline": None, "_decoder": None}  # workers stay where they are
 
-    def _start(self) -> None:
-        self._taken = self.batch_sampler.draws
-        self._asked: Counts = self.batch_sampler.draws.copy()  # draws sent to the workers, of each group
-        self._passes = Passes(self.batch_sampler.partition, self.batch_sampler.seed)
-        self._waiting: deque[list[int]] = deque()  # the indices of each chunk that is still out
-        self._ready: dict[int, deque[Any]] = defaultdict(deque)
-        self._samples = iter(
-            DataLoader(
-                self.dataset,
-                batch_sampler=self._chunks(),  # type: ignore[arg-type]
-                collate_fn=_pack,
-                num_workers=self.num_workers,
-                prefetch_factor=self.prefetch_factor,
-                **self._loader_args,
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: passes and epochs go on by themselves. Scripts for many processes call it."""
+
+    # ------------------------------------------------------------------ batches
+
+    def __iter__(self) -> Iterator[Any]:
+        """Begin an epoch, or go on with one that a loaded state was in the middle of."""
+        iteration = self.sampler._begin(None, by_loader=True)
+        read = self._composed_last if self.zero_lag else self._requested
+        batches = Batches(lambda: read(iteration), self._move, self._release)
+        self.sampler._watch(batches)
+        return batches
+
+    def close(self) -> None:
+        """End the worker processes; the next iteration starts new ones."""
+        self._pipeline = self._decoder = None
+
+    # ------------------------------------------------------------------ losses and state
+
+    def observe(
+        self,
+        losses: Tensor | ArrayLike | None,
+        *,
+        groups: Sequence[Any] | ArrayLike | None = None,
+        weights: Tensor | ArrayLike | None = None,
+    ) -> None:
+        """Report the losses of the oldest batch that the loop has: see :meth:`MixedBatchSampler.observe`.
+
+        Under ``on_error="skip"`` there is one loss for each sample that is left of it.
+        """
+        self.sampler.observe(losses, groups=groups, weights=weights)
+
+    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
+        """Report the result of a validation run: see :meth:`MixedBatchSampler.observe_validation`."""
+        self.sampler.observe_validation(loss, group_losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the sampler or stream, which is all that a resumed run needs."""
+        return self.sampler.state_dict()  # type: ignore[no-any-return]
+
+    def load_state_dict(self, state: dict[str, Any], *, strict: bool = False) -> None:
+        """Go on where a saved state was, as far as it fits; with ``strict=True`` it has to fit.
+
+        A Trainer calls this, and has no way to ask for less; what is let go is said in a warning.
+        """
+        self.sampler.load_state_dict(state, strict=strict)
+
+
+class ZeroLagLoader(MixedLoader):
+    """:class:`MixedLoader` with ``zero_lag=True``, under the name that it had before."""
+
+    def __init__(self, dataset: Any, batch_sampler: MixedBatchSampler, *, num_workers: int, **loader_args: Any) -> None:
+        super().__init__(dataset, batch_sampler, num_workers=num_workers, zero_lag=True, **loader_args)
+
+
+def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
+    if isinstance(dataset, MixedStream):
+        if batch_sampler is not None or zero_lag or collate_fn is not None:
+            raise TypeError(
+                "MixedLoader: a MixedStream composes its own batches; it takes no batch_sampler and no zero_lag, and "
+                "its collate_fn goes to MixedStream(...)"
             )
+    elif isinstance(batch_sampler, MixedBatchSampler):
+        check_dataset(dataset, batch_sampler.partition)
+    else:
+        raise TypeError(
+            f"batch_sampler must be a MixedBatchSampler (or dataset a MixedStream), got {type(batch_sampler).__name__}"
         )
 
-    def _collated(self, batches: Iterator[list[int]]) -> Iterator[Any]:
-        for indices in batches:
-            self._taken = self.batch_sampler.draws
-            yield self.collate_fn([self._sample(index) for index in indices])
 
-    def _sample(self, index: int) -> Any:
-        while not self._ready[index]:
-            chunk = pickle.loads(next(self._samples))  # type: ignore[arg-type]
-            for arrived, sample in zip(self._waiting.popleft(), chunk, strict=True):
-                self._ready[arrived].append(sample)
-        sample = self._ready[index].popleft()
-        if not self._ready[index]:
-            del self._ready[index]
-        return sample
-
-    def _chunks(self) -> Iterator[list[int]]:
-        """What to decode next, asked for whenever a chunk has arrived."""
-        while True:
-            counts = self._next_counts()
-            indices = self._passes.draw(self._asked, counts)
-            self._asked = self._asked + counts
-            self._waiting.append(indices)
-            yield indices
-
-    def _next_counts(self) -> Counts:
-        ahead = self._asked - self.batch_sampler.draws
-        lacking: Counts = np.maximum(-ahead, 0)
-        if lacking.any():  # in the batch that is being put together
-            return lacking
-        # As the mix would have it, had it been what it is now all along.
-        wanted = np.maximum(self.batch_sampler.newest_proportions * (ahead.sum() + self._chunk_size) - ahead, 0.0)
-        return apportion_owed(wanted * (self._chunk_size / wanted.sum()), self._chunk_size)
-
-
-def _pack(samples: list[Any]) -> bytes:
-    # One message of bytes: a tensor each in shared memory would run out of file descriptors.
-    return pickle.dumps(samples, protocol=pickle.HIGHEST_PROTOCOL)
+def _check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str, Any]:
+    for name, way_out in (
+        ("batch_size", "it is the sampler's or the stream's"),
+        ("shuffle", "batches are shuffled by the sampler"),
+        ("sampler", "pass batch_sampler"),
+        ("drop_last", "every batch is whole"),
+    ):
+        if loader_args.pop(name, None):
+            raise TypeError(f"MixedLoader: {name} is not taken; {way_out}")
+    if loader_args.get("prefetch_factor") is not None:
+        check_whole(loader_args["prefetch_factor"], "prefetch_factor")
+    context = loader_args.get("multiprocessing_context")
+    if isinstance(context, str):
+        loader_args["multiprocessing_context"] = multiprocessing.get_context(context) if num_workers else None
+    return loader_args

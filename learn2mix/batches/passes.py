@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from learn2mix.batches.split import random_generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Passes:
     Example:
         >>> from learn2mix import Partition
         >>> passes = Passes(Partition.by_class(["cat", "cat", "cat", "dog"]), seed=0)
-        >>> sorted(passes.draw(np.array([0, 0]), np.array([3, 2])))
+        >>> sorted(passes.draw(np.array([0, 0]), np.array([3, 2])).tolist())
         [0, 1, 2, 3, 3]
     """
 
@@ -52,33 +52,33 @@ class Passes:
         self._stop = np.zeros(partition.num_groups, dtype=np.int64)  # and of the first after it: nothing is cached yet
         self._count_up = np.arange(0)
 
-    def draw(self, first: Counts, counts: Counts, rank: int = 0, num_replicas: int = 1) -> list[int]:
+    def draw(self, first: Counts, counts: Counts) -> Array:
         """Return the next samples of every group, group after group.
 
         Args:
             first: draws made of each group before, shape ``(num_groups,)``.
             counts: draws to make of each group, shape ``(num_groups,)``.
-            rank: of all these draws, in order, take every ``num_replicas``-th, beginning with this one.
-            num_replicas: how many processes share them.
 
         Returns:
-            Data set indices.
+            Data set indices, shape ``(counts.sum(),)``.
         """
         ends = counts.cumsum()
         if len(self._count_up) != ends[-1]:
             self._count_up = np.arange(ends[-1])
         uncached = (first < self._first) | (first + counts > self._stop)
         if uncached.any():
-            drawn = self._draw_uncached(first, counts, uncached & (counts > 0))
-            return drawn[rank::num_replicas].tolist()  # type: ignore[no-any-return]
+            return self._draw_uncached(first, counts, uncached & (counts > 0))
         slots = (self._start + first - self._first - ends + counts).repeat(counts)
         slots += self._count_up
-        return self._cache.take(slots[rank::num_replicas]).tolist()  # type: ignore[no-any-return]
+        drawn: Array = self._cache.take(slots)
+        return drawn
 
     def _draw_uncached(self, first: Counts, counts: Counts, uncached: NDArray[np.bool_]) -> Array:
         """Draw where some groups begin a block; each of them ends with its last block cached."""
         slots = (self._start + first - self._first - counts.cumsum() + counts).repeat(counts)
-        drawn: Array = self._cache.take(slots + self._count_up, mode="clip")  # what is wrong in it is drawn again
+        drawn: Array = self._cache.take(
+            slots + self._count_up, mode="clip"
+        )  # uncached groups: the loop below overwrites them
         ends = counts.cumsum()
         for group in uncached.nonzero()[0].tolist():
             end = int(ends[group])
@@ -108,11 +108,10 @@ class Passes:
 
 def _shuffled(size: int, num_passes: int, *key: int) -> Array:
     """Return ``num_passes`` permutations of ``range(size)``, one after the other; a pure function of its arguments."""
-    # torch, for its randperm takes a third of the time of NumPy's and its generator an eighth to be seeded. It takes
-    # 32 bits of a seed, which a CRC gives without two near keys falling together.
-    generator = torch.Generator().manual_seed(zlib.crc32(struct.pack(f"<{len(key)}Q", *key)))
+    # torch, for its randperm takes a third of the time of NumPy's and its generator an eighth to be seeded.
+    generator = random_generator(*key)
     if num_passes == 1:
-        return torch.randperm(size, generator=generator).numpy()
-    keys = torch.rand(num_passes, size, generator=generator, dtype=torch.float64).numpy()
+        return torch.randperm(size, generator=generator, device="cpu").numpy()
+    keys = torch.rand(num_passes, size, generator=generator, dtype=torch.float64, device="cpu").numpy()
     order: Array = keys.argsort(axis=1).ravel()
     return order

@@ -1,141 +1,115 @@
-"""What a worker does for a stream: it composes the batches of its shard, exactly."""
+"""Which part of which shard each batch reads: planned in the process that trains, the same on every process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.functional import apportion_owed
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
-    from learn2mix.batches.board import Board, Record
-    from learn2mix.batches.sources import Reader
-    from learn2mix.checks import Counts, Vector
+    from learn2mix.checks import Counts
 
-__all__ = ["EndedError", "Shard", "Start", "find_start"]
+    Table = NDArray[np.int64]
 
+__all__ = ["Segment", "Shards"]
 
-class EndedError(Exception):
-    """A source has ended before it could fill its part of a batch."""
+Segment = tuple[int, int, int]  # shard, number of the first sample in its endless passes, samples
 
 
-class Start(NamedTuple):
-    """Where an iteration begins."""
+class Shards:
+    """How far each shard of each source is read, over all processes.
 
-    first: int  # batches before it
-    epoch: int
-    shard: int  # of its first batch
-    positions: Record  # of all shards, shape (num_shards,)
-
-
-def find_start(board: Board, iteration: int, num_shards: int, stops: bool) -> Start:
-    """Return where an iteration begins: the same for all that ask, whenever they do.
-
-    Args:
-        board: with what was before.
-        iteration: which one.
-        num_shards: shards of this process, one a worker.
-        stops: whether each epoch reads the sources from their beginning; else the stream goes on.
-
-    Raises:
-        ValueError: if the stream goes on from positions of another number of shards.
-    """
-    positions = board.positions(before=iteration)
-    first, epoch = int(positions["batches"].sum()), int(positions["epoch"].max())
-    newest = positions["iteration"] == positions["iteration"].max()
-    resumed = bool(positions["resumed"][newest].any())
-    others = positions["num_shards"][(positions["batches"] > 0) & (positions["num_shards"] != num_shards)]
-    if len(others) and (resumed or not stops):
-        raise ValueError(
-            f"num_workers: the stream goes on where {others[0]} workers left it, each in a shard of its own, but now "
-            f"there are {num_shards}; use as many as before (0 counts as 1) or make a new MixedStream"
-        )
-    shard = _next_shard(positions["in_epoch"][:num_shards]) if stops else first % num_shards
-    if not resumed:
-        epoch += bool(positions["in_epoch"][positions["epoch"] == epoch].any())
-        positions["in_epoch"] = positions["ended"] = 0
-        if stops:
-            shard = 0
-            positions["draws"] = positions["lengths"] = 0
-            positions["credit"] *= len(others) == 0
-    positions = positions[:num_shards]
-    positions["iteration"], positions["epoch"] = iteration, epoch
-    positions["num_shards"], positions["resumed"] = num_shards, 0
-    return Start(first, epoch, shard, positions)
-
-
-def _next_shard(batches: Counts) -> int:
-    """Return the shard after the last one that gave a batch; some may have ended before it."""
-    last = int(np.flatnonzero(batches == batches.max())[-1])
-    return (last + 1) % len(batches)
-
-
-class Shard:
-    """Composes batches of one shard of each source.
-
-    Args:
-        number: which shard.
-        readers: of the sources.
-        position: where to begin.
+    Batch ``n`` reads from shard ``n % num_shards``, which is that of one worker. A shard that is a pass ahead of
+    another waits, and the others take over. Until the length of a shard is known, its batches may run into its next
+    pass.
 
     Attributes:
-        position: where it is; changed only by a batch that is whole.
+        drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``; replaced and
+            not written to, so that it can be gone back to.
+        lengths: samples in each shard, same shape; -1 where not known.
     """
 
-    def __init__(self, number: int, readers: Sequence[Reader], position: Record) -> None:
-        self.number, self.position = number, position.copy()
-        self._readers = readers
-        for reader, draws, length in zip(
-            readers, position["draws"].tolist(), position["lengths"].tolist(), strict=True
-        ):
-            reader.skip(draws, length)
+    def __init__(self, num_sources: int) -> None:
+        self.drawn: Table = np.zeros((num_sources, 1), dtype=np.int64)
+        self.lengths: Table = np.full((num_sources, 1), -1)
+        self.used = True  # False once it is known that no source is split so
 
     @property
-    def ended(self) -> bool:
-        """Whether every source was drawn to its end."""
-        return all(reader.ended for reader in self._readers)
+    def num_shards(self) -> int:
+        """Shards of each source."""
+        return int(self.drawn.shape[1])
 
-    def waits_for(self, proportions: Vector) -> list[Any]:
-        """Return the names of the sources that were not drawn to their end, if this mix gives none of them a share."""
-        with_share = [reader for reader, share in zip(self._readers, proportions, strict=True) if share > 0]
-        if not all(reader.ended for reader in with_share):
-            return []
-        return [reader.name for reader in self._readers if not reader.ended]
+    def split(self, num_shards: int) -> None:
+        """Split the sources into this many shards, where nothing was read yet; else they stay as they are."""
+        if num_shards != self.num_shards and not self.drawn.any():
+            self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
+            self.lengths = np.full_like(self.drawn, -1)
 
-    def compose(self, proportions: Vector, batch_size: int) -> tuple[list[Any], Counts]:
-        """Draw the next batch.
+    def learn(self, lengths: dict[tuple[int, int], int]) -> None:
+        """Note lengths, by source and shard; -1 where still not known."""
+        for (source, shard), length in lengths.items():
+            self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
 
-        Args:
-            proportions: the mix to follow, shape ``(num_groups,)``.
-            batch_size: samples in the batch.
+    def sizes(self) -> Counts:
+        """Return the samples of each source, shape ``(num_sources,)``; -1 where not known."""
+        return np.where((self.lengths >= 0).all(axis=1), self.lengths.sum(axis=1), -1)
 
-        Returns:
-            The samples, group after group, and how many there are of each, shape ``(num_groups,)``.
+    def plan(self, number: int, counts: Counts) -> list[list[Segment]] | None:
+        """Say what a batch reads of each source, and count it as drawn; None where each source is one shard."""
+        if self.num_shards == 1 or not self.used:
+            self.drawn = self._count(counts)
+            return None
+        self.drawn = self.drawn.copy()
+        shard = number % self.num_shards
+        known = np.any(self.lengths >= 0, axis=1).tolist()
+        segments: list[list[Segment]] = []
+        for source, (count, is_known) in enumerate(zip(counts.tolist(), known, strict=True)):
+            if is_known:
+                segments.append(self._plan(source, shard, count))
+            else:
+                segments.append([(shard, int(self.drawn[source, shard]), count)] if count else [])
+                self.drawn[source, shard] += count
+        return segments
 
-        Raises:
-            EndedError: if a source that the batch needs has ended.
-            RuntimeError, ValueError: as :meth:`Source.read` does.
-        """
-        owed = self.position["credit"] + proportions * batch_size
-        counts = apportion_owed(owed, batch_size)
-        samples: list[Any] = []
-        for reader, count in zip(self._readers, counts.tolist(), strict=True):
-            if count:
-                drawn = reader.draw(count)
-                if len(drawn) < count:
-                    raise EndedError(f"{reader} has {len(drawn)} samples left, but the batch needs {count}")
-                samples += drawn
-        self.position["credit"] = owed - counts
-        self.position["draws"] += counts
-        self.position["lengths"] = [reader.length for reader in self._readers]
-        self.position["batches"] += 1
-        self.position["in_epoch"] += 1
-        return samples, counts
+    def _plan(self, source: int, shard: int, count: int) -> list[Segment]:
+        """Plan for a source of which the length of a shard is known: those that are behind come first."""
+        drawn, lengths = self.drawn[source], self.lengths[source]
+        segments = []
+        while count:
+            passes = np.where(lengths > 0, drawn // np.maximum(lengths, 1), 0)
+            passes[lengths == 0] = np.iinfo(np.int64).max  # an empty shard is never read
+            turn = [(shard + step) % len(drawn) for step in range(len(drawn))]
+            chosen = next(candidate for candidate in turn if passes[candidate] == passes.min())
+            length = int(lengths[chosen])
+            part = count if length <= 0 else min(count, length - int(drawn[chosen]) % length)
+            segments.append((chosen, int(drawn[chosen]), part))
+            drawn[chosen] += part
+            count -= part
+        return segments
 
-    def is_at(self, number: int, position: Record) -> bool:
-        """Whether it may go on from this position without reading anything again."""
-        same = self.number == number and self.position["num_shards"] == position["num_shards"]
-        return bool(same and np.array_equal(self.position["draws"], position["draws"]))
+    def repeat(self, segments: list[list[Segment]], counts: Counts) -> None:
+        """Count as drawn what was planned for a batch before a stop."""
+        if not segments:
+            self.drawn = self._count(counts)
+            return
+        self.drawn = self.drawn.copy()
+        for source, parts in enumerate(segments):
+            for shard, _, count in parts:
+                self.drawn[source, shard] += count
+
+    def _count(self, counts: Counts) -> Table:
+        """Return the draws with those of a batch, all of one shard, where it does not matter of which."""
+        drawn: Table = self.drawn.copy()
+        drawn[:, 0] += counts
+        return drawn
+
+    def state_dict(self, drawn: Table) -> dict[str, Any]:
+        """Return a position and the lengths as lists."""
+        return {"drawn": drawn.tolist(), "lengths": self.lengths.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.drawn = np.array(state["drawn"], dtype=np.int64)
+        self.lengths = np.array(state["lengths"], dtype=np.int64)

@@ -1,102 +1,90 @@
-"""Batches of iterable data, composed in the workers by a mix that reaches them while they run."""
+"""Batches of iterable data: composed in the process that trains, read by whoever answers its requests."""
 
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakMethod
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from torch.utils.data import IterableDataset, default_collate, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
-from learn2mix.batches.board import RUNNING, Board
-from learn2mix.batches.composer import Composer
-from learn2mix.batches.ledger import Ledger
+from learn2mix.batches.ends import ON_EXHAUSTED, Ends
+from learn2mix.batches.resume import fit_stream_state
+from learn2mix.batches.shards import Shards
+from learn2mix.batches.source_states import SourceStates
 from learn2mix.batches.sources import name_sources, prior_of
-from learn2mix.checks import check_seed, check_whole
-from learn2mix.feedback.feedback import Feedback, check_group_losses, check_losses
+from learn2mix.batches.stream_reader import StreamReader
+from learn2mix.batches.stream_requests import Requesting
+from learn2mix.batches.torch_loader import find_torch_loader
+from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
-from learn2mix.mixers.base import check_mixer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from torch.distributed import ProcessGroup
 
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from learn2mix.batches.board import Record
-    from learn2mix.checks import Counts, Vector
+    from learn2mix.checks import Vector
     from learn2mix.mixers.base import Mixer
 
 __all__ = ["MixedStream"]
 
-STATE_VERSION = 1
-ON_EXHAUSTED = ("restart", "stop_first", "stop_all")
+STATE_VERSION = 2
 
 
-class ObservedBatch(NamedTuple):
-    """A batch that was trained on."""
-
-    number: int  # batches of this process before it
-    proportions: Vector  # asked for
-    counts: Counts  # given
-
-
-class MixedStream(IterableDataset[Any]):
+class MixedStream(Requesting, IterableDataset[Any]):
     """Composes each batch by a mixer's proportions from sources that can only be iterated.
 
-    Give it to ``DataLoader(stream, batch_size=None, num_workers=n)``: it yields whole batches, collated, each with
-    exactly ``batch_size`` samples, group after group. Each worker of each process reads its own shard of every source
-    (see :class:`learn2mix.batches.sources.Source`), carries its own credit
-    (:func:`learn2mix.functional.apportion_owed`) and holds no more samples than ``shuffle_buffer`` a
-    source. A source that splits itself by worker loses nothing by it: while it is read, ``torch.utils.data.get_worker_info()`` is None.
+    Give it to :class:`learn2mix.MixedLoader`, or without workers to ``DataLoader(stream, batch_size=None)``: both give
+    whole batches, collated, each with exactly ``batch_size`` samples. The process that trains composes; workers answer
+    requests, and keep the sources open across epochs.
 
-    A new mix reaches workers while they run: batch ``t`` follows the newest mix made by the time that
-    ``t - prefetch_factor * num_workers`` batches had been observed. The loader asks for it no earlier, so the batches
-    do not depend on how fast the workers are. A mix assigned to ``mixer.proportions`` counts from the next batch
-    observed on; mixers that follow the progress of the run alone are computed in the workers and have no lag.
+    How a source is split over the workers and processes that read it:
 
-    With ``"restart"`` the stream has no end, and a new iteration goes on where observed batches ended; else it reads
-    the sources from their beginning. Every iteration is an epoch to the mixer, or what lies before
-    :meth:`finish_epoch`; without that call, workers know of an update at the end of an epoch only after their lag.
-    A loop that never observes is fine with a mixer that needs no losses: then a batch counts as trained on once it is
-    composed, also those that workers had composed ahead when an iteration was left. To start workers anew costs to
-    read again what was drawn in the running pass of each source; ``DataLoader(persistent_workers=True)`` spares it.
+    - map-style data: nobody reads what another does;
+    - a source with a method ``shard(num_shards=, index=)`` (Hugging Face's) and one that asks
+      ``torch.utils.data.get_worker_info()`` split themselves, also by rank where they ask for it or say so;
+    - any other is read whole by each, which must see the same order, and uses its own part. Work on the samples pays
+      off in ``decode_fn`` or ``collate_fn`` then, which see only that part.
 
     Args:
         sources: a mapping from group names to iterables, or a sequence of iterables; at least 2. Each must give the
-            same samples in every pass. Samples of all sources are collated together.
-        mixer: decides the proportions; a new one for each stream. Its prior are the sizes of the sources, or the
-            uniform mix where one has no ``len``.
-        batch_size: samples a batch and process, at least 1. Every process composes the same counts.
+            same samples in every pass. One that has ``state_dict`` and ``load_state_dict`` resumes by them.
+        mixer: decides the proportions; one per stream. Its prior are the sizes of the sources, or the uniform mix
+            where one has no ``len``.
+        batch_size: samples per batch and process, at least 1; or one for each source by name, and a batch has the
+            mean of them by its mix.
         seed: whole number in [0, 2 ** 64), for the shuffling.
-        on_exhausted: what the end of a source does: ``"restart"`` begins its next pass; ``"stop_first"`` ends the
-            epoch (of that worker's shard) before the first batch that it cannot fill; ``"stop_all"`` restarts sources
-            until each was drawn to its end, so each must get a share at some time. Shards that differ in length then
-            give the processes different numbers of batches.
+        on_exhausted: what the end of a source does: ``"restart"`` begins its next pass, and the stream has no end;
+            ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
+            sources until each was drawn to its end; ``"drop"`` draws each sample once, and a source that is used up
+            leaves the mix (the last batch may be smaller; samples fewer than the processes are left out). But for
+            ``"restart"`` each epoch reads the sources from their beginning, each worker all of them, so that every
+            process has the same number of batches.
         collate_fn: makes a batch of a list of samples; None for torch's.
-        prefetch_factor: that of the ``DataLoader``, of which a data set is not told.
-        shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source.
-        num_replicas: how many processes there are; None asks ``torch.distributed``.
-        rank: which of them this is; None asks ``torch.distributed``.
+        decode_fn: makes a sample of what a source gives; called by the worker that uses the sample.
+        shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source. It fills
+            while samples are drawn, so the first of a pass are shuffled less.
+        order: ``"grouped"`` gives source after source; ``"shuffled"`` mixes them within each batch.
+        num_replicas: how many processes share each global batch; None asks the process group.
+        rank: which of them this is; None asks the process group.
+        process_group: as for :class:`learn2mix.MixedBatchSampler`.
 
     Raises:
         ValueError: if there are fewer than 2 sources, one is empty, a number is out of range, ``on_exhausted`` is
-            unknown or ``mixer`` belongs to another stream; while iterating, if a source turns out to be empty, has
-            fewer samples than there are shards, is a one-shot iterator that would have to begin again, ends before
-            the first batch of an epoch in every worker, or has no share where ``"stop_all"`` waits for it and nothing
-            moves the mix before the epoch ends. Its name is in the message.
-        TypeError: if a source is not iterable, a name is neither an integer, a string nor a tuple of them, a number is
-            not whole, or ``mixer`` is no mixer.
-        RuntimeError: while iterating, if a source fails; its name and the number of the sample are in the message,
-            and all batches before are whole.
+            unknown or ``mixer`` belongs to another stream; while iterating, if a source turns out to be empty, is a
+            one-shot iterator that would have to begin again, ends before the first batch of an epoch, or has no share
+            where ``"stop_all"`` waits for it. Its name is in the message.
+        TypeError: if a source is not iterable, or a path, text or mapping; a name is neither an integer, a string nor a
+            tuple of them, a number is not whole, or ``mixer`` is no mixer.
+        RuntimeError: while iterating, if a source fails or its order differs between workers; its name and the number
+            of the sample are in the message.
 
     Example:
         >>> from learn2mix import FixedMix
-        >>> from torch.utils.data import DataLoader
-        >>> stream = MixedStream({"a": range(4), "b": range(100, 200)}, FixedMix([0.75, 0.25]), batch_size=4)
-        >>> batches = iter(DataLoader(stream, batch_size=None))
+        >>> sources = {"a": range(4), "b": range(100, 200)}
+        >>> stream = MixedStream(sources, FixedMix([0.75, 0.25]), batch_size=4)
+        >>> batches = iter(stream)
         >>> next(batches), next(batches)
         (tensor([  0,   1,   2, 100]), tensor([  3,   0,   1, 101]))
     """
@@ -106,267 +94,151 @@ class MixedStream(IterableDataset[Any]):
         sources: Mapping[Any, Any] | Sequence[Any],
         mixer: Mixer,
         *,
-        batch_size: int,
+        batch_size: int | Mapping[Any, int],
         seed: int = 0,
         on_exhausted: str = "restart",
         collate_fn: Callable[[list[Any]], Any] | None = None,
-        prefetch_factor: int = 2,
+        decode_fn: Callable[[Any], Any] | None = None,
         shuffle_buffer: int = 0,
+        order: Literal["shuffled", "grouped"] = "grouped",
         num_replicas: int | None = None,
         rank: int | None = None,
+        process_group: ProcessGroup | None = None,
+        **removed: Any,
     ) -> None:
+        _check_removed(removed)
         if on_exhausted not in ON_EXHAUSTED:
             raise ValueError(f"on_exhausted must be one of {', '.join(map(repr, ON_EXHAUSTED))}, got {on_exhausted!r}")
         named = name_sources(sources)
-        check_mixer(mixer)
-        if mixer._listener is not None and mixer._listener() is not None:
-            raise ValueError(
-                f"mixer: this {type(mixer).__name__} belongs to another MixedStream; make a new mixer for each stream"
-            )
-        mixer.attach(prior_of(named), [source.name for source in named])
-        self.mixer = mixer
-        self.last_observed: ObservedBatch | None = None
-        self._board = Board(len(named))
-        self._composer = Composer(
-            named,
+        names = [source.name for source in named]
+        self._sizes_by_source = _check_sizes_by_source(batch_size, names)
+        super().__init__(
             mixer,
-            self._board,
-            Processes(num_replicas, rank),
-            batch_size=check_whole(batch_size, "batch_size"),
-            seed=check_seed(seed),
-            on_exhausted=on_exhausted,
-            collate=default_collate if collate_fn is None else collate_fn,
-            prefetch_factor=check_whole(prefetch_factor, "prefetch_factor"),
-            shuffle_buffer=check_whole(shuffle_buffer, "shuffle_buffer", minimum=0),
+            prior_of(named),
+            names,
+            batch_size=batch_size if self._sizes_by_source is None else int(max(self._sizes_by_source)),  # type: ignore[arg-type]
+            seed=seed,
+            order=order,
+            processes=Processes(num_replicas, rank, process_group),
         )
-        self._ledger = Ledger(self._board, self._composer.stops)
-        self._feedback = Feedback(mixer, self.group_names)
-        self._newest: Vector | None = None  # mix on the board
-        self._warned = False
-        mixer._listener = WeakMethod(self._assigned)
-        self._publish()
+        self.on_exhausted = on_exhausted
+        self._ends = Ends(on_exhausted, [source.size for source in named])
+        self._reader = StreamReader(
+            named,
+            collate_fn,
+            decode_fn,
+            seed=self.seed,
+            shuffle_buffer=check_whole(shuffle_buffer, "shuffle_buffer", minimum=0),
+            restart=on_exhausted in ("restart", "stop_all"),
+            stops=self._ends.stops,
+        )
+        self._shards = Shards(len(named))
+        self._own_drawn = np.zeros((self.num_replicas, len(named)), dtype=np.int64)
+        self._plans = {}
+        self._again = {}
+        self._states = SourceStates()
+        self._epoch_start = self._composition.draws
+        self._max_ahead = 0
+        self._residue = None
+        self._digests, self._kinds = {}, {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        # For a worker that is spawned. It sees no losses; those on a GPU could not be sent to it.
-        return {name: value for name, value in self.__dict__.items() if name != "_feedback"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._feedback = Feedback(self.mixer, self.group_names)
-        self.mixer._listener = WeakMethod(self._assigned)
-
-    @property
-    def batch_size(self) -> int:
-        """Samples a batch and process."""
-        return self._composer.batch_size
-
-    @property
-    def group_names(self) -> list[Any]:
-        """One name a source."""
-        return [source.name for source in self._composer.sources]
-
-    @property
-    def num_replicas(self) -> int:
-        """How many processes there are."""
-        return self._composer.processes.num_replicas
-
-    @property
-    def rank(self) -> int:
-        """Which of them this is."""
-        return self._composer.processes.rank
-
-    @property
-    def group_losses(self) -> Vector:
-        """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown."""
-        return self._feedback.group_losses
-
-    @property
-    def lag(self) -> int:
-        """Batches composed but not yet observed, of the newest iteration.
-
-        A ``DataLoader`` composes at most ``prefetch_factor * num_workers`` batches ahead; without workers, none.
-        """
-        return self._ledger.lag
-
-    @property
-    def held(self) -> int:
-        """Batches that the loop fetches before it observes the last; 0 in a plain loop.
-
-        1 under Lightning, which fetches one ahead to find the end of a loader without length. Batches follow mixes
-        that are as much older, so that also there they do not depend on how fast the workers are.
-        """
-        return self._board.held
-
-    @held.setter
-    def held(self, count: int) -> None:
-        self._board.held = check_whole(count, "held", minimum=0)
-
-    @property
-    def observing(self) -> bool:
-        """Whether a batch counts as trained on once observed; else once composed."""
-        return self._board.observing_since != RUNNING
-
-    @observing.setter
-    def observing(self, value: bool) -> None:
-        if value != self.observing:
-            self._board.observing_since = self._board.iteration if value else RUNNING
+    # ------------------------------------------------------------------ batches
 
     def __iter__(self) -> Iterator[Any]:
-        """Begin an iteration; a ``DataLoader`` does so in each of its workers."""
-        iteration, worker, num_workers = self._composer.begin()
-        if num_workers == 0:
-            self._catch_up()
-        return self._batches(iteration, worker, num_workers)
+        """Begin an epoch, or go on with one that a loaded state was in the middle of."""
+        worker = get_worker_info()
+        if worker is not None:
+            return self._in_worker(worker.id, worker.num_workers)
+        loader = find_torch_loader()
+        iteration, self._residue = self._begin(loader), None
+        self._delivery.batches_of_batches = loader is not None and loader.collates
+        self._prepare(num_shards=1, max_ahead=0)
+        return self._answered(iteration)
 
-    def _batches(self, iteration: int, worker: int, num_workers: int) -> Iterator[Any]:
-        # From a method of its own, so that the stream lives while it is iterated, and hears of its mixer.
-        yield from self._composer.batches(iteration, worker, num_workers)
+    def _sizes(self) -> Any:
+        sizes = np.where(self._ends.lengths > 0, self._ends.lengths, self._shards.sizes())
+        return np.where(sizes > 0, sizes, np.nan)
 
-    # ------------------------------------------------------------------ losses
-
-    def observe(self, losses: Tensor | ArrayLike | None) -> None:
-        """Report the losses of the oldest batch not yet observed.
-
-        Args:
-            losses: loss of each sample of the batch, in its order, shape ``(batch_size,)``, at least 0; on any device.
-                None says that the batch was trained on but its losses are not known.
-
-        Raises:
-            ValueError: if no batch is waiting, the length is wrong, or a loss is negative, NaN or infinite (on an
-                accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
-            RuntimeError: if batches were left out for so long that this one is no longer known.
-        """
-        self._catch_up()
-        worker, batch = self._ledger.oldest()
-        number, counts = self._ledger.observed, batch["counts"].copy()
-        if losses is not None:
-            groups = np.arange(len(counts)).repeat(counts)
-            self._feedback.add(check_losses(losses, self.batch_size), groups, counts, number, self.num_replicas)
-        self._warn_if_late(batch)
-        self._ledger.take(worker, batch)
-        self.observing, self.last_observed = True, ObservedBatch(number, batch["proportions"].copy(), counts)
-        with self._updating():
-            self._feedback.step(self.num_replicas, epoch_ended=False)
-            if self._num_workers:
-                self.mixer.seek(self._ledger.observed, self._ledger.epoch)  # what moves its copies in the workers
-
-    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
-        """Report the result of a validation run, for mixers that follow it; the same on every process.
-
-        Args:
-            loss: mean validation loss; NaN where unknown.
-            group_losses: the same for each group, or any score of at least 0 that is larger where more is left to
-                learn, shape ``(num_groups,)``, on any device, NaN where unknown.
-
-        Raises:
-            ValueError: if there is not one value a group, one is negative or infinite, or the mixer needs them and
-                they are None. The mix stays as it was.
-        """
-        self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self.group_names)))
-
-    def finish_epoch(self) -> None:
-        """End the epoch here, if a batch of it was trained on; the next iteration begins with the mix of the moment.
-
-        An iteration ends the epoch before it by itself, but its workers do not know yet of an update at that end.
-        """
-        self._catch_up()
-        if self._ledger.finish_epoch():
-            with self._updating(anew=True):
-                self._feedback.end_epoch(self.num_replicas)
-
-    @property
-    def _num_workers(self) -> int:
-        return self._board.num_workers(self._board.iteration)
-
-    def _catch_up(self) -> None:
-        """Turn to the newest iteration."""
-        if self._ledger.catch_up():
-            with self._updating(later=bool(self._num_workers)):
-                self._feedback.end_epoch(self.num_replicas)
-
-    def _assigned(self) -> None:
-        """Show a mix that was assigned from outside."""
-        if get_worker_info() is None and not self._composer.knows_mixes:
-            self._publish(later=bool(self._num_workers))
-
-    @contextmanager
-    def _updating(self, anew: bool = False, later: bool = False) -> Iterator[None]:
-        """Show the mix at the end of the block, however often it is assigned."""
-        self.mixer._listener = None
-        try:
-            yield
-        finally:
-            self.mixer._listener = WeakMethod(self._assigned)
-            self._newest = None if anew else self._newest
-            self._publish(later)
-
-    def _publish(self, later: bool = False) -> None:
-        """Show the mix if it is a new one.
-
-        Args:
-            later: whether the loader may have asked for a batch since the last was observed, which a worker composes
-                now. So that it does not matter when, the mix counts from the next batch observed on.
-        """
-        mix = self._composer.mix()
-        if self._newest is None or not np.array_equal(mix, self._newest):
-            self._newest = mix
-            self._board.add_mix(mix, self._ledger.observed + later, self._board.iteration)
-
-    def _warn_if_late(self, batch: Record) -> None:
-        workers, exempt = self._num_workers, self._warned or self._composer.stops or self._composer.knows_mixes
-        if workers and not exempt and self._ledger.is_late(batch, self._composer.ahead(workers)):
-            self._warned = True
-            warnings.warn(
-                "MixedStream: a batch was composed before the mix was made that it is to follow, so batches depend on "
-                "the speed of the workers; pass MixedStream(prefetch_factor=) what the DataLoader has, and set "
-                "stream.held where the loop fetches batches before it observes the last",
-                stacklevel=3,
-            )
-
-    # ------------------------------------------------------------------ state
+    def _identity(self) -> dict[str, int]:
+        return {"sources": zlib.crc32(repr(self.group_names).encode())}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a resumed run needs, the same on every process: numbers, strings, lists and tensors.
+        """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
 
-        Batches composed ahead and not observed are composed again, by the same mixes. Shards that end at different
-        times (``"stop_first"``, ``"stop_all"``) are an exception: then each process has its own state.
+        Batches composed ahead and not observed are composed again, by the same mixes.
         """
-        self._catch_up()
+        composition = self._composition.state_dict(self._counts_as_trained())
+        composed = composition["composed"]
+        shards, own, _ = self._plans.get(composed, (self._shards.drawn, self._own_drawn, None))
+        plans = {number: plan for number, (_, _, plan) in self._plans.items()} | self._again
+        drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
         return {
-            **self._settings(),
-            "seed": self._composer.seed,
-            "observing": self.observing,
-            "places": self._ledger.state_dict(self._composer.ahead(self._num_workers)),
-            "feedback": self._feedback.state_dict(self.num_replicas),
+            "version": STATE_VERSION,
+            "group_names": self.group_names,
+            "global_batch_size": self.global_batch_size,
+            "on_exhausted": self.on_exhausted,
+            "shuffle_buffer": self._reader.shuffle_buffer,
+            "order": self.order,
+            "seed": self.seed,
+            "observing": self._observing,
+            **composition,
+            "epoch_start": self._epoch_start.tolist(),
+            "plans": [plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
+            "ends": self._ends.state_dict(),
+            "shards": self._shards.state_dict(shards),
+            "own": own.tolist(),
+            "states": self._states.state_dict(drawn, own[self.rank], shards),
+            "residue": self._residue,
+            "feedback": self._feedback.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
-        Reads the sources again up to there: as far as the running pass goes, and one pass to learn its length.
+        Reads the sources again up to there, as far as the running pass goes, unless they have states of their own. The
+        number of workers may be another. So may the sources: those of the same name go on where they were. Settings of
+        this stream and its mixer win over those in the state, with a warning that names each; the seed is the state's.
 
         Args:
-            state: what :meth:`state_dict` returned, of a stream of the same sources, batch size, mixer and processes.
-                The number of workers must be the same too, which only the next iterator can check.
+            state: what :meth:`state_dict` returned.
+            strict: refuse a state of another global batch size or ``on_exhausted``; False begins an epoch.
 
         Raises:
             ValueError: if the state does not fit; nothing is changed then.
         """
-        for name, value in self._settings().items():
-            if state.get(name) != value:
-                raise ValueError(f"state: its {name} is {state.get(name)!r}, but this stream's is {value!r}")
-        with self._updating():
-            self._feedback.load_state_dict(state["feedback"], self.rank)
-        self._composer.seed = state["seed"]
-        self._ledger.load_state_dict(state["places"])
-        self._composer.loaded = self._board.loaded
-        self._board.observing_since = self._board.loaded if state["observing"] else RUNNING
+        state = fit_stream_state(state, self, strict=strict)
+        self._feedback.load_state_dict(state["feedback"])
+        self.seed = self._reader.seed = state["seed"]
+        self._reader.begin_anew()
+        self._composition.load_state_dict(state)
+        self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
+        self._plans.clear()
+        self._again = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
+        self._ends.load_state_dict(state["ends"])
+        self._shards.load_state_dict(state["shards"])
+        self._own_drawn = np.array(state["own"], dtype=np.int64)
+        self._states.load_state_dict(state["states"])
+        self._digests.clear()
+        self._residue = state.get("residue")
+        self._restart(state)
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "version": STATE_VERSION,
-            "group_names": self.group_names,
-            "batch_size": self.batch_size,
-            "num_replicas": self.num_replicas,
-            "on_exhausted": self._composer.on_exhausted,
-        }
+
+def _check_removed(removed: dict[str, Any]) -> None:
+    if removed.pop("prefetch_factor", None) is not None:
+        warnings.warn(
+            "MixedStream: prefetch_factor has no effect any more; give it to the loader",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    if removed:
+        raise TypeError(f"MixedStream: unexpected keyword argument {next(iter(removed))!r}")
+
+
+def _check_sizes_by_source(batch_size: Any, names: list[Any]) -> Vector | None:
+    """Return the samples that a batch of each source alone has, shape ``(num_sources,)``; None for one number."""
+    if not isinstance(batch_size, Mapping):
+        return None
+    wrong = [name for name in batch_size if name not in names] + [name for name in names if name not in batch_size]
+    if wrong:
+        raise ValueError(f"batch_size must have one number for each source, but {wrong[0]!r} is not in both")
+    return np.array([float(check_whole(batch_size[name], f"batch_size of {name!r}")) for name in names])

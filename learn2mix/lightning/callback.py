@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback
 
+from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
-from learn2mix.feedback.per_sample import PerSampleLoss
+from learn2mix.lightning import internals
+from learn2mix.lightning.losses import LossFinder
 from learn2mix.lightning.mixlog import MixLog
-from learn2mix.lightning.validation import ValidationResults
+from learn2mix.lightning.validation import ValidationResults, run_validation
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -35,7 +37,8 @@ class MixingCallback(Callback):
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many, with the Trainer's defaults. It
     moves itself to the front of the Trainer's callbacks, so that a checkpoint finds the batch observed, whichever
-    callback writes it.
+    callback writes it. A run that goes on with other data of the same groups, or with another global batch size, keeps
+    the mix and the passes, with a warning.
 
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
@@ -46,13 +49,15 @@ class MixingCallback(Callback):
             when the run ends, not in the sanity check. None takes the loss from what ``self.log("val_loss", ...)`` left
             in ``trainer.callback_metrics``, or, for mixers that follow the losses of the groups, these from the one
             :class:`GroupLossMeter` in the module, which ``validation_step`` updates and this callback resets when a
-            run begins. A string is another
-            key of the loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score
-            of at least 0 may stand for the losses of the groups.
+            run begins. A string is another key of the loss. A function gets ``(trainer, pl_module)`` and returns
+            ``(loss, group_losses)``; any score of at least 0 may stand for the losses of the groups.
+        groups: where the label of each loss is, where there is not one loss for each sample, in the order of the
+            batch (two views, dropped samples): a key of what ``training_step`` returns, or a function of
+            ``(outputs, batch)``. None takes the losses to be of the batch, in its order.
         log: whether to log the mix.
 
     Raises:
-        TypeError: if ``losses`` or ``validation`` is neither None, nor a key, nor a function.
+        TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
         RuntimeError: at the start or at the first batch, where it cannot do its work; the message says what to change.
 
     Example:
@@ -65,17 +70,16 @@ class MixingCallback(Callback):
         *,
         losses: Callable[[Any, Any], Any] | str | None = None,  # in this order, so that YAML can name a function
         validation: Callable[[Any, Any], Any] | str | None = None,
+        groups: Callable[[Any, Any], Any] | str | None = None,
         log: bool = True,
     ) -> None:
-        for name, value in (("losses", losses), ("validation", validation)):
+        for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
-        self._losses = losses
+        self._losses = LossFinder(losses, groups)
         self._validation = ValidationResults(validation)
         self._log = log
         self._sampler: Mixed | None = None
-        self._criteria: list[PerSampleLoss] = []
-        self._num_calls = 0  # of them, before a backward pass
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
         self._evaluating = False
@@ -95,14 +99,21 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
-        _keep_mixed_samplers(trainer)
+        internals.keep_samplers(trainer, lambda loader: bool(_mixed_in([loader])))
         others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember where the sampler is, where a learning rate finder trains before the training."""
+        searches = any(hasattr(callback, "lr_find") for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if searches and self._restored is None:
+            trainer.fit_loop.setup_data()
+            self._restored = find_sampler(trainer).state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
-        self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
+        self._losses.find_criteria(pl_module)
         self._mixlog = MixLog()
         restored, self._restored = self._restored, None
         self._steer(trainer, restored)
@@ -112,7 +123,7 @@ class MixingCallback(Callback):
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
         if restored is not None and restored.get("validation_due"):
-            _validate(trainer)
+            run_validation(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
@@ -121,15 +132,11 @@ class MixingCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Forget the losses of validation."""
-        self._num_calls = 0
-        for criterion in self._criteria:
-            criterion.take()
+        self._losses.forget()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Count the calls of the criteria in this pass: an optimizer such as LBFGS makes several, each of one call."""
-        self._num_calls = max(self._num_calls, sum(criterion.num_calls for criterion in self._criteria))
-        for criterion in self._criteria:
-            criterion.num_calls = 0
+        self._losses.end_pass()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -138,16 +145,12 @@ class MixingCallback(Callback):
         losses = self.find_losses(pl_module, outputs, batch)
         if losses is None and self.sampler.lag == 0:
             return  # a step without our loader: CombinedLoader(mode="max_size") goes on when it has ended
-        self.sampler.observe(losses)
+        self.sampler.observe(losses, groups=None if losses is None else self._losses.groups(outputs, batch))
         self._follow_epoch(trainer)
-        epoch_loop = trainer.fit_loop.epoch_loop
-        self._validation_due = self._follows_validation(trainer) and epoch_loop._should_check_val_fx(
-            trainer.fit_loop._data_fetcher  # type: ignore[arg-type]
-        )
+        self._validation_due = self._follows_validation(trainer) and internals.validation_follows(trainer)
         if self._log and trainer.loggers:
             self._mixlog.add(self.sampler)
-            # When and under which step: as Lightning does with the entries of self.log.
-            if trainer._logger_connector.should_update_logs and not trainer.fit_loop._should_accumulate():
+            if _is_logged(trainer, batch_idx):
                 self._write(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -165,6 +168,14 @@ class MixingCallback(Callback):
         """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
         self._follow_epoch(trainer)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End the workers of a loader of ours."""
+        _close(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End them too."""
+        _close(trainer)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, with a note where a validation run that the mix follows is due."""
         if self._restored is not None:
@@ -176,7 +187,7 @@ class MixingCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the sampler is known; one that came with weights to evaluate is not wanted."""
         if not self._evaluating:
-            self._restored = state_dict
+            self._restored = state_dict or None
 
     def find_losses(self, pl_module: LightningModule, outputs: Any, batch: Any) -> Tensor | None:
         """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them.
@@ -186,18 +197,8 @@ class MixingCallback(Callback):
         """
         if pl_module.automatic_optimization and not outputs:
             return None  # training_step returned None: the batch was skipped
-        if callable(self._losses):
-            found: Tensor | None = self._losses(outputs, batch)
-            return found
-        key = self._losses or "losses"
-        if isinstance(outputs, Mapping) and key in outputs:
-            return outputs[key]  # type: ignore[no-any-return]
-        taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
-        if self._losses is None and len(taken) == 1 and self._num_calls < 2:
-            return taken[0]
-        if self._losses is None and not taken and not self.sampler.mixer.needs_losses:
-            return None
-        raise RuntimeError(_no_losses(self._losses, outputs, max(self._num_calls, len(taken))))
+        needed = self._sampler is None or self._sampler.mixer.needs_losses
+        return self._losses.losses(outputs, batch, needed=needed)
 
     def _follows_validation(self, trainer: Trainer) -> bool:
         if self._evaluating or trainer.sanity_checking:
@@ -207,50 +208,38 @@ class MixingCallback(Callback):
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
         self._sampler = find_sampler(trainer)
         _refuse_another_split(trainer, self._sampler)
-        fetcher = trainer.fit_loop._data_fetcher
-        if isinstance(self._sampler, MixedStream) and fetcher is not None:
-            self._sampler.held = int(fetcher.length is None)  # fetched one ahead, to find the end
+        self._sampler.trusted = True
         if state is not None:
-            self._sampler.load_state_dict(state)
+            self._sampler.load_state_dict(state, strict=False)
             if not trainer.fit_loop.epoch_loop.restarting:
                 self._sampler.finish_epoch()  # The Trainer begins a new one, also where it left the last one early.
             # An iterator was made before, and its workers have begun to draw.
-            iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+            internals.begin_again(trainer)
         self._sampler.observing = True
 
     def _follow_epoch(self, trainer: Trainer) -> None:
         # At once, for a checkpoint may follow. No difference unless the Trainer's epoch is shorter than the sampler's.
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.is_last_batch:
             self.sampler.finish_epoch()
 
     def _write(self, trainer: Trainer) -> None:
         metrics = self._mixlog.entry(self.sampler) | {"epoch": trainer.current_epoch}
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning gives its own entries
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
+            logger.log_metrics(metrics, step=internals.num_batches_stepped(trainer))
         self._mixlog = MixLog()
 
 
-def _keep_mixed_samplers(trainer: Trainer) -> None:
-    """Let the Trainer leave our batch samplers as they are: they know of the processes and split batches by group.
-
-    With ``use_distributed_sampler=True``, its default, it would replace them under many processes, or give up.
-    """
-    connector = trainer._data_connector  # type: ignore[attr-defined]
-    replaces = type(connector)._requires_distributed_sampler
-
-    def requires_distributed_sampler(loader: Any) -> bool:
-        return not isinstance(loader.batch_sampler, MixedBatchSampler) and replaces(connector, loader)
-
-    connector._requires_distributed_sampler = requires_distributed_sampler  # type: ignore[method-assign, assignment]
+def _close(trainer: Trainer) -> None:
+    for loader in _flat(trainer.train_dataloader):
+        if isinstance(loader, MixedLoader):
+            loader.close()
 
 
-def _validate(trainer: Trainer) -> None:
-    """Run the validation that was due when a checkpoint was written: Lightning leaves it out of a run that goes on."""
-    validation = trainer.fit_loop.epoch_loop.val_loop
-    trainer.validating, validation.restarting = True, False
-    validation.run()
-    trainer.training = True
+def _is_logged(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether Lightning writes its own entries after this batch."""
+    accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+    step = internals.num_batches_stepped(trainer)
+    return not accumulates and ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop)  # type: ignore[attr-defined]
 
 
 def find_sampler(trainer: Trainer) -> Mixed:
@@ -259,19 +248,41 @@ def find_sampler(trainer: Trainer) -> Mixed:
     Raises:
         RuntimeError: if there is none, or more than one.
     """
-    loaders = trainer.fit_loop._combined_loader.flattened if trainer.fit_loop._combined_loader is not None else []
-    parts = [getattr(loader, name, None) for loader in loaders for name in ("batch_sampler", "dataset")]
-    mixed = [part for part in parts if isinstance(part, Mixed)]
+    loaders = _flat(trainer.train_dataloader)
+    mixed = _mixed_in(loaders)
     if len(mixed) == 1:
         return mixed[0]
     if mixed:
         kinds = ", ".join(type(part).__name__ for part in mixed)
         raise RuntimeError(f"MixingCallback: found {len(mixed)} to steer in the training loaders ({kinds}); use one")
-    kinds = ", ".join(type(part).__name__ for part in parts[::2] if part is not None) or "none"
+    samplers = [getattr(loader, "batch_sampler", None) for loader in loaders]
+    kinds = ", ".join(type(sampler).__name__ for sampler in samplers if sampler is not None) or "none"
     raise RuntimeError(
         f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}) and no "
-        "MixedStream; make it with DataLoader(dataset, batch_sampler=MixedBatchSampler(labels, mixer, batch_size=...))"
+        "MixedStream; make it with MixedLoader(dataset, MixedBatchSampler(labels, mixer, batch_size=...)), or "
+        "DataLoader(dataset, batch_sampler=...); a batch sampler is passed as batch_sampler=, and not as sampler= with "
+        "a batch_size"
     )
+
+
+def _mixed_in(loaders: list[Any]) -> list[Mixed]:
+    parts = {
+        id(part): part
+        for loader in loaders
+        for part in (getattr(loader, name, None) for name in ("batch_sampler", "sampler", "dataset"))
+        if isinstance(part, Mixed)
+    }
+    return list(parts.values())
+
+
+def _flat(loaders: Any) -> list[Any]:
+    """Return the loaders in what ``fit`` takes: one, or a collection of them, or a CombinedLoader."""
+    loaders = getattr(loaders, "iterables", loaders)
+    if isinstance(loaders, dict):
+        return [loader for value in loaders.values() for loader in _flat(value)]
+    if isinstance(loaders, (list, tuple)):
+        return [loader for value in loaders for loader in _flat(value)]
+    return [] if loaders is None else [loaders]
 
 
 def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
@@ -284,19 +295,3 @@ def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
             f"{sampler.num_replicas}; make it with MixedBatchSampler(..., num_replicas={wanted['num_replicas']}, "
             f"rank={wanted['rank']})"
         )
-
-
-def _no_losses(asked: str | None, outputs: Any, num_calls: int) -> str:
-    if num_calls > 1:
-        return (
-            f"MixingCallback: PerSampleLoss was called {num_calls} times in one training step; "
-            "return the losses to use as outputs['losses'], or pass losses=function"
-        )
-    returned = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__
-    if asked is not None:
-        return f"MixingCallback: training_step returned no {asked!r} (it returned: {returned})"
-    return (
-        "MixingCallback: found no per-sample losses; wrap the criterion, "
-        'PerSampleLoss(nn.CrossEntropyLoss(reduction="none")), or return {"loss": ..., "losses": per_sample_losses} '
-        f"from training_step (it returned: {returned})"
-    )

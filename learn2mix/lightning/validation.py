@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from learn2mix.mixers import Mixer
 
-__all__ = ["ValidationResults"]
+__all__ = ["ValidationResults", "run_validation"]
 
 Asked = str | Callable[[Any, Any], tuple[Any, Any]] | None
 
@@ -71,3 +71,11 @@ class ValidationResults:
 
 def _meters(pl_module: LightningModule) -> list[GroupLossMeter]:
     return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
+
+
+def run_validation(trainer: Trainer) -> None:
+    """Run the validation that was due when a checkpoint was written: Lightning leaves it out of a run that goes on."""
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating, validation.restarting = True, False
+    validation.run()
+    trainer.training = True

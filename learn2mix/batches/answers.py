@@ -1,0 +1,124 @@
+"""What comes back for a request: a batch with its number, and which of its samples are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+__all__ = ["Answer", "Unreadable", "collated"]
+
+
+class Unreadable:
+    """Stands in the place of a sample that could not be read."""
+
+
+class Answer(NamedTuple):
+    """A batch on its way to the loop."""
+
+    number: int  # of the batch
+    generation: int  # of the request: older ones were taken back
+    batch: Any  # None where no sample is left
+    kept: list[int] | None  # places of the samples that are left; None for all
+    skipped: list[str]  # what could not be read, and why
+    news: dict[str, Any] | None  # what was learnt of the sources of a stream
+
+
+def collated(
+    samples: list[Any], name: Callable[[int], str], collate: Callable[[list[Any]], Any], *, skip: bool
+) -> tuple[Any, list[int] | None, list[str]]:
+    """Make a batch of samples.
+
+    Args:
+        samples: in the order of the batch; :class:`Unreadable` where one could not be read.
+        name: says of the sample at a place where it is from, for the errors.
+        collate: the loader's ``collate_fn``.
+        skip: whether samples may be missing: unreadable, or dropped by ``collate``.
+
+    Returns:
+        The batch, the places of the samples that are left in it (None for all), and which ``collate`` dropped.
+
+    Raises:
+        RuntimeError: if ``collate`` fails; names the samples that do not go together.
+    """
+    kept = [place for place, sample in enumerate(samples) if sample is not Unreadable]
+    readable = [samples[place] for place in kept]
+    if not readable:
+        return None, [], []
+    if collate is default_collate:
+        _check_keys(readable, kept, name)
+    if skip and all(sample is None for sample in readable):
+        return None, [], [f"{name(place)}: None" for place in kept]
+    try:
+        batch = collate(readable)
+    except Exception as error:
+        raise RuntimeError(
+            f"collate_fn failed: {type(error).__name__}: {error}; {_odd_one(readable, kept, name)}"
+        ) from error
+    dropped: list[str] = []
+    length = 0 if batch is None else batch_length(batch)
+    if skip and length not in (None, len(readable)):
+        left = _survivors(readable, collate) if length else []
+        if len(left) == length:
+            dropped = [f"{name(kept[place])}: dropped by collate_fn" for place in sorted({*range(len(kept))} - {*left})]
+            kept = [kept[place] for place in left]
+    return (batch if kept else None), (None if len(kept) == len(samples) else kept), dropped
+
+
+def batch_length(batch: Any) -> int | None:
+    """Return how many samples a batch has, by its first tensor or list; None where that cannot be seen."""
+    if isinstance(batch, (torch.Tensor, np.ndarray)):
+        return len(batch) if batch.ndim else None
+    if isinstance(batch, Mapping):
+        return next((n for n in map(batch_length, batch.values()) if n is not None), None)
+    if isinstance(batch, (list, tuple)):
+        found = next((n for n in map(batch_length, batch) if n is not None), None)
+        return found if found is not None else len(batch)
+    return None
+
+
+def _survivors(samples: list[Any], collate: Callable[[list[Any]], Any]) -> list[int]:
+    """Return the places of the samples that ``collate`` keeps, by giving it each alone."""
+    left = []
+    for place, sample in enumerate(samples):
+        try:
+            alone = batch_length(collate([sample]))
+        except Exception:  # a batch without samples: whatever collate_fn makes of it
+            continue
+        if alone:
+            left.append(place)
+    return left
+
+
+def _check_keys(samples: list[Any], places: list[int], name: Callable[[int], str]) -> None:
+    first = samples[0]
+    if not isinstance(first, Mapping):
+        return
+    for sample, place in zip(samples, places, strict=True):
+        if isinstance(sample, Mapping) and sample.keys() != first.keys():
+            raise RuntimeError(
+                f"collate_fn: {name(place)} has the keys {sorted(map(str, sample))}, but {name(places[0])} has "
+                f"{sorted(map(str, first))}; give all samples the same keys, or pass collate_fn="
+            )
+
+
+def _odd_one(samples: list[Any], places: list[int], name: Callable[[int], str]) -> str:
+    """Say which sample differs from the first, or what the first is."""
+    first = _shape(samples[0])
+    for sample, place in zip(samples, places, strict=True):
+        if _shape(sample) != first:
+            return f"{name(place)} is {_shape(sample)}, but {name(places[0])} is {first}"
+    return f"{name(places[0])} is {first}, and so are the others"
+
+
+def _shape(sample: Any) -> str:
+    if isinstance(sample, (torch.Tensor, np.ndarray)):
+        return f"a {type(sample).__name__} of shape {tuple(sample.shape)}"
+    if isinstance(sample, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_shape(value)}" for key, value in sample.items()) + "}"
+    if isinstance(sample, (list, tuple)):
+        return f"a {type(sample).__name__} of {', '.join(map(_shape, sample[:4]))}"
+    return f"a {type(sample).__name__}"

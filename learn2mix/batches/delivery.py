@@ -1,0 +1,216 @@
+"""Which batches the loop has, and whether the losses that it reports can be of the one that they are credited to."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from learn2mix.batches.torch_loader import TorchLoader
+
+__all__ = ["Delivery", "Handed"]
+
+MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
+LEAST_KEPT, MOST_KEPT = 16, 1024
+
+
+class Handed:
+    """A batch that the loop has.
+
+    Args:
+        number: of the batch.
+        kept: places of the samples that are left of it; None for all.
+    """
+
+    __slots__ = ("kept", "number")
+
+    def __init__(self, number: int, kept: list[int] | None = None) -> None:
+        self.number, self.kept = number, kept
+
+
+class Delivery:
+    """The batches of one iteration on their way: drawn from the sampler, handed to the loop, observed.
+
+    A loop may fetch several batches and then observe each of them, in order; how many it fetches is learnt at its first
+    observation. One that fetches another batch while it still has some looks like one that left out an observation, so
+    it has to say how far it fetches ahead. Fetched in a thread, batches come at any time, and nothing is checked.
+
+    Args:
+        fetch_ahead: batches that the loop has, by its own account, besides the one that it trains on.
+        trusted: whether each batch is known to be observed, in order, as under Lightning.
+
+    Attributes:
+        handed: what the loop has and has not observed, oldest first.
+        num_handed: batches handed to the loop in this iteration.
+        num_observed: and observed by it.
+        loader: torch's loader, where that is known to carry the batches.
+    """
+
+    def __init__(self, fetch_ahead: int = 0, *, trusted: bool = False) -> None:
+        self.fetch_ahead, self.trusted = fetch_ahead, trusted
+        self.handed: deque[Handed] = deque()
+        self.num_handed = self.num_observed = self.num_forgotten = 0
+        self.loader: TorchLoader | None = None
+        self.batches_of_batches = False  # whether torch's loader collates what are batches already
+        self.by_loader = False  # whether a MixedLoader says what is handed out
+        self.told = False  # whether the user was told of batches that were left out
+        self._drawn: deque[int] = deque()  # numbers of batches that are drawn and on their way to the loop
+        self._thread = 0  # that draws
+        self._num_failed = 0  # batches that the loop told of, though it never got them
+        self._most = 0  # batches that the loop had at an observation, learnt at the first
+        self._left = 0  # that it still had after the last observation
+        self._seen = 0  # num_handed at the last observation
+
+    def anew(self) -> Delivery:
+        """Return one for the same iteration, once all its batches were taken back."""
+        delivery = Delivery(self.fetch_ahead, trusted=self.trusted)
+        delivery.by_loader = self.by_loader
+        return delivery
+
+    # ------------------------------------------------------------------ on the way
+
+    def draw(self, number: int, num_groups: int) -> list[int]:
+        """Note that a batch was drawn, and return the numbers of those to forget, where nothing is ever observed."""
+        self._thread = threading.get_ident()
+        self._drawn.append(number)
+        self.catch_up()
+        forgotten = []
+        while self.num_observed == 0 and len(self.handed) > min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups)):
+            forgotten.append(self.handed.popleft().number)
+        self.num_forgotten += len(forgotten)
+        return forgotten
+
+    def hand_out(self, handed: Handed) -> None:
+        """Note that a MixedLoader hands a batch to the loop."""
+        self._thread = threading.get_ident()
+        self._drawn.remove(handed.number)
+        self.handed.append(handed)
+        self.num_handed += 1
+
+    def catch_up(self) -> None:
+        """Learn from torch's loader what the loop has."""
+        if self.by_loader:
+            return
+        total = self.num_handed + len(self._drawn)
+        now = total
+        if self.loader is not None:
+            known = self.loader.num_handed
+            now = total if known is None else min(known + self._num_failed, total)
+        while self.num_handed < now:
+            self.handed.append(Handed(self._drawn.popleft()))
+            self.num_handed += 1
+
+    @property
+    def in_flight(self) -> int:
+        """Batches drawn that have not reached the loop."""
+        return len(self._drawn)
+
+    # ------------------------------------------------------------------ observations
+
+    def oldest(self, *, failed: bool = False) -> Handed:
+        """Return the batch that the losses are of: the oldest that the loop has not observed.
+
+        Args:
+            failed: whether it may be one that never reached the loop, for it failed while it was loaded.
+
+        Raises:
+            ValueError: if it has observed all that it got.
+            RuntimeError: if batches before were left out, or it is not known which batch the loop has.
+        """
+        if self.batches_of_batches:
+            raise ValueError(
+                "losses: the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, "
+                "batch_size=None), or use MixedLoader(stream)"
+            )
+        self.catch_up()
+        if failed and not self.handed and self._num_lost() > 0:
+            self._num_failed += 1
+            self.catch_up()
+        if not self.handed:
+            raise ValueError(
+                "losses: every batch handed out so far was observed; call observe once for each batch. A loop over "
+                "batches that it has kept (itertools.cycle) trains on the first epoch again and again: make a new "
+                "iterator each epoch"
+            )
+        if not self.in_step:
+            message = self._not_known() or self._left_out()
+            if message is not None:
+                self.told = True
+                raise RuntimeError(message)
+        return self.handed[0]
+
+    @property
+    def in_step(self) -> bool:
+        """Whether it is no use to count: each batch is observed, or they are fetched in another thread."""
+        return self.trusted or self._thread != threading.get_ident()
+
+    @property
+    def in_main_thread(self) -> bool:
+        """Whether the batches were fetched in the main thread."""
+        return self._thread in (0, threading.main_thread().ident)
+
+    def _not_known(self) -> str | None:
+        """Say why it is not known which batches the loop has; None if it is."""
+        if self.loader is None:
+            return None
+        if not self.loader.in_order:
+            return (
+                "losses: a DataLoader with in_order=False hands batches out in another order than they were drawn in, "
+                "so it is not known which batch these losses are of; use MixedLoader(dataset, sampler, "
+                "in_order=False), or pass groups="
+            )
+        lost = self._num_lost()
+        if lost <= 0:
+            return None
+        return (
+            f"losses: {lost} batch(es) were drawn from the sampler and never reached the loop (skip_first_batches, a "
+            "wrapper of the batch sampler that leaves some out, or a batch that failed), so it is not known which "
+            "batch these losses are of; call observe(None) at once for a batch that failed, use MixedLoader(dataset, "
+            "sampler), load the sampler's own state to go on in the middle of an epoch, or pass groups="
+        )
+
+    def _num_lost(self) -> int:
+        """Return how many batches never reached the loop, besides those that it has told of."""
+        if self.loader is None:
+            return 0
+        return self.loader.num_lost(self.num_handed + self.in_flight) - self._num_failed
+
+    def _left_out(self) -> str | None:
+        """Say how many batches before the oldest were left out; None if there are none."""
+        has, fetched = self.num_forgotten + len(self.handed), self.num_handed > self._seen
+        allowed = 1 + self.fetch_ahead
+        left_out = has - max(self._most, allowed) if self.num_observed else 0
+        if fetched and self._left >= allowed:  # it fetched more before it observed what it had
+            left_out = max(left_out, self._left - self.fetch_ahead)
+        if left_out <= 0 and not self.num_forgotten:
+            return None
+        return (
+            f"losses: {max(left_out, self.num_forgotten)} batch(es) before this one were never observed, whose losses "
+            "these would be taken for; call observe(None) after a batch without losses (a warm-up, a skipped step), "
+            "pass groups=, or, where the loop fetches n batches before it trains on the first, set fetch_ahead = n"
+        )
+
+    def observe(self) -> Handed:
+        """Note that the oldest batch that the loop has was observed, and return it."""
+        has = len(self.handed)
+        self._most = max(self._most, has) if self.num_observed == 0 else self._most
+        handed = self.handed.popleft()
+        self.num_observed += 1
+        self._left, self._seen = has - 1, self.num_handed
+        return handed
+
+    def left_over(self) -> int:
+        """Return how many batches the loop still had when it observed the last time, though it has fetched more."""
+        self.catch_up()
+        return self._left if self.num_handed > self._seen else 0
+
+    def left_out(self, exhausted: bool) -> int:
+        """Return how many batches were never observed, as far as that is known once the loop has left the iteration.
+
+        Args:
+            exhausted: whether all batches of the epoch were drawn.
+        """
+        self.catch_up()
+        all_handed = exhausted and not self._drawn
+        return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)

@@ -1,0 +1,281 @@
+"""The samples of a source, or of a shard of it, pass after pass, by number."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["EndedError", "IndexedPasses", "ReadError", "Shuffled", "SourcePasses", "StuckError"]
+
+SKIPPED_AT_ONCE = 256  # samples that nobody asked for
+FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
+
+
+class EndedError(Exception):
+    """A source that does not restart has fewer samples than were asked for."""
+
+
+class ReadError(Exception):
+    """A source failed; its next sample may be read all the same.
+
+    Args:
+        message: what happened.
+        number: of the sample, where it has one and cannot be used; None where the next sample gets its number.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class StuckError(ReadError):
+    """A source failed and cannot go on."""
+
+
+class SourcePasses:
+    """Samples by number: sample ``n`` of endless passes over an iterable.
+
+    Reads forward. It keeps the last samples, so that batches that are taken back cost no reading, and reads ahead where
+    it has to see whether the end is near.
+
+    Args:
+        open_pass: begins a pass, given how many were before it.
+        keep: samples to keep behind the newest one asked for.
+        restart: whether passes follow each other.
+        save: returns the source's own state, to go on from without reading again; None where it has none.
+
+    Attributes:
+        length: samples in a pass; None while that is not known.
+        saves: whether the source has a state of its own.
+        told: when a reader reported the length last, and which.
+
+    Example:
+        >>> passes = SourcePasses(lambda number: iter("abc"), keep=2)
+        >>> passes.get(1, 3), passes.length
+        (['b', 'c', 'a'], 3)
+    """
+
+    def __init__(
+        self,
+        open_pass: Callable[[int], Iterator[Any]],
+        *,
+        keep: int,
+        restart: bool = True,
+        save: Callable[[], Any] | None = None,
+    ) -> None:
+        self._open_pass, self._keep, self._restart, self._save = open_pass, keep, restart, save
+        self.length: int | None = None
+        self.saves, self.told = save is not None, (-1, -1)
+        self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
+        self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
+        self._begin(0, 0)
+
+    def _begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
+        """Go to sample ``number``, in the pass that began with sample ``start``."""
+        self._next, self._start, self._pass, self._reread = number, start, samples, False
+        self._chunks: deque[tuple[int, list[Any]]] = deque()  # what was read last, with the numbers of the first
+
+    def resume(self, number: int, start: int, length: int | None, samples: Iterator[Any]) -> None:
+        """Go on with a pass that was opened in its middle, at sample ``number``."""
+        self.length = length
+        self._begin(number, start, samples)
+
+    def get(self, first: int, count: int, places: Any = None) -> list[Any]:
+        """Return samples ``first`` to ``first + count``, or those at some places among them.
+
+        Raises:
+            EndedError: if the source ends before and does not restart.
+            ReadError: if it fails.
+        """
+        if first < self._next:
+            samples = self._again(first, count)
+        else:
+            if first > self._next:
+                self._skip_to(first)
+            samples = self._read_to(first + count)
+        if self._next - self._chunks[0][0] > 2 * self._keep + count:
+            self._forget(first - self._keep)
+        return samples if places is None else [samples[place] for place in places]
+
+    def ends_before(self, number: int) -> bool:
+        """Read up to sample ``number`` of the first pass, and say whether the pass ends before it."""
+        while self.length is None and self._ahead is None and self._next < number:
+            try:
+                self._read(number - self._next)
+            except ReadError as error:
+                self._ahead = error
+        return self.length is not None and self.length < number
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return where it is, with the source's own state; None where it has none."""
+        if self._save is None or self._pass is None:
+            return None
+        return {"number": self._next, "start": self._start, "length": self.length, "state": self._save()}
+
+    def _again(self, first: int, count: int) -> list[Any]:
+        """Return samples of which the first was read before."""
+        if not self._chunks or first < self._chunks[0][0]:
+            start = first - first % self.length if self.length else 0
+            self._begin(start, start)
+            return self.get(first, count)
+        self._read_to(first + count)
+        samples: list[Any] = []
+        for number, chunk in self._chunks:
+            samples += chunk[max(first - number, 0) : max(first + count - number, 0)]
+        return samples
+
+    def _skip_to(self, number: int) -> None:
+        """Go to a sample; of passes that lie between, none is read once their length is known."""
+        while self._next < number:
+            if self.length and self._restart and number - self._start >= 2 * self.length:
+                self._begin(number - number % self.length, number - number % self.length)
+            else:
+                self._read_some(min(number - self._next, SKIPPED_AT_ONCE))
+                self._forget(self._next - self._keep)
+
+    def _read_to(self, number: int) -> list[Any]:
+        """Read up to a sample, and return what was read."""
+        fresh: list[Any] = []
+        while self._next < number:
+            read = self._read_some(number - self._next)
+            fresh = fresh + read if fresh else read
+        return fresh
+
+    def _read_some(self, count: int) -> list[Any]:
+        """Read some samples, unless it is known that there are none, or that they cannot be read."""
+        if self._ahead is not None:
+            error, self._ahead = self._ahead, None
+            raise error
+        if not self._restart and self._ended:
+            raise EndedError(f"it has {self.length} samples, and more were asked for")
+        return self._read(count)
+
+    @property
+    def _ended(self) -> bool:
+        return self._pass is None and self.length is not None and not self._restart
+
+    def _read(self, count: int) -> list[Any]:
+        """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
+        if self._pass is None:
+            self._pass = self._open_pass(self._start // self.length if self.length else 0)
+        fresh: list[Any] = []
+        try:
+            fresh.extend(islice(self._pass, count))
+        except Exception as error:
+            self._keep_read(fresh)
+            kind = StuckError if self._reread and self._failed_at == self._next else ReadError
+            self._failed_at = self._next
+            said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
+            raise kind(said) from error
+        if len(fresh) < count:
+            self._keep_read(fresh)
+            self._end_pass()
+        else:
+            self._chunks.append((self._next, fresh))
+            self._next, self._failed_at = self._next + count, -1
+        return fresh
+
+    def _keep_read(self, fresh: list[Any]) -> None:
+        if fresh:
+            self._chunks.append((self._next, fresh))
+            self._next += len(fresh)
+            self._failed_at = -1
+
+    def _forget(self, number: int) -> None:
+        """Drop what was read before a sample."""
+        while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= number:
+            self._chunks.popleft()
+
+    def _end_pass(self) -> None:
+        if self._failed_at == self._next:  # a generator ends when it has failed, which is no end of the data
+            self._begin(self._start, self._start)
+            self._reread = True
+            return
+        self.length = self._next - self._start
+        if not self.length:
+            raise StuckError("is empty")
+        self._start, self._pass = self._next, None
+
+
+class IndexedPasses:
+    """The same for map-style data, of which any sample can be read alone.
+
+    Args:
+        samples: the data, with ``__getitem__`` and ``__len__``.
+        order: returns the order of a pass, given how many were before it; None for the order of the data.
+    """
+
+    def __init__(self, samples: Any, order: Callable[[int], list[int]] | None = None) -> None:
+        self._samples, self._order = samples, order
+        self.length: int | None = len(samples)
+        self.saves, self.told = False, (-1, -1)
+        self._shuffled: tuple[int, list[int]] = (-1, [])
+
+    def get(self, first: int, count: int, places: Any = None) -> list[Any]:
+        """Return samples ``first`` to ``first + count``, or those at some places among them; reads no others.
+
+        Raises:
+            ReadError: if one cannot be read.
+        """
+        return [self._get(first + place) for place in (range(count) if places is None else places)]
+
+    def _get(self, number: int) -> Any:
+        assert self.length
+        before, place = divmod(number, self.length)
+        if self._order is not None:
+            if self._shuffled[0] != before:
+                self._shuffled = (before, self._order(before))
+            place = self._shuffled[1][place]
+        try:
+            return self._samples[place]
+        except Exception as error:
+            raise ReadError(f"failed at its sample {place}: {type(error).__name__}: {error}", number) from error
+
+    def ends_before(self, number: int) -> bool:
+        """Say whether the first pass ends before sample ``number``."""
+        assert self.length
+        return self.length < number
+
+    def snapshot(self) -> None:
+        """Return None: there is nothing to read again."""
+
+
+class Shuffled:
+    """Samples in the order in which they leave a buffer at random; the buffer grows while they leave it.
+
+    Args:
+        samples: where they come from; an error of it passes through, and the next sample may be asked for.
+        size: samples in the buffer once it is full.
+        generator: of the order.
+
+    Example:
+        >>> sorted(Shuffled(iter(range(5)), 3, random.Random(0)))
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, samples: Iterator[Any], size: int, generator: random.Random) -> None:
+        self._samples, self._size, self._generator = samples, size, generator
+        self._buffer: list[Any] = []
+        self._wanted = min(size, FIRST_FILL)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        """Return a sample of the buffer, once it holds as many as are wanted by now."""
+        while len(self._buffer) <= self._wanted:
+            try:
+                self._buffer.append(next(self._samples))
+            except StopIteration:
+                break
+        if not self._buffer:
+            raise StopIteration
+        self._wanted = min(self._wanted + 1, self._size)
+        place = int(self._generator.random() * len(self._buffer))
+        self._buffer[place], self._buffer[-1] = self._buffer[-1], self._buffer[place]
+        return self._buffer.pop()

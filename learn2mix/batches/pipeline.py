@@ -1,0 +1,128 @@
+"""Requests out, answers back: torch's loader is the carrier, and knows nothing of batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader, get_worker_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """Sends requests to worker processes and returns their answers, in order, for as many epochs as it is kept.
+
+    The workers live as long as this object: dropped, it ends them at once. Between two epochs they get requests for
+    nothing.
+
+    Args:
+        reader: answers requests by ``reader[request]``; a copy of it goes to each worker.
+        dataset: what ``torch.utils.data.get_worker_info().dataset`` is in the workers.
+        num_workers: worker processes; 0 answers in this process.
+        loader_args: what else ``torch.utils.data.DataLoader`` takes.
+    """
+
+    def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any]) -> None:
+        self._requests = _Requests()
+        if num_workers:
+            loader_args = loader_args | {"worker_init_fn": _WorkerInit(loader_args.get("worker_init_fn"), dataset)}
+        self._loader: Any = DataLoader(
+            _Answering(reader),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=self._requests,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            **loader_args,
+        )
+        self._answers: Iterator[Any] | None = None
+        if not num_workers and not self._loader.pin_memory:  # nothing to carry
+            self._answers = map(_Answering(reader).__getitem__, self._requests)
+
+    def feed(self, requests: Iterator[Any]) -> None:
+        """Send these requests from now on; what is on its way still comes."""
+        self._requests.feed(requests)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the requests are used up, and answered."""
+        requests = self._requests
+        return requests.current is None and requests.num_open == 0 and requests.failure is None
+
+    def answer(self) -> Any:
+        """Return the next answer; None for a request for nothing.
+
+        An error of the reader is raised; one of the requests once all before it are answered.
+        """
+        if self._requests.failure is not None and self._requests.num_open == 0:
+            failure, self._requests.failure = self._requests.failure, None
+            raise failure
+        if self._answers is None:
+            self._answers = iter(self._loader)
+        try:
+            answer = next(self._answers)
+        except Exception:
+            self._requests.num_open -= 1
+            raise
+        self._requests.num_open -= answer is not None
+        return answer
+
+
+class _Requests:
+    """The iterator from which torch's loader takes what it sends to a worker."""
+
+    def __init__(self) -> None:
+        self.current: Iterator[Any] | None = None
+        self.num_open = 0  # requests sent and not answered
+        self.failure: Exception | None = None  # of the requests, to be raised in its turn
+
+    def feed(self, requests: Iterator[Any]) -> None:
+        self.current, self.failure = requests, None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.current is None:
+            return None
+        try:
+            request = next(self.current)
+        except StopIteration:
+            self.current = None
+            return None
+        except Exception as error:
+            self.current, self.failure = None, error
+            return None
+        self.num_open += request is not None
+        return request
+
+
+class _Answering:
+    """What torch's loader takes for map-style data: its indices are the requests."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return 1 << 62
+
+    def __getitem__(self, request: Any) -> Any:
+        return None if request is None else self._reader[request]
+
+
+class _WorkerInit:
+    """Shows the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
+
+    def __init__(self, init: Callable[[int], None] | None, dataset: Any) -> None:
+        self._init, self._dataset = init, dataset
+
+    def __call__(self, worker_id: int) -> None:
+        object.__setattr__(get_worker_info(), "dataset", self._dataset)
+        if self._init is not None:
+            self._init(worker_id)
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer

@@ -1,0 +1,78 @@
+"""Which samples of a global batch are this process's, and in which order."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from learn2mix.checks import Counts
+
+    Places = NDArray[np.int64]
+
+__all__ = ["own_counts", "own_places", "random_generator", "shuffled_order"]
+
+
+def own_places(counts: Counts, draws: Counts, rank: int, num_replicas: int) -> Places:
+    """Return this process's places in a global batch that lies group after group.
+
+    Of each group every process gets the same number, by draw number modulo ``num_replicas``, which tells it ahead which
+    samples may be its own. What is left of the groups, fewer than ``num_replicas`` samples each, goes round. So each
+    process gets as many samples as any other, and of each group as many as any other to within one.
+
+    Args:
+        counts: samples of each group in the batch, shape ``(num_groups,)``.
+        draws: samples of each group in all batches before it, shape ``(num_groups,)``.
+        rank: of this process.
+        num_replicas: processes that share the batch.
+
+    Returns:
+        Places in ascending order, shape ``(batch_size,)``, int64.
+
+    Example:
+        >>> own_places(np.array([3, 5]), np.array([0, 0]), rank=1, num_replicas=2)
+        array([1, 4, 6, 7])
+    """
+    starts = counts.cumsum() - counts
+    each, left = np.divmod(counts, num_replicas)
+    first = starts + (rank - draws) % num_replicas
+    before = each.cumsum() - each
+    regular = (first - num_replicas * before).repeat(each) + num_replicas * np.arange(int(each.sum()))
+    ends = left.cumsum()
+    rest = np.arange(rank, int(ends[-1]), num_replicas)
+    group = ends.searchsorted(rest, side="right")
+    over = (starts + counts - ends)[group] + rest  # the last of its group, in order
+    return np.sort(np.concatenate([regular, over]))
+
+
+def own_counts(counts: Counts, num_replicas: int) -> NDArray[np.int64]:
+    """Return the samples of each group that each process gets of a batch, shape ``(num_replicas, num_groups)``.
+
+    Example:
+        >>> own_counts(np.array([3, 5]), num_replicas=2)
+        array([[2, 2],
+               [1, 3]])
+    """
+    each, left = np.divmod(counts, num_replicas)
+    ends = left.cumsum()
+    ranks = np.arange(num_replicas)[:, None]
+    table: Places = each + (ends - 1 - ranks) // num_replicas - (ends - left - 1 - ranks) // num_replicas
+    return table
+
+
+def shuffled_order(size: int, *key: int) -> Places:
+    """Return a permutation of ``range(size)``, a pure function of its arguments."""
+    order: Places = torch.randperm(size, generator=random_generator(*key), device="cpu").numpy()
+    return order
+
+
+def random_generator(*key: int) -> Any:
+    """Return torch's generator for whole numbers below 2 ** 64."""
+    # It takes 32 bits of a seed, which a CRC gives without two near keys falling together.
+    return torch.Generator("cpu").manual_seed(zlib.crc32(struct.pack(f"<{len(key)}Q", *key)))

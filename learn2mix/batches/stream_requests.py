@@ -1,0 +1,237 @@
+"""The requests of a stream: which samples of which source, and of which shard, each batch is to have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learn2mix.batches.mixed import MixedBatches
+from learn2mix.batches.source_reader import Readers
+from learn2mix.batches.split import own_counts
+from learn2mix.batches.stream_reader import Part, Request
+from learn2mix.batches.torch_loader import in_stateful_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from learn2mix.batches.answers import Answer
+    from learn2mix.batches.composition import Batch
+    from learn2mix.batches.ends import Ends
+    from learn2mix.batches.shards import Shards
+    from learn2mix.batches.source_states import SourceStates
+    from learn2mix.batches.stream_reader import StreamReader
+    from learn2mix.checks import Vector
+
+__all__ = ["PROBE", "Requesting"]
+
+PROBE = -1  # in the place of a batch's number: asks only where the sources end
+
+
+class Requesting(MixedBatches):
+    """Composes requests, and learns from the answers where the sources end."""
+
+    on_exhausted: str
+    _ends: Ends
+    _shards: Shards
+    _states: SourceStates
+    _sizes_by_source: Vector | None  # samples in a batch of each source alone, where they differ
+    _own_drawn: NDArray[np.int64]  # samples of each source that each process had, shape (num_replicas, num_sources)
+    _plans: dict[
+        int, tuple[Any, Any, Any]
+    ]  # of batches that wait: where the shards and processes were, and what it reads
+    _again: dict[int, Any]  # what batches read that were planned before a stop
+    _epoch_start: NDArray[np.int64]  # draws when the epoch began
+    _max_ahead: int  # batches that a loader has on their way
+    _digests: dict[int, int]
+    _reader: StreamReader
+    _residue: int | None  # of the numbers of the batches that this copy in a worker gives
+    _kinds: dict[int, str]  # how the sources are split, as far as readers have told
+
+    def _prepare(self, num_shards: int, max_ahead: int) -> None:
+        """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
+        self._max_ahead = max_ahead
+        self._shards.split(num_shards)
+        self._readers = Readers(self._shards.num_shards, self.rank, self.num_replicas)
+        self._resume = self._states.before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn)
+
+    def _answered(self, iteration: int) -> Iterator[Any]:
+        for request in self._requests(iteration):
+            answer = self._reader[request]
+            self._learn(answer)
+            if answer.number != PROBE:
+                yield answer.batch
+        self._end_iteration()
+
+    def _in_worker(self, worker: int, num_workers: int) -> Iterator[Any]:
+        """Give every batch that is this worker's, where the stream itself was sent to the workers."""
+        if not in_stateful_worker() or self.mixer.needs_losses or self.mixer.needs_validation:
+            raise RuntimeError(
+                "MixedStream: the copies in a DataLoader's workers hear nothing of losses and leave this stream's "
+                f"state_dict behind; use MixedLoader(stream, num_workers={num_workers})"
+            )
+        iteration = self._begin(None)
+        self._prepare(num_shards=1, max_ahead=0)
+        if self._residue is None:
+            self._residue = (self._composition.composed + worker) % num_workers
+        for request in self._requests(iteration):
+            if request.number == PROBE or request.number % num_workers == self._residue:
+                answer = self._reader[request]
+                self._learn(answer)
+                if request.number != PROBE:
+                    yield answer.batch
+        self._end_iteration()
+
+    def _requests(self, iteration: int) -> Iterator[Request]:
+        """Compose the batches of an epoch, each when it is asked for; yields a probe while it is not known how to."""
+        while True:
+            self._check_current(iteration)
+            drawn = self._drawn()
+            if self._ends.stops and not self._ends.knows_enough(drawn, self.global_batch_size):
+                yield self._request(None, drawn)
+            elif self._ends.stops and self._ends.ended(drawn, self._split[1]):
+                break
+            else:
+                batch = self._next_batch(drawn)
+                if batch is None:
+                    break
+                yield self._request(batch, drawn)
+        self._exhaust()
+
+    def _next_batch(self, drawn: NDArray[np.int64]) -> Batch | None:
+        """Compose a batch; None where a source ends before it could be filled."""
+        self._refuse_to_wait(drawn)
+        batch = self._composition.compose(self._size_of, self._find_mix, self._ends.limits(drawn))
+        if not self._ends.stops or not len(short := self._ends.short_of(drawn + batch.counts)):
+            return batch
+        self._composition.undo_newest()
+        if self._composition.position == 0:
+            name, length = self.group_names[short[0]], self._ends.lengths[short[0]]
+            raise ValueError(
+                f"sources: an epoch without a batch: {name!r} has {length} samples, but the first batch needs "
+                f'{batch.counts[short[0]]}; use a smaller batch_size or on_exhausted="restart"'
+            )
+        return None
+
+    def _size_of(self, proportions: Vector) -> int:
+        size = self.batch_size if self._sizes_by_source is None else float(proportions @ self._sizes_by_source)
+        return max(1, round(size)) * self._split[1]
+
+    def _find_mix(self, batch: int, epoch: int) -> Vector:
+        return self._ends.mix_of_those_left(super()._find_mix(batch, epoch), self._drawn())
+
+    def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
+        """Return the request for a batch, or for news of the ends alone."""
+        size = self.batch_size * self._split[1]
+        horizon = (self._max_ahead + 2) * size
+        number, order, segments, places = PROBE, None, None, None
+        own = self._own_drawn[self._split[0]]
+        counts = own * 0
+        if batch is not None:
+            self._announce(batch)
+            number, counts, segments = batch.number, batch.counts, self._plan(batch)
+            mine, order = self._own(batch)
+            places = None if self._split[1] == 1 else _by_source(mine, counts)
+        wanted, look = counts.tolist(), None
+        if self._ends.stops:
+            look = self._ends.look_ahead(drawn + counts, horizon).tolist()
+        parts = [
+            Part(
+                source,
+                start,
+                count,
+                places[source] if places else None,
+                before,
+                segments[source] if segments else None,
+                look[source] if look else 0,
+            )
+            for source, (start, count, before) in enumerate(zip(drawn.tolist(), wanted, own.tolist(), strict=True))
+            if count or (look and look[source])
+        ]
+        epoch = self._composition.epoch if self._ends.stops else 0
+        keep = horizon if self._max_ahead else 2 * size
+        order = None if order is None else order.tolist()
+        return Request(number, self._generation, epoch, parts, order, self._readers, keep, self._resume)
+
+    def _plan(self, batch: Batch) -> Any:
+        before = self._shards.drawn, self._own_drawn
+        segments = self._again.get(batch.number) if batch.replayed else None
+        if segments is None:
+            segments = self._shards.plan(batch.number, batch.counts)
+        else:
+            self._shards.repeat(segments, batch.counts)
+        replicas = self._split[1]
+        self._own_drawn = self._own_drawn + (own_counts(batch.counts, replicas) if replicas > 1 else batch.counts)
+        self._plans[batch.number] = (*before, segments)
+        oldest = self._composition.waiting[0].number
+        while (number := next(iter(self._plans))) < oldest:
+            del self._plans[number]
+        return segments
+
+    def _epoch_composed(self) -> bool:
+        return self._exhausted and self._ends.stops
+
+    def _refuse_to_wait(self, drawn: NDArray[np.int64]) -> None:
+        mixer = self.mixer
+        moved = mixer.needs_losses or mixer.needs_validation or mixer.follows_progress
+        if self.on_exhausted != "stop_all" or (moved and getattr(mixer, "every", None) != "epoch"):
+            return
+        waits = self._ends.never_ending(drawn, mixer.proportions)
+        if waits:
+            raise ValueError(
+                f"sources: {', '.join(repr(self.group_names[source]) for source in waits)} without a share would never "
+                'be drawn to the end, which on_exhausted="stop_all" waits for; give each source a share or use '
+                '"stop_first"'
+            )
+
+    def _learn(self, answer: Answer) -> None:
+        """Take note of what a reader found out about the sources."""
+        if answer.generation != self._generation or answer.news is None:
+            return
+        news = {"lengths": {}, "known_up_to": {}, "states": {}, "digests": {}, "kinds": {}} | answer.news
+        self._ends.learn({s: n for (s, shard), n in news["lengths"].items() if shard < 0}, news["known_up_to"])
+        self._shards.learn({key: n for key, n in news["lengths"].items() if key[1] >= 0})
+        self._states.learn(news["states"], self._max_ahead)
+        self._kinds |= news["kinds"]
+        self._shards.used = len(self._kinds) < len(self._prior) or "shards" in self._kinds.values()
+        for source, found in news["digests"].items():
+            if self._digests.setdefault(source, found) != found:
+                raise RuntimeError(
+                    f"sources: {self.group_names[source]!r} begins with another sample in each worker, so its order "
+                    "differs (shuffled without a seed?) and samples would be lost and doubled; seed it, give it a "
+                    "method shard(num_shards=, index=), make random changes in decode_fn, or use num_workers=1"
+                )
+
+    def _drawn(self) -> NDArray[np.int64]:
+        """Return the draws of each source since the sources were read from their beginning, over all processes."""
+        draws = self._composition.draws
+        return draws - self._epoch_start if self._ends.stops else draws
+
+    def _take_back(self) -> None:
+        super()._take_back()
+        at = self._composition
+        if at.composed in self._plans:
+            self._shards.drawn, self._own_drawn, _ = self._plans[at.composed]
+        replayed = {n: self._plans[n][2] for n in self._plans if at.composed <= n < at.composed + at.num_replays}
+        self._again = {n: plan for n, plan in self._again.items() if n >= at.composed} | replayed
+        self._plans.clear()
+
+    def _begin_epoch(self) -> None:
+        super()._begin_epoch()
+        self._again.clear()
+        self._epoch_start = self._composition.draws
+        if self._ends.stops:
+            self._ends.begin_epoch()
+            self._shards.drawn = np.zeros_like(self._shards.drawn)
+            self._own_drawn = np.zeros_like(self._own_drawn)
+            self._states.clear()
+
+
+def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:
+    """Return this process's places in each source's part of a batch."""
+    ends = counts.cumsum()
+    cuts = mine.searchsorted(ends)
+    first, starts = np.concatenate([[0], cuts[:-1]]), ends - counts
+    return [(mine[a:b] - start).tolist() for a, b, start in zip(first, cuts, starts, strict=True)]

@@ -1,0 +1,154 @@
+"""What carries the batches of a sampler to the loop, where that is torch's loader and not ours.
+
+A batch sampler is not told who iterates it. The call stack at that moment says it: torch's loader asks for the iterator
+itself, or a wrapper that Accelerate put around the sampler does while torch's loader waits for it. The attributes of
+torch's iterator that are read here are in all versions from 2.4 on; without them less is known, and nothing breaks.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["TorchLoader", "batches_fetched_ahead", "find_torch_loader", "in_stateful_worker", "refuse_second_split"]
+
+ACCELERATE = "accelerate.data_loader"
+DEPTH = 30  # frames between the loop and the sampler, at most
+
+
+class TorchLoader:
+    """The iterator of a ``torch.utils.data.DataLoader`` that draws from a sampler.
+
+    Args:
+        iterator: of the loader.
+
+    Attributes:
+        num_workers: its worker processes.
+        max_ahead: batches drawn and not yet handed to the loop, at most.
+        in_order: whether batches are handed out in the order in which they were drawn.
+        dataset: what it reads from.
+        collates: whether it makes a batch of several of what it draws.
+    """
+
+    def __init__(self, iterator: Any) -> None:
+        # The counts outlive the iterator: next(iter(loader)) is observed when that is gone. Not the iterator itself is
+        # held, for its workers end with it.
+        self._counts: dict[str, Any] = vars(iterator)
+        self._ends_with: weakref.ref[Any] | None = weakref.ref(iterator, _Ended(self))
+        self.num_workers = int(getattr(iterator, "_num_workers", 0))
+        self.max_ahead = self.num_workers * int(getattr(iterator, "_prefetch_factor", None) or 0)
+        self.in_order = self.num_workers == 0 or bool(getattr(iterator, "_in_order", True))
+        self.dataset = getattr(iterator, "_dataset", None)
+        self.collates = bool(getattr(iterator, "_auto_collation", False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_counts": self._last_counts(), "_ends_with": None}
+
+    @property
+    def num_handed(self) -> int | None:
+        """Batches that the loop has got in this iteration; None where that is not known."""
+        return self._counts.get("_num_yielded")
+
+    @property
+    def iterator(self) -> Any:
+        """The iterator; None once it is gone."""
+        return None if self._ends_with is None else self._ends_with()
+
+    def num_lost(self, num_drawn: int) -> int:
+        """Return how many batches never reach the loop: a wrapper of the sampler left them out, or they failed.
+
+        Args:
+            num_drawn: batches drawn from the sampler in this iteration.
+        """
+        handed, sent, received = self._last_counts().values()
+        if handed is None:
+            return 0
+        if self.num_workers == 0 or sent is None or received is None:
+            return max(num_drawn - int(handed) - self.max_ahead, 0)
+        return int(num_drawn - sent + received - handed)
+
+    def end(self) -> None:
+        """Note that the iterator is gone."""
+        self._counts = self._last_counts()
+
+    def _last_counts(self) -> dict[str, Any]:
+        return {name: self._counts.get(name) for name in ("_num_yielded", "_send_idx", "_rcvd_idx")}
+
+
+class _Ended:
+    """Called when the iterator is gone."""
+
+    def __init__(self, loader: TorchLoader) -> None:
+        self._loader = weakref.ref(loader)
+
+    def __call__(self, _: Any) -> None:
+        loader = self._loader()
+        if loader is not None:
+            loader.end()
+
+
+def find_torch_loader() -> TorchLoader | None:
+    """Return torch's loader on whose behalf the caller is called; None where there is none."""
+    for caller in _callers("torch.utils.data.dataloader", "torchdata.stateful_dataloader"):
+        if isinstance(caller, _BaseDataLoaderIter):
+            return TorchLoader(caller)
+    return None
+
+
+def batches_fetched_ahead() -> int:
+    """Return how many batches a loop on the call stack fetches before it trains on the first of them.
+
+    Accelerate's loader holds one back, to know which is the last; so does Lightning's where a loader has no length.
+    """
+    accelerate = any(_module(frame) == ACCELERATE for frame in _frames())
+    fetchers = _callers("pytorch_lightning.loops.fetchers", "lightning.pytorch.loops.fetchers")
+    lightning = any(getattr(fetcher, "length", 0) is None for fetcher in fetchers)
+    return int(accelerate) + int(lightning)
+
+
+def refuse_second_split(num_replicas: int) -> None:
+    """Raise a RuntimeError if Accelerate splits the batches, which are split already, over the processes once more."""
+    for splitter in _callers(ACCELERATE):
+        if type(splitter).__name__ == "BatchSamplerShard" and getattr(splitter, "num_processes", 1) > 1:
+            raise RuntimeError(
+                f"MixedBatchSampler: Accelerate splits its batches over {splitter.num_processes} processes, but they "
+                f"are parts of global batches over {num_replicas} already, so most would be lost; use "
+                "MixedLoader(dataset, sampler), which accelerator.prepare leaves as it is, or leave the loader out of "
+                "prepare"
+            )
+
+
+def in_stateful_worker() -> bool:
+    """Whether this is a worker of torchdata's StatefulDataLoader, which saves and restores what it iterates."""
+    return any(_module(frame).startswith("torchdata.stateful_dataloader") for frame in _frames())
+
+
+def _callers(*modules: str) -> Iterator[Any]:
+    """Yield the objects whose methods are on the call stack, of classes defined in some modules.
+
+    To ask a frame for its locals makes a copy of them all, which lives as long as the frame: a loader that the user's
+    frame deletes would live on. So no other frame is asked.
+    """
+    for frame in _frames():
+        if _module(frame).startswith(modules):
+            yield frame.f_locals.get("self")
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _frames() -> list[FrameType]:
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and len(frames) < DEPTH:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames

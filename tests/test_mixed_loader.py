@@ -1,0 +1,536 @@
+"""MixedLoader: the batches, mixes and losses of torch's DataLoader, with what that one cannot tell."""
+
+import copy
+import itertools
+import pickle
+import time
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
+
+from helpers import Scripted, evenly_drawn, same_state, through_a_file
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, Mixer
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [17, 9, 4]))
+LOSSES = np.random.default_rng(1).random(30) * (1 + 3.0 * LABELS)
+EPOCH = 6  # batches: 30 samples, 5 at a time
+
+
+class Data:
+    """Samples that are their indices."""
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, index):
+        return index
+
+
+def means_of(indices):
+    """The true losses of the groups of a batch."""
+    groups, losses = LABELS[indices], LOSSES[indices]
+    return [losses[groups == group].mean() if (groups == group).any() else None for group in range(3)]
+
+
+class Heard(Mixer):
+    """Keeps what it is told, and a mix of its own."""
+
+    needs_losses = True
+
+    def __init__(self):
+        self.told = []
+
+    def due(self, num_batches, epoch_ended):
+        return True
+
+    def update(self, losses):
+        self.told.append([None if np.isnan(loss) else loss for loss in losses])
+
+
+def sampler_of(mixer=None, **given):
+    return MixedBatchSampler(LABELS, mixer or Learn2Mix(0.3), **{"batch_size": 5, "seed": 5, **given})
+
+
+def train(loader, lengths, sampler=None, losses=LOSSES):
+    """Indices, mix, losses of the groups and lag after each batch, over epochs of these lengths."""
+    sampler, steps = sampler or loader.sampler, []
+    for length in lengths:
+        for number, indices in enumerate(loader, 1):
+            sampler.observe(losses[indices.numpy()])
+            mix = sampler.last_observed.proportions.tolist()
+            known = [None if np.isnan(loss) else loss for loss in sampler.group_losses]
+            steps.append((indices.tolist(), mix, known, sampler.lag))
+            if number == length:
+                break
+    return steps
+
+
+def twice(sampler):
+    """The batches of two epochs."""
+    return [batch for _ in range(2) for batch in sampler]
+
+
+def processes():
+    """Those that this one has started and that live."""
+    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+
+
+def wait_for(condition, seconds=5.0):
+    """What a worker does by itself it does soon."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+# ------------------------------------------------------------------ as torch's
+
+MIXERS = {
+    "step": lambda: Learn2Mix(0.3),
+    "epoch": lambda: Learn2Mix(0.3, every="epoch"),
+    "seven": lambda: Learn2Mix(0.3, every=7),
+    "scripted": lambda: Scripted([[1, 0, 0], [0, 0.5, 0.5], [0.2, 0.3, 0.5]]),
+}
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from(list(MIXERS)),
+    st.sampled_from(["shuffled", "grouped"]),
+    st.sampled_from([(0, None), (1, 1), (1, 3), (2, 2), (3, 2)]),
+    st.booleans(),
+    st.lists(st.integers(1, EPOCH), min_size=1, max_size=4),
+)
+def test_a_run_is_that_of_torch_s_loader_with_as_many_workers(mixer, order, workers_each, persistent, lengths):
+    num_workers, prefetch_factor = workers_each
+    arguments = {"num_workers": num_workers, "prefetch_factor": prefetch_factor}
+    arguments["persistent_workers"] = persistent and num_workers > 0
+    theirs, ours = sampler_of(MIXERS[mixer](), order=order), sampler_of(MIXERS[mixer](), order=order)
+    wanted = train(DataLoader(Data(), batch_sampler=theirs, **arguments), lengths, theirs)
+    assert train(MixedLoader(Data(), ours, **arguments), lengths) == wanted
+    assert evenly_drawn([indices for indices, *_ in wanted], LABELS)
+
+
+def test_without_workers_it_is_the_bare_sampler():
+    bare, steps = sampler_of(), []
+    for _ in range(3):
+        for indices in bare:
+            bare.observe(LOSSES[indices])
+            steps.append((indices, bare.last_observed.proportions.tolist()))
+    assert [step[:2] for step in train(MixedLoader(Data(), sampler_of()), [EPOCH] * 3)] == steps
+
+
+def test_what_it_tells_of_itself():
+    sampler = sampler_of()
+    loader = MixedLoader(Data(), sampler, num_workers=2, prefetch_factor=3)
+    assert (len(loader), loader.sampler, loader.mixer, loader.lag) == (EPOCH, sampler, sampler.mixer, 0)
+    assert loader.set_epoch(3) is None
+    batches = iter(loader)
+    next(batches)
+    assert loader.lag == sampler.lag == EPOCH
+    loader.observe(None)
+    assert loader.lag == EPOCH - 1
+
+
+class Offset(Data):
+    """Samples tell of the worker that reads them."""
+
+    offset = 0
+
+    def __getitem__(self, index):
+        info = get_worker_info()
+        return index, self.offset, -1 if info is None else info.id, info is not None and info.dataset is self
+
+
+def set_offset(worker_id):
+    get_worker_info().dataset.offset = 10 * (worker_id + 1)
+
+
+def as_lists(batches):
+    return [[part.tolist() for part in batch] for batch in batches]
+
+
+def test_workers_are_told_what_torch_tells_them():
+    arguments = {"num_workers": 2, "worker_init_fn": set_offset}
+    theirs = as_lists(DataLoader(Offset(), batch_sampler=sampler_of(FixedMix()), **arguments))
+    assert as_lists(MixedLoader(Offset(), sampler_of(FixedMix()), **arguments)) == theirs
+    told = {tuple(sample) for _, *parts in theirs for sample in zip(*parts, strict=True)}
+    assert told == {(10, 0, True), (20, 1, True)}
+
+
+def test_so_they_are_where_they_are_not_forked():
+    arguments = {"num_workers": 1, "worker_init_fn": set_offset, "multiprocessing_context": "spawn"}
+    batches = as_lists(MixedLoader(Offset(), sampler_of(FixedMix()), **arguments))
+    assert [indices for indices, *_ in batches] == list(sampler_of(FixedMix()))
+    assert all(told == [[10] * 5, [0] * 5, [True] * 5] for _, *told in batches)
+
+
+class Batched(Data):
+    """Reads several samples at once, and refuses to read one."""
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+
+    def __getitems__(self, indices):
+        return [(index, len(indices)) for index in indices]
+
+
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
+def test_samples_are_read_at_once_where_the_data_can(num_workers, zero_lag):
+    loader = MixedLoader(Batched(), sampler_of(FixedMix()), num_workers=num_workers, zero_lag=zero_lag)
+    sizes = [size for _, sizes in loader for size in sizes.tolist()]
+    assert len(sizes) == 30
+    assert set(sizes) == {5} if not zero_lag else max(sizes) > 1
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_memory_may_be_pinned(num_workers):
+    loader = MixedLoader(Data(), sampler_of(), num_workers=num_workers, pin_memory=True)
+    assert len(train(loader, [EPOCH, 3])) == EPOCH + 3
+
+
+def test_workers_are_kept_from_epoch_to_epoch_only_where_they_are_asked_to_be():
+    class Pid(Data):
+        def __getitem__(self, index):
+            return psutil.Process().pid
+
+    for persistent in (False, True):
+        loader = MixedLoader(Pid(), sampler_of(FixedMix()), num_workers=2, persistent_workers=persistent)
+        epochs = [{pid for batch in loader for pid in batch.tolist()} for _ in range(2)]
+        assert [len(epoch) for epoch in epochs] == [2, 2]
+        assert (epochs[0] == epochs[1]) == persistent
+        assert bool(epochs[0] & epochs[1]) == persistent
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+class Encoding(dict):
+    """Has a way of its own to a device."""
+
+    device = "cpu"
+
+    def to(self, device):
+        self.device = str(device)
+        return self
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_all_tensors_of_a_batch_go_to_the_device(num_workers):
+    def collate(samples):
+        index = torch.tensor(samples)
+        return {"deep": [index, (Point(index, "name"), 3)], "own": Encoding(x=index)}
+
+    loader = MixedLoader(Data(), sampler_of(FixedMix()), num_workers=num_workers, collate_fn=collate, device="meta")
+    for batch in loader:
+        tensor, (point, number) = batch["deep"]
+        assert (tensor.device.type, point.x.device.type, point.y, number) == ("meta", "meta", "name", 3)
+        assert batch["own"].device == "meta"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_error_of_the_data_is_raised_and_the_loader_can_be_used_again(num_workers):
+    class Broken(Data):
+        def __getitem__(self, index):
+            if index == 7:
+                raise OSError("sample 7 cannot be read")
+            return index
+
+    loader = MixedLoader(Broken(), sampler_of(FixedMix()), num_workers=num_workers)
+    for _ in range(2):
+        with pytest.raises(OSError, match="sample 7 cannot be read"):
+            list(loader)
+
+
+# ------------------------------------------------------------------ out of order
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_out_of_order_each_batch_is_credited_with_its_own_losses(persistent):
+    first = next(iter(sampler_of(FixedMix("uniform"))))
+
+    class Slow(Data):
+        def __getitem__(self, index):
+            if index == first[0]:
+                time.sleep(0.3)
+            return index
+
+    class Mix(Heard):
+        def initial_proportions(self, prior):
+            return np.full(3, 1 / 3)
+
+    sampler = sampler_of(Mix())
+    loader = MixedLoader(Slow(), sampler, num_workers=2, in_order=False, persistent_workers=persistent)
+    came, wanted = [], []
+    for _ in range(3):
+        for indices in loader:
+            came.append(indices.tolist())
+            loader.observe(LOSSES[indices.numpy()])
+            wanted.append(means_of(indices.numpy()))
+    in_order = twice(sampler_of(FixedMix("uniform")))
+    assert came[:EPOCH] != in_order[:EPOCH], "nothing was shown: they came in order"
+    for epoch in (slice(EPOCH), slice(EPOCH, 2 * EPOCH)):
+        assert sorted(came[epoch]) == sorted(in_order[epoch])
+    assert sampler.mixer.told == [pytest.approx(told, nan_ok=True) for told in wanted]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_out_of_order_a_stop_loses_and_doubles_no_batch(stop):
+    first = next(iter(sampler_of(FixedMix("uniform"))))
+
+    class Slow(Data):
+        def __getitem__(self, index):
+            if index == first[0]:
+                time.sleep(0.2)
+            return index
+
+    sampler = sampler_of(FixedMix("uniform"))
+    loader = MixedLoader(Slow(), sampler, num_workers=2, in_order=False)
+    before = [indices for indices, *_ in train(loader, [stop])]
+    resumed = sampler_of(FixedMix("uniform"))
+    resumed.load_state_dict(through_a_file(sampler.state_dict()))
+    after = [indices for indices, *_ in train(MixedLoader(Data(), resumed), [EPOCH])]
+    assert sorted(before + after) == sorted(sampler_of(FixedMix("uniform")))
+
+
+# ------------------------------------------------------------------ samples that are left out
+
+
+class Fragile(Data):
+    """Some samples cannot be read; some are None."""
+
+    def __init__(self, broken=(), none=()):
+        self.broken, self.none = set(broken), set(none)
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise ValueError(f"no sample {index}")
+        return None if index in self.none else index
+
+
+def without_none(samples):
+    return default_collate([sample for sample in samples if sample is not None])
+
+
+def without_odd(samples):
+    """A criterion of its own: whatever is odd, or was left out before."""
+    return default_collate([sample for sample in samples if sample is not None and sample % 2 == 0])
+
+
+HARDSHIPS = {
+    "unreadable": (Fragile(broken=[3, 8, 20]), None, {3, 8, 20}),
+    "none": (Fragile(none=[3, 8, 20]), without_none, {3, 8, 20}),
+    "criterion": (Data(), without_odd, set(range(1, 30, 2))),
+    "all of them": (Fragile(broken=[4, 6], none=[2, 9]), without_odd, {2, 4, 6} | set(range(1, 30, 2))),
+}
+
+
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize("hardship", HARDSHIPS)
+def test_what_is_left_of_a_batch_is_observed_by_its_own_groups(hardship, num_workers, zero_lag):
+    data, collate, gone = HARDSHIPS[hardship]
+    sampler = sampler_of(Heard())
+    loader = MixedLoader(data, sampler, num_workers=num_workers, zero_lag=zero_lag, collate_fn=collate, on_error="skip")
+    told, seen = [], []
+
+    def train_twice():
+        for indices in itertools.chain(loader, loader):
+            kept = indices.numpy()
+            seen.append(kept.tolist())
+            assert sampler.importance_weights().shape == (len(kept),)
+            loader.observe(LOSSES[kept])
+            told.append(means_of(kept))
+
+    with pytest.warns(UserWarning, match="MixedLoader: skipped sample") as warned:
+        train_twice()
+    assert sampler.mixer.told == [pytest.approx(means) for means in told]
+    whole = [[index for index in batch if index not in gone] for batch in twice(sampler_of(FixedMix()))]
+    assert seen == [batch for batch in whole if batch]
+    assert {int(key.split()[1].rstrip(":")) for key in loader.skipped} == gone
+    assert set(loader.skipped.values()) == {2}, "each came once an epoch"
+    assert len(warned) == len(gone), "each is named once"
+
+
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize("data", [Fragile(broken=range(30)), Fragile(none=range(30))], ids=["unreadable", "none"])
+def test_batches_of_which_nothing_is_left_are_passed_over_and_the_epochs_end(data, num_workers, zero_lag):
+    sampler = sampler_of(FixedMix())
+    loader = MixedLoader(
+        data, sampler, num_workers=num_workers, zero_lag=zero_lag, on_error="skip", collate_fn=without_none
+    )
+    with pytest.warns(UserWarning, match="MixedLoader: skipped sample"):
+        assert [list(loader) for _ in range(2)] == [[], []]
+    assert sampler.lag == 0
+    assert sampler.draws.sum() == 60
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_batch_that_is_lost_whole_is_not_drawn_again(num_workers):
+    lost = list(sampler_of(FixedMix()))[2]
+    sampler = sampler_of(FixedMix())
+    loader = MixedLoader(Fragile(broken=lost), sampler, num_workers=num_workers, on_error="skip")
+    with pytest.warns(UserWarning, match="MixedLoader: skipped sample"):
+        seen = [indices for indices, *_ in train(loader, [EPOCH] * 2)]
+    whole = [[index for index in batch if index not in lost] for batch in twice(sampler_of(FixedMix()))]
+    assert seen == [batch for batch in whole if batch]
+
+
+def test_a_collate_that_makes_more_of_a_batch_is_left_alone():
+    def two_views(samples):
+        return torch.cat([torch.tensor(samples), torch.tensor(samples)])
+
+    loader = MixedLoader(Data(), sampler_of(Heard()), collate_fn=two_views, on_error="skip")
+    for indices in loader:
+        with pytest.raises(ValueError, match=r"losses must be one value per sample, shape \(5,\), got shape \(10,\)"):
+            loader.observe(LOSSES[indices.numpy()])
+        loader.observe(LOSSES[indices.numpy()], groups=LABELS[indices.numpy()])
+    assert loader.skipped == {}
+
+
+def test_an_error_of_collate_is_no_bad_sample():
+    def fails(samples):
+        raise KeyError("label")
+
+    with pytest.raises(RuntimeError, match="collate_fn failed: KeyError: 'label'"):
+        list(MixedLoader(Data(), sampler_of(FixedMix()), collate_fn=fails, on_error="skip"))
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def test_labels_that_are_not_those_of_the_data():
+    with pytest.raises(ValueError, match=r"dataset: it has 12 samples.* labels of 30.*labels\[subset.indices\]"):
+        MixedLoader(Subset(Data(), range(12)), sampler_of())
+    with pytest.raises(ValueError, match=r"dataset: it has 30 samples.* labels of 12.*labels\[subset.indices\]"):
+        MixedLoader(Data(), MixedBatchSampler(LABELS[:12], FixedMix(), batch_size=3))
+    with pytest.raises(ValueError, match=r"dataset: it has 30 samples.* labels of 12"):
+        list(DataLoader(Data(), batch_sampler=MixedBatchSampler(LABELS[:12], FixedMix(), batch_size=3)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"on_error": "ignore"}, ValueError, "on_error must be"),
+        ({"num_workers": -1}, ValueError, "num_workers must be at least 0"),
+        ({"zero_lag": True}, ValueError, "num_workers must be at least 1"),
+        ({"batch_size": 4}, TypeError, "batch_size is not taken"),
+        ({"shuffle": True}, TypeError, "shuffle is not taken"),
+        ({"sampler": range(3)}, TypeError, "sampler is not taken"),
+        ({"drop_last": True}, TypeError, "drop_last is not taken"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        MixedLoader(Data(), sampler_of(), **arguments)
+
+
+@pytest.mark.parametrize("batch_sampler", [None, [[1, 2]], MixedBatchSampler])
+def test_another_batch_sampler(batch_sampler):
+    with pytest.raises(TypeError, match="batch_sampler must be a MixedBatchSampler"):
+        MixedLoader(Data(), batch_sampler)
+
+
+# ------------------------------------------------------------------ stop and go on
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "mixer", "stop"),
+    [
+        *product([0], ["step", "epoch", "seven"], range(1, 14)),
+        *product([1], ["step", "seven"], [1, 5, 6, 8]),
+        *product([3], ["step", "epoch"], [2, 6, 9]),
+    ],
+)
+def test_a_run_that_is_stopped_goes_on_unbroken(num_workers, mixer, stop):
+    loader = MixedLoader(Data(), sampler_of(MIXERS[mixer]()), num_workers=num_workers)
+    unbroken = train(loader, [EPOCH] * 3)
+    loader = MixedLoader(Data(), sampler_of(MIXERS[mixer]()), num_workers=num_workers)
+    before = train(loader, [EPOCH] * (stop // EPOCH) + [stop % EPOCH] * (stop % EPOCH > 0))
+    resumed = MixedLoader(Data(), sampler_of(MIXERS[mixer](), seed=0), num_workers=num_workers)
+    resumed.load_state_dict(through_a_file(loader.state_dict()))
+    after = train(resumed, [EPOCH] * 3)[: len(unbroken) - stop]
+    assert before + after == unbroken
+
+
+@pytest.mark.parametrize("num_workers", [(0, 3), (3, 0), (1, 3), (3, 1)])
+@pytest.mark.parametrize("stop", [1, 4, 6, 8])
+def test_also_with_another_number_of_workers(num_workers, stop):
+    """The mix moves at the ends of epochs, so that no lag can show."""
+    unbroken = [step[:2] for step in train(MixedLoader(Data(), sampler_of(MIXERS["epoch"]())), [EPOCH] * 3)]
+    loader = MixedLoader(Data(), sampler_of(MIXERS["epoch"]()), num_workers=num_workers[0])
+    before = train(loader, [EPOCH] * (stop // EPOCH) + [stop % EPOCH] * (stop % EPOCH > 0))
+    resumed = MixedLoader(Data(), sampler_of(MIXERS["epoch"]()), num_workers=num_workers[1])
+    resumed.load_state_dict(through_a_file(loader.state_dict()))
+    assert [step[:2] for step in (before + train(resumed, [EPOCH] * 3))][: 3 * EPOCH] == unbroken
+
+
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (1, True)])
+@pytest.mark.parametrize("done", [0, EPOCH, EPOCH + 2])
+def test_a_look_changes_nothing(done, num_workers, zero_lag):
+    def make():
+        return MixedLoader(Data(), sampler_of(), num_workers=num_workers, zero_lag=zero_lag)
+
+    lengths = [EPOCH] * (done // EPOCH) + [done % EPOCH] * (done % EPOCH > 0)
+    unbroken, loader = train(make(), [*lengths, EPOCH, EPOCH]), make()
+    before = train(loader, lengths)
+    for _ in range(2):
+        next(iter(loader))
+    assert before + train(loader, [EPOCH, EPOCH]) == unbroken
+
+
+def test_a_copy_and_a_pickle_go_on_by_themselves():
+    loader = MixedLoader(Data(), sampler_of(), num_workers=1)
+    train(loader, [EPOCH, 2])
+    state, wanted = loader.state_dict(), train(copy.deepcopy(loader), [EPOCH] * 2)
+    assert train(pickle.loads(pickle.dumps(loader)), [EPOCH] * 2) == wanted
+    assert same_state(loader.state_dict(), state)
+    assert train(loader, [EPOCH] * 2) == wanted
+
+
+# ------------------------------------------------------------------ workers end
+
+
+@pytest.mark.parametrize("zero_lag", [False, True])
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("how", ["dropped", "closed", "iterated to the end"])
+def test_workers_end_at_once(how, persistent, zero_lag):
+    before = processes()
+    loader = MixedLoader(
+        Data(), sampler_of(FixedMix()), num_workers=2, persistent_workers=persistent, zero_lag=zero_lag
+    )
+    batches = iter(loader)
+    next(batches)
+    assert len(processes() - before) == 2
+    begun = time.monotonic()
+    if how == "iterated to the end":
+        list(batches)
+        if not (persistent or zero_lag):
+            assert wait_for(lambda: processes() <= before)
+    if how == "closed":
+        loader.close()
+    del batches
+    if how != "closed":
+        del loader
+    assert wait_for(lambda: processes() <= before)
+    assert time.monotonic() - begun < 3
+
+
+def test_a_closed_loader_begins_again():
+    others = processes()
+    loader = MixedLoader(Data(), sampler_of(), num_workers=2, persistent_workers=True)
+    steps = train(loader, [EPOCH])
+    loader.close()
+    assert wait_for(lambda: processes() <= others)
+    assert steps + train(loader, [EPOCH]) == train(MixedLoader(Data(), sampler_of(), num_workers=2), [EPOCH] * 2)

@@ -1,0 +1,67 @@
+"""Law 3: which samples of a global batch each process gets, and in which order."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learn2mix.batches.split import own_counts, own_places, shuffled_order
+
+processes = st.sampled_from([1, 2, 3, 4, 8])
+
+
+@st.composite
+def batches(draw):
+    """Processes, and a batch that they share evenly: counts of its groups, and the draws before it."""
+    num_replicas, per_process = draw(processes), draw(st.integers(1, 9))
+    cuts = draw(st.lists(st.integers(0, num_replicas * per_process), min_size=1, max_size=5))
+    counts = np.diff([0, *sorted(cuts), num_replicas * per_process])
+    return (
+        num_replicas,
+        counts,
+        np.array(draw(st.lists(st.integers(0, 99), min_size=len(counts), max_size=len(counts)))),
+    )
+
+
+def by_group(places, counts):
+    return np.bincount(counts.cumsum().searchsorted(places, side="right"), minlength=len(counts))
+
+
+@given(batches())
+def test_each_place_is_on_one_process_and_each_process_has_as_many(batch):
+    num_replicas, counts, draws = batch
+    parts = [own_places(counts, draws, rank, num_replicas) for rank in range(num_replicas)]
+    assert sorted(np.concatenate(parts)) == list(range(counts.sum()))
+    assert {len(part) for part in parts} == {counts.sum() // num_replicas}
+
+
+@given(batches())
+def test_each_process_has_as_many_of_a_group_as_any_other_to_within_one(batch):
+    num_replicas, counts, draws = batch
+    table = [by_group(own_places(counts, draws, rank, num_replicas), counts) for rank in range(num_replicas)]
+    assert np.ptp(table, axis=0).max() <= 1
+    np.testing.assert_array_equal(own_counts(counts, num_replicas), table)
+
+
+@given(batches())
+def test_what_is_not_a_remainder_goes_by_the_number_of_the_draw(batch):
+    """So a process knows ahead, before a batch is composed, which samples may be its own."""
+    num_replicas, counts, draws = batch
+    starts = counts.cumsum() - counts
+    for rank in range(num_replicas):
+        places = own_places(counts, draws, rank, num_replicas)
+        for group, (start, count) in enumerate(zip(starts, counts, strict=True)):
+            regular = count - count % num_replicas
+            mine = places[(places >= start) & (places < start + regular)] - start
+            assert set((draws[group] + mine) % num_replicas) <= {rank}
+
+
+@given(st.integers(0, 40), st.integers(0, 2**64 - 1), st.integers(0, 10**6), st.integers(0, 7))
+def test_an_order_is_a_permutation_and_a_function_of_its_key(size, seed, number, rank):
+    order = shuffled_order(size, seed, number, rank).tolist()
+    assert sorted(order) == list(range(size))
+    assert shuffled_order(size, seed, number, rank).tolist() == order
+
+
+def test_orders_of_batches_seeds_and_ranks_differ():
+    keys = [(seed, number, rank) for seed in range(3) for number in range(20) for rank in range(3)]
+    assert len({tuple(shuffled_order(20, *key).tolist()) for key in keys}) == len(keys)
