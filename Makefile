@@ -3,16 +3,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Another one, for the oldest versions that pyproject.toml allows of what the library is built on.
+OLDEST := .venv-oldest
 
 # Tests that use real data look here; they say why they skip where it is absent.
 ifneq ($(wildcard ../shared/data),)
 export LEARN2MIX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: test demo lint benchmark clean
+# Tests run side by side in as many processes, each on one core.
+WORKERS ?= 2
+# Benchmarks have a target of their own: side by side they would measure each other.
+PYTEST := -m pytest -q -rfEs -p no:benchmark -n $(WORKERS) --dist worksteal
+FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
+
+.PHONY: test fast oldest demo lint benchmark clean
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python $(PYTEST) --durations=10 -m "not slow and not gpu"
+
+# The library alone, in a minute: no processes, pages, notebooks or experiments, and fewer examples of each property.
+fast: $(READY)
+	$(BIN)/python $(PYTEST) $(FAST) tests learn2mix
+
+# The same tests, but no doctests: older versions write some numbers in another way.
+oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python $(PYTEST) $(FAST) tests
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,5 +49,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -c "import torchvision"
 	touch $(READY)
 
+# Each "name>=version" of the dependencies, and lightning's, is installed as "name==version".
+$(OLDEST)/.ready: pyproject.toml
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	sed -n -e '/^dependencies/,/^]/ s/.*"\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' \
+	    -e 's/.*"\(lightning\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(OLDEST)/versions.txt
+	$(OLDEST)/bin/python -m pip install -q -r $(OLDEST)/versions.txt -e ".[dev]"
+	touch $(OLDEST)/.ready
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(OLDEST) runs

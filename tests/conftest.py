@@ -1,9 +1,11 @@
 """What all tests share: examples that are the same on every run, and the global random states held still."""
 
+import inspect
 import os
 import random
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,40 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("learn2mix")
+settings.register_profile("fast", settings.get_profile("learn2mix"), max_examples=15)  # of make fast
+
+
+ROOT = Path(__file__).parent.parent
+
+# What `make fast` leaves out: tests that start processes, and those of pages, notebooks and experiments. They are told
+# by their folder, by what their file imports, by the workers that they have or speak of, by the file's name, or else by
+# a mark of their own.
+HEAVY_FOLDERS = {ROOT / "tests" / "experiments", ROOT / "experiments"}
+HEAVY_IMPORTS = {"forks", "subprocess", "multiprocessing", "nbformat", "psutil"}
+HEAVY_FILES = {"test_cli.py", "test_docs.py", "test_loader_trainer.py", "test_stream_memory.py", "test_studies.py"}
+
+
+def is_heavy(item: pytest.Item) -> bool:
+    """Whether a test is left out where there is a minute only."""
+    if not HEAVY_FOLDERS.isdisjoint(item.path.parents) or item.path.name in HEAVY_FILES:
+        return True
+    if not isinstance(item, pytest.Function):  # a doctest
+        return False
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if "num_workers" in params:
+        has_workers = params["num_workers"] != 0
+    elif "no workers" in item.name:
+        has_workers = False
+    else:
+        has_workers = "workers" in item.name or "workers" in inspect.getsource(item.function)
+    return has_workers or not HEAVY_IMPORTS.isdisjoint(vars(item.module))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is heavy."""
+    for item in items:
+        if is_heavy(item):
+            item.add_marker("heavy")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pytest", "pytorch_lightning", "lightning.fabric", "torchmetrics"])
+PRELOADED = ["pytest", "pytorch_lightning", "lightning.fabric", "torchmetrics"]
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 TIMEOUT = 120  # seconds for all processes together; one that hangs is killed and fails the test
 
@@ -101,6 +103,39 @@ def outcomes(
         ended.append(Outcome(process.exitcode, **(torch.load(path, weights_only=False) if path.exists() else {})))
         path.unlink(missing_ok=True)
     return ended
+
+
+class Command:
+    """A command in a forked process, in a process group of its own as a terminal makes one.
+
+    Attributes:
+        pid: of the process, and the number of its group.
+    """
+
+    def __init__(self, main: Callable[[], int], folder: Path) -> None:
+        """Start it; what it writes to stderr goes to a file in the folder."""
+        self._stderr = folder / "stderr.txt"
+        self._process = CONTEXT.Process(target=run_command, args=(cloudpickle.dumps(main), self._stderr))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def wait(self) -> tuple[int | None, str]:
+        """Its exit code and what it wrote to stderr; one that hangs is killed, and its code is None."""
+        self._process.join(TIMEOUT)
+        code = self._process.exitcode
+        self._process.kill()
+        return code, self._stderr.read_text(encoding="utf8")
+
+
+def run_command(pickled: bytes, stderr: Path) -> None:
+    """Be a command: its exit code is what its function returns."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
+    torch.set_num_threads(1)
+    code = cloudpickle.loads(pickled)()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def results(function: Callable[[int], Any], num_processes: int, folder: Path, **settings: Any) -> list[Any]:

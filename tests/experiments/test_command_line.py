@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import forks
 from experiments.cli import main
 from experiments.methods import METHODS
 from experiments.training import Training
@@ -21,13 +22,9 @@ from experiments.training import Training
 PROJECT = Path(__file__).parents[2]
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "experiments", *map(str, arguments)]
-
-
 def experiments(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command(*arguments),
+        [sys.executable, "-m", "experiments", *map(str, arguments)],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -81,23 +78,23 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
 
 
 def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path):
-    endless = command("run", "mean-estimation", "--epochs", 60, "--seeds", 1000, "--out", tmp_path)
-    process = subprocess.Popen(endless, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    out = tmp_path / "out"
+    endless = ["run", "mean-estimation", "--epochs", "60", "--seeds", "1000", "--out", str(out)]
+    command = forks.Command(lambda: main(endless), tmp_path)
     try:
         deadline = time.monotonic() + 120
-        while len(list(tmp_path.rglob("seed-*.json"))) < 2 and time.monotonic() < deadline:
+        while len(list(out.rglob("seed-*.json"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
     finally:
-        process.kill()
-    assert process.returncode == 130
+        os.kill(command.pid, signal.SIGINT)
+        code, stderr = command.wait()
+    assert code == 130
     assert "stopped" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
-    left = files(tmp_path)
+    left = files(out)
     assert len(left) >= 2
     for name in left:
-        assert len(json.loads((tmp_path / name).read_text())["history"]) == 60
+        assert len(json.loads((out / name).read_text())["history"]) == 60
 
 
 def test_list_shows_tasks_methods_and_settings_with_their_sources(capsys):
@@ -125,11 +122,10 @@ def test_threads_are_recorded(toy, tmp_path):
     assert record["environment"]["threads"] == 1
 
 
-def test_the_data_root_comes_from_the_environment(tmp_path):
-    result = experiments("run", "wine-quality", "--out", tmp_path / "out", LEARN2MIX_DATA=str(tmp_path / "mine"))
-    assert result.returncode == 2
-    assert str(tmp_path / "mine" / "tabular") in result.stderr
-    assert "Traceback" not in result.stderr
+def test_the_data_root_comes_from_the_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LEARN2MIX_DATA", str(tmp_path / "mine"))
+    assert main(["run", "wine-quality", "--out", str(tmp_path / "out")]) == 2
+    assert str(tmp_path / "mine" / "tabular") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
