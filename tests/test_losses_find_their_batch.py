@@ -1,10 +1,12 @@
 """Law 9: losses are credited to the groups that they are of, or an error or warning says why not."""
 
+import gc
 import itertools
 import queue
 import threading
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -669,3 +671,22 @@ def test_two_loaders_side_by_side_each_hear_their_own():
         one(batch)
     one.check(EPOCH)
     other.check(EPOCH)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_watches_a_loader_keeps_nothing_alive(num_workers):
+    """Neither torch's iterator, whose workers end with it, nor a loader of ours that the user's function deletes."""
+    gc.collect()
+    gc.disable()
+    try:
+        loader = DataLoader(Data(), batch_sampler=(sampler := sampler_of()), num_workers=num_workers)
+        iterator = iter(loader)
+        sampler.observe(LOSSES[next(iterator).numpy()])
+        ours = MixedLoader(Data(), sampler_of(), num_workers=num_workers)
+        batches = iter(ours)
+        ours.observe(LOSSES[next(batches).numpy()])
+        alive = [weakref.ref(part) for part in (iterator, batches, ours)]
+        del iterator, batches, ours
+        assert [part() for part in alive] == [None] * 3
+    finally:
+        gc.enable()

@@ -158,6 +158,7 @@ def test_stop_all_cannot_wait_for_a_source_that_never_gets_a_share(num_workers, 
     drawn, message = [], "sources: 'b' without a share would never be drawn to the end"
     with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=message):
         for batch in islice(batches, 50):
+            stream.observe(None)
             drawn += batch.tolist()
     assert sorted(drawn) == list(range(8)), "all that has a share was drawn"
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
 __all__ = ["TorchLoader", "batches_fetched_ahead", "find_torch_loader", "in_stateful_worker", "refuse_second_split"]
@@ -130,15 +129,13 @@ def in_stateful_worker() -> bool:
     return any(_module(frame).startswith("torchdata.stateful_dataloader") for frame in _frames())
 
 
-def _callers(*modules: str) -> Iterator[Any]:
-    """Yield the objects whose methods are on the call stack, of classes defined in some modules.
+def _callers(*modules: str) -> list[Any]:
+    """Return the objects whose methods are on the call stack, of classes defined in some modules.
 
     To ask a frame for its locals makes a copy of them all, which lives as long as the frame: a loader that the user's
     frame deletes would live on. So no other frame is asked.
     """
-    for frame in _frames():
-        if _module(frame).startswith(modules):
-            yield frame.f_locals.get("self")
+    return [frame.f_locals.get("self") for frame in _frames() if _module(frame).startswith(modules)]
 
 
 def _module(frame: FrameType) -> str:
@@ -146,9 +143,11 @@ def _module(frame: FrameType) -> str:
 
 
 def _frames() -> list[FrameType]:
+    """Return the frames on the call stack, outside of this file: a frame that held itself would hold what it knows."""
     frames: list[FrameType] = []
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(frames) < DEPTH:
-        frames.append(frame)
+        if frame.f_globals is not globals():
+            frames.append(frame)
         frame = frame.f_back
     return frames

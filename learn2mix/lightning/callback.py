@@ -35,10 +35,9 @@ class MixingCallback(Callback):
     at the last update, the ``entropy`` of the mix in nats, and the ``lag`` in batches. With more than 20 groups only
     the extremes are logged, by value and by number of the group.
 
-    Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many, with the Trainer's defaults. It
-    moves itself to the front of the Trainer's callbacks, so that a checkpoint finds the batch observed, whichever
-    callback writes it. A run that goes on with other data of the same groups, or with another global batch size, keeps
-    the mix and the passes, with a warning.
+    Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
+    the Trainer's callbacks, so that a checkpoint finds the batch observed. A run that goes on with other data of the
+    same groups, or another global batch size, keeps the mix and the passes, with a warning.
 
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
@@ -51,9 +50,8 @@ class MixingCallback(Callback):
             :class:`GroupLossMeter` in the module, which ``validation_step`` updates and this callback resets when a
             run begins. A string is another key of the loss. A function gets ``(trainer, pl_module)`` and returns
             ``(loss, group_losses)``; any score of at least 0 may stand for the losses of the groups.
-        groups: where the label of each loss is, where there is not one loss for each sample, in the order of the
-            batch (two views, dropped samples): a key of what ``training_step`` returns, or a function of
-            ``(outputs, batch)``. None takes the losses to be of the batch, in its order.
+        groups: where the labels are that the losses are of, if not of the batch in its order (two views, dropped
+            samples): a key of what ``training_step`` returns, or a function of ``(outputs, batch)``.
         log: whether to log the mix.
 
     Raises:
