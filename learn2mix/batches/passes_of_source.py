@@ -7,8 +7,12 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data._utils import worker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from learn2mix.batches.sources import Seen
 
 __all__ = ["EndedError", "IndexedPasses", "ReadError", "Shuffled", "SourcePasses", "StuckError"]
 
@@ -47,6 +51,7 @@ class SourcePasses:
         open_pass: begins a pass, given how many were before it.
         keep: samples to keep behind the newest one asked for.
         restart: whether passes follow each other.
+        seen: what the process is seen as while the source is read; None as one without workers.
         save: returns the source's own state, to go on from without reading again; None where it has none.
 
     Attributes:
@@ -66,9 +71,11 @@ class SourcePasses:
         *,
         keep: int,
         restart: bool = True,
+        seen: Seen | None = None,
         save: Callable[[], Any] | None = None,
     ) -> None:
         self._open_pass, self._keep, self._restart, self._save = open_pass, keep, restart, save
+        self._seen = seen
         self.length: int | None = None
         self.saves, self.told = save is not None, (-1, -1)
         self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
@@ -118,7 +125,7 @@ class SourcePasses:
         return {"number": self._next, "start": self._start, "length": self.length, "state": self._save()}
 
     def _again(self, first: int, count: int) -> list[Any]:
-        """Return samples of which the first was read before."""
+        """Return samples that were read before, and read on if the last of them were not."""
         if not self._chunks or first < self._chunks[0][0]:
             start = first - first % self.length if self.length else 0
             self._begin(start, start)
@@ -164,6 +171,7 @@ class SourcePasses:
         if self._pass is None:
             self._pass = self._open_pass(self._start // self.length if self.length else 0)
         fresh: list[Any] = []
+        info, worker._worker_info = worker._worker_info, self._seen  # type: ignore[assignment]  # as seen_as, at no cost
         try:
             fresh.extend(islice(self._pass, count))
         except Exception as error:
@@ -172,6 +180,8 @@ class SourcePasses:
             self._failed_at = self._next
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
+        finally:
+            worker._worker_info = info
         if len(fresh) < count:
             self._keep_read(fresh)
             self._end_pass()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, get_worker_info
 
+from learn2mix.batches.packing import Packed, is_small, pack
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -29,8 +31,9 @@ class Pipeline:
         self._requests = _Requests()
         if num_workers:
             loader_args = loader_args | {"worker_init_fn": _WorkerInit(loader_args.get("worker_init_fn"), dataset)}
+        answering = _Answering(reader, packs=num_workers > 0 and not loader_args.get("pin_memory"))
         self._loader: Any = DataLoader(
-            _Answering(reader),  # type: ignore[arg-type]
+            answering,  # type: ignore[arg-type]
             batch_size=None,
             sampler=self._requests,
             num_workers=num_workers,
@@ -39,7 +42,7 @@ class Pipeline:
         )
         self._answers: Iterator[Any] | None = None
         if not num_workers and not self._loader.pin_memory:  # nothing to carry
-            self._answers = map(_Answering(reader).__getitem__, self._requests)
+            self._answers = map(answering.__getitem__, self._requests)
 
     def feed(self, requests: Iterator[Any]) -> None:
         """Send these requests from now on; what is on its way still comes."""
@@ -67,7 +70,7 @@ class Pipeline:
             self._requests.num_open -= 1
             raise
         self._requests.num_open -= answer is not None
-        return answer
+        return answer.unpack() if type(answer) is Packed else answer
 
 
 class _Requests:
@@ -102,14 +105,15 @@ class _Requests:
 class _Answering:
     """What torch's loader takes for map-style data: its indices are the requests."""
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    def __init__(self, reader: Any, *, packs: bool) -> None:
+        self._reader, self._packs = reader, packs
 
     def __len__(self) -> int:
         return 1 << 62
 
     def __getitem__(self, request: Any) -> Any:
-        return None if request is None else self._reader[request]
+        answer = None if request is None else self._reader[request]
+        return Packed(pack(answer)) if self._packs and is_small(answer) else answer
 
 
 class _WorkerInit:

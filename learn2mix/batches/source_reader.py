@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import random
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data._utils import worker
 
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.sources import Seen, Source, digest, seen_as
@@ -97,7 +97,7 @@ class SourceReader:
             self._splits_itself = True
             return "own" if seen.asked_rank else "shards" if readers.num_shards > 1 else "whole"
         self.digest = digest(first[0]) if first else None
-        self._opened = _Rest(first, iterator)
+        self._opened = chain(first, iterator)  # goes on after an error, as the iterator may
         return "own" if seen.asked_rank else whole
 
     def _seen(self, shard: int) -> Seen | None:
@@ -121,6 +121,7 @@ class SourceReader:
         saves = hasattr(self._source.samples, "state_dict") and hasattr(self._source.samples, "load_state_dict")
         return SourcePasses(
             lambda before: self._open_pass(shard, before),
+            seen=self._seen(shard),
             keep=self._keep,
             restart=self._restart,
             save=(lambda: self._live[shard].state_dict()) if saves and self._buffer <= 1 else None,
@@ -131,8 +132,7 @@ class SourceReader:
         samples = copy.copy(self._shard_of(shard))  # its later passes begin at the beginning
         samples.load_state_dict(state["state"])
         self._live[shard] = samples
-        iterator = self._as_seen(iter(samples), shard)
-        self.passes(shard).resume(state["number"], state["start"], state["length"], iterator)
+        self.passes(shard).resume(state["number"], state["start"], state["length"], iter(samples))
 
     def _shard_of(self, shard: int) -> Any:
         if self.kind != "shards" or self._splits_itself:
@@ -142,23 +142,18 @@ class SourceReader:
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
         if self._opened is not None and before == 0:
             opened, self._opened = self._opened, None
-            self._live[shard] = self._source.samples
-            samples = self._as_seen(opened, shard)
+            self._live[shard], samples = self._source.samples, opened
         else:
             self._live[shard] = self._shard_of(shard)
             with seen_as(self._seen(shard)), self._same_randomness(before):
                 iterator = self._source.open(self._live[shard])
                 first = _take_one(iterator) if self._has_to_be_alike else []
-            samples = self._as_seen(_Rest(first, iterator) if first else iterator, shard)
+            samples = chain(first, iterator) if first else iterator
         return self._shuffle(samples, max(shard, 0), before) if self._buffer > 1 else samples
 
     def _shuffle(self, samples: Iterator[Any], shard: int, before: int) -> Iterator[Any]:
         generator = random.Random(f"{self._seed} {self._epoch} {self._source.name} {shard} {before}")
         return Shuffled(samples, self._buffer, generator)
-
-    def _as_seen(self, samples: Iterator[Any], shard: int) -> Iterator[Any]:
-        seen = self._seen(shard)
-        return samples if seen is None and worker._worker_info is None else _AsSeen(samples, seen)
 
     @property
     def _has_to_be_alike(self) -> bool:
@@ -184,36 +179,6 @@ class SourceReader:
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
-
-
-class _AsSeen:
-    """An iterator during whose steps the process is seen as one worker of some, or as none."""
-
-    def __init__(self, samples: Iterator[Any], seen: Seen | None) -> None:
-        self._samples, self._seen = samples, seen
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        info, worker._worker_info = worker._worker_info, self._seen  # type: ignore[assignment]
-        try:
-            return next(self._samples)
-        finally:
-            worker._worker_info = info
-
-
-class _Rest:
-    """Some samples that were read already, and then those that follow; an error of those does not end it."""
-
-    def __init__(self, first: list[Any], samples: Iterator[Any]) -> None:
-        self._first, self._samples = first, samples
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return self._first.pop(0) if self._first else next(self._samples)
 
 
 def _take_one(samples: Iterator[Any]) -> list[Any]:
