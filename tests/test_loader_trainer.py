@@ -102,6 +102,16 @@ def test_a_mix_without_losses_needs_no_callback(tmp_path, num_workers):
     assert evenly_drawn(unbroken, LABELS)
     for name, after in [("step=3", 3), ("step=8", 8), ("step=11", 11), ("step=16", 16)]:
         assert run(ckpt_path=tmp_path / f"{name}.ckpt") == unbroken[after:]
+    # Lightning gives back no state of a loader that was saved at the end of an epoch.
+    with pytest.warns(UserWarning, match=r"goes on with epoch 1, but gave back no state.*MixingCallback"):
+        assert run(ckpt_path=tmp_path / "epoch=0.ckpt") == unbroken[: 2 * EPOCH]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_at_the_end_of_an_epoch_the_callback_keeps_what_lightning_loses(tmp_path, num_workers):
+    whole = fit_mixed(tmp_path, *saves(tmp_path), mixer=FixedMix("uniform"), num_workers=num_workers)
+    rest = fit_mixed(tmp_path, mixer=FixedMix("uniform"), num_workers=num_workers, ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert_goes_on(rest, whole, EPOCH)
 
 
 def test_zero_lag_is_the_run_without_workers_also_across_a_stop(tmp_path):

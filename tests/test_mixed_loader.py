@@ -4,6 +4,7 @@ import copy
 import itertools
 import pickle
 import time
+import warnings
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -534,3 +535,46 @@ def test_a_closed_loader_begins_again():
     loader.close()
     assert wait_for(lambda: processes() <= others)
     assert steps + train(loader, [EPOCH]) == train(MixedLoader(Data(), sampler_of(), num_workers=2), [EPOCH] * 2)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_part_of_which_nothing_is_left_is_an_error_where_others_have_theirs(num_workers):
+    """Their gradients would wait for this process for ever."""
+
+    class Gone:
+        def __len__(self):
+            return len(LABELS)
+
+        def __getitem__(self, index):
+            raise OSError("no disk")
+
+    sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=4, num_replicas=2, rank=1)
+    loader = MixedLoader(Gone(), sampler, num_workers=num_workers, on_error="skip")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="no sample of this process's part of batch 0 could be used"):
+            next(iter(loader))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("size", [3, 40_000])
+@pytest.mark.parametrize("pin_memory", [False, True])
+def test_batches_come_from_workers_as_they_were_made_small_and_large(kind, size, pin_memory):
+    class Samples:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return {"x": torch.full((size,), index).to(kind), "name": f"{index}", "pair": (torch.tensor(index), index)}
+
+    def batches(num_workers):
+        sampler = MixedBatchSampler([0] * 4 + [1] * 4, FixedMix(), batch_size=4)
+        return list(MixedLoader(Samples(), sampler, num_workers=num_workers, pin_memory=pin_memory and num_workers > 0))
+
+    for ours, expected in zip(batches(2), batches(0), strict=True):
+        assert ours.keys() == expected.keys()
+        assert ours["x"].dtype == kind
+        assert torch.equal(ours["x"], expected["x"])
+        assert ours["name"] == expected["name"]
+        assert all(torch.equal(a, b) for a, b in zip(ours["pair"], expected["pair"], strict=True))
+        ours["x"] += 1  # writable, and nobody else's

@@ -207,3 +207,11 @@ def test_a_stream_that_is_iterated_hears_of_its_mixer():
     for batch, expected in zip(MixedStream(sources(9, 9), mixer, batch_size=2), [[1, 1], [2, 0]], strict=False):
         assert counts_of(batch, 2) == expected
         mixer.proportions = [1.0, 0.0]
+
+
+def test_a_stream_that_is_left_in_its_only_epoch_is_told_that_nobody_observed():
+    batches = iter(make(Learn2Mix()))
+    for _ in range(3):
+        next(batches)
+    with pytest.warns(UserWarning, match="follows losses, but none of the 3 batches"):
+        del batches

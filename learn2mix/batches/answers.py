@@ -69,7 +69,7 @@ def collated(
 
 
 def batch_length(batch: Any) -> int | None:
-    """Return how many samples a batch has, by its first tensor or list; None where that cannot be seen."""
+    """Return the number of samples in a batch, read off its first tensor or list; None if it has neither."""
     if isinstance(batch, (torch.Tensor, np.ndarray)):
         return len(batch) if batch.ndim else None
     if isinstance(batch, Mapping):

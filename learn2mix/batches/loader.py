@@ -121,7 +121,8 @@ class MixedLoader(Reading):
         return self.__dict__ | {"_pipeline": None, "_decoder": None}  # workers stay where they are
 
     def set_epoch(self, epoch: int) -> None:
-        """Do nothing: passes and epochs go on by themselves. Scripts for many processes call it."""
+        """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
+        self.sampler.set_epoch(epoch)
 
     # ------------------------------------------------------------------ batches
 

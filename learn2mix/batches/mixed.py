@@ -68,6 +68,7 @@ class MixedBatches(Watching):
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._generation = 0  # of requests: those made before a batch was taken back are out of date
         self._exhausted = self._warned = False
+        self._told_epoch = 0
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
         self._announced = -1  # number of the batch drawn last
         self._weighed = (-1, 0)  # number of the batch that had the last weights, and batches handed out by then
@@ -99,7 +100,16 @@ class MixedBatches(Watching):
             self._end_epoch()
 
     def _drop(self, number: int) -> None:
-        """Count a batch of which no sample is left as trained on."""
+        """Count a batch of which no sample is left as trained on.
+
+        Raises:
+            RuntimeError: where other processes have samples of it: their step would wait for this one's for ever.
+        """
+        if self._split[1] > 1:
+            raise RuntimeError(
+                f"MixedLoader: no sample of this process's part of batch {number} could be used, while the other "
+                "processes train on theirs; mend or leave out these samples, or use a larger batch_size"
+            )
         self._delivery.handed.pop()
         self._delivery.num_handed -= 1
         self._composition.mark_trained(number)

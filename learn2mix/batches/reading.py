@@ -119,7 +119,7 @@ class Reading:
     def _note_skipped(self, sample: str) -> None:
         self.skipped[sample] = self.skipped.get(sample, 0) + 1
         if self.skipped[sample] == 1 and len(self.skipped) <= MOST_NAMED:
-            warnings.warn(f"MixedLoader: skipped {sample}; loader.skipped counts what is left out", stacklevel=4)
+            warnings.warn(f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample", stacklevel=4)
 
     def _move(self, batch: Any) -> Any:
         """Return a batch with its tensors on the device that was asked for."""

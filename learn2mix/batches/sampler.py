@@ -117,6 +117,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._check_current(iteration)
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
+        self._warn_if_begun_anew()
         epoch = self._composition.epoch
         while self._composition.epoch == epoch and self._composition.position < len(self):
             batch = self._composition.compose(self.global_batch_size, self._find_mix)
@@ -156,9 +157,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._first = self._composition.position
         if self._epoch_composed():
             self._end_epoch()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Do nothing: passes and epochs go on by themselves. Scripts for many processes call it on any sampler."""
 
     def _epoch_composed(self) -> bool:
         return self._composition.position == len(self)

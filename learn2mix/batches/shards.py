@@ -74,7 +74,7 @@ class Shards:
         return segments
 
     def _plan(self, source: int, shard: int, count: int) -> list[Segment]:
-        """Plan for a source of which the length of a shard is known: those that are behind come first."""
+        """Plan for a source once a shard's length is known: read the shards with the fewest passes first."""
         drawn, lengths = self.drawn[source], self.lengths[source]
         segments = []
         while count:

@@ -52,8 +52,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             same samples in every pass. One that has ``state_dict`` and ``load_state_dict`` resumes by them.
         mixer: decides the proportions; one per stream. Its prior are the sizes of the sources, or the uniform mix
             where one has no ``len``.
-        batch_size: samples per batch and process, at least 1; or one for each source by name, and a batch has the
-            mean of them by its mix.
+        batch_size: samples per batch and process, at least 1; or one for each source by name: then a batch has their
+            average, weighted by its mix.
         seed: whole number in [0, 2 ** 64), for the shuffling.
         on_exhausted: what the end of a source does: ``"restart"`` begins its next pass, and the stream has no end;
             ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
@@ -153,7 +153,10 @@ class MixedStream(Requesting, IterableDataset[Any]):
         iteration, self._residue = self._begin(loader), None
         self._delivery.batches_of_batches = loader is not None and loader.collates
         self._prepare(num_shards=1, max_ahead=0)
-        return self._answered(iteration)
+        batches = self._answered(iteration)
+        if loader is None:
+            self._watch(batches)
+        return batches
 
     def _sizes(self) -> Any:
         sizes = np.where(self._ends.lengths > 0, self._ends.lengths, self._shards.sizes())

@@ -86,6 +86,7 @@ class Requesting(MixedBatches):
 
     def _requests(self, iteration: int) -> Iterator[Request]:
         """Compose the batches of an epoch, each when it is asked for; yields a probe while it is not known how to."""
+        self._warn_if_begun_anew()
         while True:
             self._check_current(iteration)
             drawn = self._drawn()

@@ -16,7 +16,14 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["TorchLoader", "batches_fetched_ahead", "find_torch_loader", "in_stateful_worker", "refuse_second_split"]
+__all__ = [
+    "TorchLoader",
+    "batches_fetched_ahead",
+    "called_by_trainer",
+    "find_torch_loader",
+    "in_stateful_worker",
+    "refuse_second_split",
+]
 
 ACCELERATE = "accelerate.data_loader"
 DEPTH = 30  # frames between the loop and the sampler, at most
@@ -122,6 +129,11 @@ def refuse_second_split(num_replicas: int) -> None:
                 "MixedLoader(dataset, sampler), which accelerator.prepare leaves as it is, or leave the loader out of "
                 "prepare"
             )
+
+
+def called_by_trainer() -> bool:
+    """Whether Lightning's fit loop is on the call stack."""
+    return any(_module(frame).endswith(".loops.fit_loop") for frame in _frames())
 
 
 def in_stateful_worker() -> bool:

@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from learn2mix.batches.observing import Observing
+from learn2mix.batches.torch_loader import called_by_trainer
 
 __all__ = ["Watching"]
 
@@ -21,6 +22,21 @@ class Watching(Observing):
     _num_unobserved: int  # whole iterations in a row, of a loop that observes
     _exhausted: bool
     _warned: bool
+    _told_epoch: int  # that a Trainer is about to begin
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change nothing: passes and epochs go on by themselves. Scripts for many processes and Trainers call it."""
+        self._told_epoch = epoch if called_by_trainer() else 0
+
+    def _warn_if_begun_anew(self) -> None:
+        """Warn where a Trainer goes on with a later epoch, and nobody has given back the state from then."""
+        told, self._told_epoch = self._told_epoch, 0
+        if told > 0 and self._composition.composed == 0 and not self.trusted:
+            warnings.warn(
+                f"{type(self).__name__}: the Trainer goes on with epoch {told}, but gave back no state, so the batches "
+                "of the first epoch come again; pass Trainer(callbacks=[MixingCallback()])",
+                stacklevel=4,
+            )
 
     def _looked(self) -> bool:
         """Whether the last iteration was only a look at a batch: next(iter(loader))."""
