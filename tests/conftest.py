@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from loops import KINDS, Loop, make
+
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
@@ -80,3 +82,9 @@ def untouched_random_state() -> Iterator[None]:
     assert after[0] == before[0], "the test changed the state of random"
     assert all(np.array_equal(now, then) for now, then in zip(after[1], before[1], strict=True)), "numpy.random"
     assert torch.equal(after[2], before[2]), "torch.random"
+
+
+@pytest.fixture(params=KINDS)
+def loop(request: pytest.FixtureRequest) -> Loop:
+    """A loop over each kind of loader."""
+    return make(request.param)

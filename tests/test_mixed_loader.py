@@ -17,44 +17,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
 
 from helpers import Scripted, evenly_drawn, same_state, through_a_file
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, Mixer
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
+from loops import EPOCH, LABELS, LOSSES, Data, Heard, Slow, means_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
-LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [17, 9, 4]))
-LOSSES = np.random.default_rng(1).random(30) * (1 + 3.0 * LABELS)
-EPOCH = 6  # batches: 30 samples, 5 at a time
-
-
-class Data:
-    """Samples that are their indices."""
-
-    def __len__(self):
-        return len(LABELS)
-
-    def __getitem__(self, index):
-        return index
-
-
-def means_of(indices):
-    """The true losses of the groups of a batch."""
-    groups, losses = LABELS[indices], LOSSES[indices]
-    return [losses[groups == group].mean() if (groups == group).any() else None for group in range(3)]
-
-
-class Heard(Mixer):
-    """Keeps what it is told, and a mix of its own."""
-
-    needs_losses = True
-
-    def __init__(self):
-        self.told = []
-
-    def due(self, num_batches, epoch_ended):
-        return True
-
-    def update(self, losses):
-        self.told.append([None if np.isnan(loss) else loss for loss in losses])
 
 
 def sampler_of(mixer=None, **given):
@@ -262,18 +228,12 @@ def test_an_error_of_the_data_is_raised_and_the_loader_can_be_used_again(num_wor
 def test_out_of_order_each_batch_is_credited_with_its_own_losses(persistent):
     first = next(iter(sampler_of(FixedMix("uniform"))))
 
-    class Slow(Data):
-        def __getitem__(self, index):
-            if index == first[0]:
-                time.sleep(0.3)
-            return index
-
     class Mix(Heard):
         def initial_proportions(self, prior):
             return np.full(3, 1 / 3)
 
     sampler = sampler_of(Mix())
-    loader = MixedLoader(Slow(), sampler, num_workers=2, in_order=False, persistent_workers=persistent)
+    loader = MixedLoader(Slow(first[0]), sampler, num_workers=2, in_order=False, persistent_workers=persistent)
     came, wanted = [], []
     for _ in range(3):
         for indices in loader:
@@ -291,14 +251,8 @@ def test_out_of_order_each_batch_is_credited_with_its_own_losses(persistent):
 def test_out_of_order_a_stop_loses_and_doubles_no_batch(stop):
     first = next(iter(sampler_of(FixedMix("uniform"))))
 
-    class Slow(Data):
-        def __getitem__(self, index):
-            if index == first[0]:
-                time.sleep(0.2)
-            return index
-
     sampler = sampler_of(FixedMix("uniform"))
-    loader = MixedLoader(Slow(), sampler, num_workers=2, in_order=False)
+    loader = MixedLoader(Slow(first[0]), sampler, num_workers=2, in_order=False)
     before = [indices for indices, *_ in train(loader, [stop])]
     resumed = sampler_of(FixedMix("uniform"))
     resumed.load_state_dict(through_a_file(sampler.state_dict()))
@@ -356,7 +310,7 @@ def test_what_is_left_of_a_batch_is_observed_by_its_own_groups(hardship, num_wor
 
     with pytest.warns(UserWarning, match="MixedLoader: skipped sample") as warned:
         train_twice()
-    assert sampler.mixer.told == [pytest.approx(means) for means in told]
+    assert sampler.mixer.told == [pytest.approx(means, nan_ok=True) for means in told]
     whole = [[index for index in batch if index not in gone] for batch in twice(sampler_of(FixedMix()))]
     assert seen == [batch for batch in whole if batch]
     assert {int(key.split()[1].rstrip(":")) for key in loader.skipped} == gone

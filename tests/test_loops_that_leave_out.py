@@ -1,0 +1,237 @@
+"""Law 9: batches that are never observed, or never reach the loop, are an error or a warning that says so."""
+
+import itertools
+import queue
+import threading
+
+import pytest
+from torch.utils.data import DataLoader
+
+from learn2mix import MixedLoader
+from loops import EPOCH, KINDS, Data, Loop, Slow, by_hand, first_batches, make, sampler_of
+
+
+def leaving_out(*steps):
+    def run(loop):
+        for step, batch in enumerate(loop.loader):
+            if step not in steps:
+                loop(batch)
+
+    return run
+
+
+def every_second(loop):
+    for step, batch in enumerate(loop.loader):
+        if step % 2:
+            loop(batch)
+
+
+def one_ahead_unsaid(loop):
+    batches = iter(loop.loader)
+    following = next(batches)
+    for _ in range(EPOCH):
+        batch, following = following, next(batches, None)
+        loop(batch)
+
+
+def twice_a_batch(loop):
+    for batch in loop.loader:
+        loop(batch)
+        loop(batch)
+
+
+def cycles(loop):
+    for batch in itertools.islice(itertools.cycle(loop.loader), 9):
+        loop(batch)
+
+
+def validates_within(loop):
+    for batch in loop.loader:
+        loop(batch)
+        for _ in loop.loader:
+            pass
+
+
+ERRORS = {
+    "a warm-up": (leaving_out(0, 1, 2), RuntimeError, r"[23] batch\(es\) before this one were never observed", 1),
+    "the first": (leaving_out(0), RuntimeError, r"1 batch\(es\) before this one were never observed", 1),
+    "one in the middle": (leaving_out(3), RuntimeError, r"1 batch\(es\) before this one were never observed", 3),
+    "two in the middle": (leaving_out(2, 3), RuntimeError, r"2 batch\(es\) before this one were never observed", 2),
+    "every second": (every_second, RuntimeError, r"batch\(es\) before this one were never observed", 1),
+    "one ahead": (one_ahead_unsaid, RuntimeError, r"fetch_ahead = n", 1),
+    "twice a batch": (twice_a_batch, ValueError, "every batch handed out so far was observed", 1),
+    "a cycle": (cycles, ValueError, r"itertools.cycle.* make a new iterator each epoch", 6),
+    "validation within": (validates_within, RuntimeError, "this iterator is out of date.* make two loaders", 1),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_loop_that_leaves_batches_out_is_stopped_at_the_first_that_it_observes_after_that(loop, name):
+    run, error, message, num_observed = ERRORS[name]
+    with pytest.raises(error, match=message):
+        run(loop)
+    assert len(loop.sampler.mixer.told) == num_observed
+
+
+WARNINGS = {
+    "the last": (leaving_out(5), r"1 batch\(es\) of the last 6 were never observed"),
+    "all but the last": (leaving_out(0, 1, 2, 3, 4), r"5 batch\(es\) of the last 6 were never observed"),
+    "all but the third, and goes": (
+        lambda loop: leaves_behind(loop, 3),
+        r"batch\(es\) of the last 3 were never observed",
+    ),
+}
+
+
+def leaves_behind(loop, num_batches):
+    for number, batch in enumerate(loop.loader, 1):
+        if number == num_batches:
+            loop(batch)
+            break
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_what_can_be_known_at_the_end_only_is_told_then(loop, name):
+    run, message = WARNINGS[name]
+    with pytest.warns(UserWarning, match=message):
+        run(loop)
+
+
+def test_a_thread_that_begins_the_next_epoch_before_this_one_is_observed_is_told(loop):
+    ready = queue.Queue()
+
+    def fetch():
+        for _ in range(2):
+            for batch in loop.loader:
+                ready.put(batch)
+
+    def fetch_in_a_thread():
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        thread.join()
+
+    with pytest.warns(UserWarning, match=r"none of the 6 batches handed out was observed"):
+        fetch_in_a_thread()
+    loop(ready.get())  # of the first epoch
+    with pytest.warns(UserWarning, match=r"of the last 6 were never observed"):
+        iter(loop.loader)
+
+
+def test_a_loop_that_stops_to_observe_is_told_before_it_trains_on_the_same_batches_for_long(loop):
+    for batch in loop.loader:
+        loop(batch)
+    for _ in loop.loader:
+        pass
+    for _ in loop.loader:
+        pass
+    with pytest.warns(UserWarning, match=r"6 batch\(es\) of the last 6 were never observed.* call observe\(None\)"):
+        iter(loop.loader)
+
+
+# ------------------------------------------------------------------ on the way to the loop
+
+
+class SkipsFirst:
+    """As Accelerate's skip_first_batches, and others, do."""
+
+    def __init__(self, sampler, num_skipped):
+        self.sampler, self.num_skipped = sampler, num_skipped
+
+    def __len__(self):
+        return len(self.sampler) - self.num_skipped
+
+    def __iter__(self):
+        return itertools.islice(iter(self.sampler), self.num_skipped, None)
+
+
+@pytest.mark.parametrize("num_skipped", [1, 3, 5])
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_batches_that_a_wrapper_skips_are_noticed_at_the_first_observation(kind, num_skipped):
+    loop = make(kind, wrap=lambda sampler: SkipsFirst(sampler, num_skipped))
+    with pytest.raises(RuntimeError, match=rf"{num_skipped} batch\(es\) were drawn .* never reached the loop"):
+        for batch in loop.loader:
+            loop(batch)
+    assert loop.sampler.mixer.told == []
+
+
+def test_accelerate_s_skip_is_noticed_too(loop):
+    accelerate = pytest.importorskip("accelerate")
+    with pytest.raises(RuntimeError, match=r"2 batch\(es\) were drawn .* never reached the loop"):
+        for batch in accelerate.skip_first_batches(loop.loader, 2):
+            loop(batch)
+    assert loop.sampler.mixer.told == []
+
+
+class Broken(Data):
+    def __init__(self, index):
+        self.index = index
+
+    def __getitem__(self, index):
+        if index == self.index:
+            raise OSError("cannot be read")
+        return index
+
+
+def batches_that_come(loader):
+    """Go on after a batch that failed; None in its place."""
+    batches = iter(loader)
+    while True:
+        try:
+            yield next(batches)
+        except StopIteration:
+            return
+        except OSError:
+            yield None
+
+
+@pytest.mark.parametrize("number", [0, 2, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_batch_that_failed(kind, number):
+    loop = make(kind, Broken(first_batches()[number][0]))
+    if "mixed" in kind or number == 5:
+        for batch in batches_that_come(loop.loader):
+            if batch is not None:
+                loop(batch)
+        loop.check(EPOCH - 1)
+        return
+    with pytest.raises(RuntimeError, match=r"1 batch\(es\) .* never reached the loop .*a batch that failed"):
+        for batch in batches_that_come(loop.loader):
+            if batch is not None:
+                loop(batch)
+    assert len(loop.sampler.mixer.told) == number
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_a_batch_that_failed_may_be_told_at_once(kind, number):
+    loop = make(kind, Broken(first_batches()[number][0]))
+    for batch in batches_that_come(loop.loader):
+        if batch is None:
+            loop.sampler.observe(None)
+        else:
+            loop(batch)
+    loop.check(EPOCH - 1)
+
+
+def test_torch_s_loader_out_of_order_is_an_error_and_ours_is_exact():
+    data = Slow(first_batches()[0][0])
+    sampler = sampler_of()
+    loop = Loop(DataLoader(data, batch_sampler=sampler, num_workers=2, in_order=False), sampler)
+    with pytest.raises(RuntimeError, match=r"in_order=False .* use MixedLoader\(dataset, sampler, in_order=False\)"):
+        by_hand(loop)
+    assert sampler.mixer.told == []
+    sampler = sampler_of()
+    loop = Loop(MixedLoader(data, sampler, num_workers=2, in_order=False), sampler)
+    for _ in range(3):
+        by_hand(loop)
+    loop.check(3 * EPOCH)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]])
+def test_more_batches_ahead_than_are_kept_is_an_error(kind):
+    loop = make(kind, num_batches=1100)
+    iterator = iter(loop.loader)
+    batches = list(itertools.islice(iterator, 1090))
+    with pytest.raises(RuntimeError, match=r"batch\(es\) before this one were never observed"):
+        loop(batches[0])
+    assert loop.sampler.mixer.told == []

@@ -1,0 +1,51 @@
+"""Law 9: a mix that follows losses, in a loop that observes nothing."""
+
+import pytest
+from torch.utils.data import DataLoader
+
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
+from loops import LABELS, Data
+
+
+def one_epoch(loader):
+    for _ in loader:
+        pass
+
+
+def left_early(loader):
+    for number, _ in enumerate(loader, 1):
+        if number == 3:
+            break
+
+
+def by_next(loader):
+    batches = iter(loader)
+    for _ in range(3):
+        next(batches)
+
+
+@pytest.mark.parametrize("run", [one_epoch, left_early, by_next])
+def test_an_adaptive_mix_that_nobody_observes_is_told_once_and_at_once(loop, run):
+    with pytest.warns(UserWarning, match=r"Heard follows losses, but none of the \d batches handed out was observed"):
+        run(loop.loader)
+    run(loop.loader)
+
+
+@pytest.mark.parametrize("run", [one_epoch, left_early, by_next])
+def test_so_is_a_loop_over_the_bare_sampler(run):
+    with pytest.warns(
+        UserWarning, match=r"Learn2Mix follows losses, but none of the \d batches handed out was observed"
+    ):
+        run(MixedBatchSampler(LABELS, Learn2Mix(), batch_size=5))
+
+
+@pytest.mark.parametrize("run", [one_epoch, left_early, by_next])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_mix_that_needs_no_losses_needs_no_observations(run, num_workers):
+    for loader_of in (
+        lambda sampler: DataLoader(Data(), batch_sampler=sampler, num_workers=num_workers),
+        lambda sampler: MixedLoader(Data(), sampler, num_workers=num_workers),
+    ):
+        loader = loader_of(MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=5))
+        for _ in range(3):
+            run(loader)
