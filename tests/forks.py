@@ -8,10 +8,12 @@ import random
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +129,15 @@ class Command:
         return code, self._stderr.read_text(encoding="utf8")
 
 
+def end_with_parent() -> None:
+    """Leave when the process that started this one is gone."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def run_command(pickled: bytes, stderr: Path) -> None:
-    """Be a command: its exit code is what its function returns."""
+    """Be a command: its exit code is what its function returns. It ends where the tests do, however they end."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
