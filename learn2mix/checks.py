@@ -90,11 +90,11 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses") -> Vecto
     return np.maximum(losses, 0.0)
 
 
-def check_mixing_rate(value: float) -> float:
+def check_mixing_rate(value: float, name: str = "mixing_rate") -> float:
     """Return ``value`` if it is a number in [0, 1], else raise a TypeError or a ValueError."""
-    number = as_number(value, "mixing_rate", "in [0, 1]")
+    number = as_number(value, name, "in [0, 1]")
     if not 0 <= number <= 1:
-        raise ValueError(f"mixing_rate must lie in [0, 1], got {value!r}")
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
     return number
 
 
