@@ -133,9 +133,10 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     capped = np.zeros(len(bounded), dtype=bool)
     while (over := ~capped & (bounded > most)).any():
         capped |= over
-        left, others = shares.sum() - most * np.count_nonzero(capped), bounded[~capped]
+        others = bounded[~capped]
+        others = others / others.max() if others.any() else np.ones(len(others))  # so that a tiny sum divides
         bounded[capped] = most
-        bounded[~capped] = others * (left / others.sum()) if others.any() else left / max(len(others), 1)
+        bounded[~capped] = others / others.sum() * (shares.sum() - most * np.count_nonzero(capped))
     return bounded
 
 
