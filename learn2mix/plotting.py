@@ -1,22 +1,15 @@
 """Pictures of a mix."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike, NDArray
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["plot_proportions"]
 
-# More names than this cannot be read beside a picture of ordinary size.
-MAX_NAMED = 20
+MAX_NAMED = 20  # more names cannot be read beside a picture of ordinary size
 
 
 def plot_proportions(
@@ -24,13 +17,11 @@ def plot_proportions(
 ) -> Axes:
     """Draw the path of a mix as a stacked area: one band a group, in the order of the groups, the first lowest.
 
-    A mix holds until the next one, so the bands have steps: between two mixes there was none.
-
-    Of more than 20 groups, the 19 that end largest keep their names and the rest becomes one band.
+    The bands have steps, for a mix holds until the next one. Of more than 20 groups, the 19 that end largest keep their
+    names and the rest becomes one band.
 
     Args:
-        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` is drawn from
-            ``x = t`` to ``t + 1``.
+        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` spans ``t`` to ``t + 1``.
         group_names: one name a group; None numbers them from 0.
         ax: where to draw; None makes a new figure.
 

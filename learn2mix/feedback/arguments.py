@@ -1,36 +1,17 @@
 """Checks of the losses and groups that a training loop reports."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from learn2mix.checks import as_losses
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from learn2mix.checks import Vector
-
-__all__ = ["check_group_losses", "check_groups", "check_losses"]
+from learn2mix.checks import Vector, as_losses
 
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
 
 def check_losses(losses: Tensor | ArrayLike, count: int, name: str = "losses") -> Tensor:
-    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``.
-
-    Args:
-        losses: one value per sample; a tensor on any device, numbers, or a list of tensors without dimensions.
-        count: how many samples the batch has.
-        name: what an error calls the argument.
-
-    Raises:
-        ValueError: if there is not one value per sample; the message says what to do with losses of this shape.
-    """
+    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
     losses = _as_tensor(losses)
     shape = tuple(losses.shape)
     if shape != (count,):
@@ -78,11 +59,9 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
 
 
 def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -> Tensor:
-    """Return the groups of a batch as an int64 tensor of shape ``(batch_size,)``.
+    """Return the groups of a batch as an int64 tensor, shape ``(batch_size,)``, in [0, num_groups), or raise.
 
-    Raises:
-        ValueError: if there is not one per sample, or one is out of range.
-        TypeError: if they are not whole numbers.
+    On an accelerator their range is not checked: the host would wait, and the kernel that indexes by them refuses.
     """
     try:
         numbers = groups if isinstance(groups, torch.Tensor) else torch.as_tensor(groups, device="cpu")
@@ -93,11 +72,10 @@ def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -
         raise TypeError(f"groups must be the numbers of the groups, whole numbers from 0, and not labels; got {found}")
     if numbers.shape != (batch_size,):
         raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {tuple(numbers.shape)}")
-    if numbers.device.type != "cpu" or not batch_size:
-        return numbers.long()  # an accelerator does not wait for the host, and finds an index out of range by itself
-    least, largest = int(numbers.min()), int(numbers.max())
-    if least < 0 or largest >= num_groups:
-        raise ValueError(f"groups must lie in [0, {num_groups}), got {least} to {largest}; numbers, and not labels")
+    if numbers.device.type == "cpu" and batch_size:
+        least, largest = int(numbers.min()), int(numbers.max())
+        if least < 0 or largest >= num_groups:
+            raise ValueError(f"groups must lie in [0, {num_groups}), got {least} to {largest}; numbers, and not labels")
     return numbers.long()
 
 

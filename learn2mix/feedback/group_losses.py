@@ -1,33 +1,18 @@
 """Losses summed by group: of a batch where they are, of the batches since the last update on the host."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from learn2mix.checks import LOSS_ROUNDING, on_the_host
-from learn2mix.feedback.devices import to_device
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from learn2mix.checks import Vector
-
-__all__ = ["GroupLosses", "clear_rounding", "describe_bad_batch", "sum_batch", "sum_by_group"]
+from learn2mix.checks import LOSS_ROUNDING, Vector, on_the_host
 
 
 class GroupLosses:
-    """Sums and counts of the losses of each group since the last update.
-
-    Args:
-        num_groups: how many groups there are.
-    """
+    """Sums and counts of the losses of each group since the last update."""
 
     def __init__(self, num_groups: int) -> None:
         self._table = np.zeros(2 * num_groups)  # the sums, then the counts, as of a batch
@@ -61,28 +46,17 @@ class GroupLosses:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` returned, from any device."""
-        if not state:
-            self._table = np.zeros_like(self._table)
-            return
-        parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
-        self._table = np.concatenate(parts).astype(np.float64)
+        self._table = np.zeros_like(self._table)
+        if state:
+            parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
+            self._table = np.concatenate(parts).astype(np.float64)
 
 
 def sum_batch(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
-    """Sum the losses of a batch by group, where they are.
+    """Return the sums of the losses by group, then the counts, shape ``(2 * num_groups,)``, on the losses' device.
 
-    A loss that is negative turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that
-    is negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
-
-    Args:
-        losses: shape ``(num_samples,)``, any device, detached.
-        groups: group of each sample, shape ``(num_samples,)``, in [0, num_groups).
-        weights: what each sample counts, shape ``(num_samples,)``, any device; None: 1 each.
-        num_groups: how many groups there are.
-
-    Returns:
-        The sums of the losses, then the counts of the samples, shape ``(2 * num_groups,)``, on the device of the
-        losses; float64, or float32 on a device that has no other.
+    A negative loss turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that is
+    negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
 
     Example:
         >>> sum_batch(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), None, num_groups=3)
@@ -97,7 +71,7 @@ def _sum_on_host(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | No
     # By NumPy, which takes a fraction of torch's time for the few numbers of a batch.
     values = losses.detach().double().numpy()
     if not (values >= 0).all():
-        values = clear_rounding(torch.from_numpy(values)).numpy()
+        values = _clear_rounding(torch.from_numpy(values)).numpy()
     shares = np.ones(len(values))
     if weights is not None:
         shares = weights.detach().cpu().double().numpy()
@@ -111,7 +85,7 @@ def _sum_on_host(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | No
 def _sum_on_device(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
     losses = losses.detach().to(_sum_dtype(losses.device))
     where = to_device(torch.from_numpy(groups if groups.flags.writeable else groups.copy()), losses.device)
-    values = clear_rounding(losses)
+    values = _clear_rounding(losses)
     shares = torch.ones_like(values)
     if weights is not None:
         shares = to_device(weights.detach().to(losses.dtype), losses.device)
@@ -120,14 +94,32 @@ def _sum_on_device(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | 
     return torch.cat([sum_by_group(values, where, num_groups), sum_by_group(shares, where, num_groups)])
 
 
-def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
-    """Return the error message for a batch that has unusable losses or weights; None if all are usable.
+def _clear_rounding(losses: Tensor) -> Tensor:
+    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``; NaN stays."""
+    # masked_fill, for it hands a number to the kernel and copies none to the device.
+    return losses.clamp(min=0).masked_fill(losses < -LOSS_ROUNDING, -torch.inf)
 
-    Args:
-        names: one name per group.
-        table: what :func:`sum_batch` returned of the batch.
-        batch: its number.
-    """
+
+def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """Sum losses by group where they are, in float64, or in float32 on a device that has no other (Apple's)."""
+    losses = losses.detach().to(_sum_dtype(losses.device))
+    # index_add_, for it has a deterministic kernel on every device.
+    return losses.new_zeros(num_groups).index_add_(0, groups, losses)
+
+
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device; on CUDA the host does not wait for what the GPU still has to do."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
+    """Return the error message for a :func:`sum_batch` with unusable losses or weights; None if all are usable."""
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(table.sum()):
             return None
@@ -146,41 +138,3 @@ def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) ->
 def _in_groups(names: Sequence[int | str], bad: list[int]) -> str:
     named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
     return f"in {len(bad)} of {len(names)} groups ({named}); the mix stays as it was"
-
-
-def clear_rounding(losses: Tensor) -> Tensor:
-    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``.
-
-    Args:
-        losses: any shape; NaN stays.
-
-    Example:
-        >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
-        tensor([2., 0., -inf])
-    """
-    # masked_fill, for it hands a number to the kernel and copies none to the device.
-    return losses.clamp(min=0).masked_fill(losses < -LOSS_ROUNDING, -torch.inf)
-
-
-def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
-    """Sum losses by group, on the device where they are.
-
-    Args:
-        losses: shape ``(num_samples,)``.
-        groups: group of each sample, shape ``(num_samples,)``, int64 in [0, num_groups).
-        num_groups: how many groups there are.
-
-    Returns:
-        The sums, shape ``(num_groups,)``; float64, or float32 on a device that has no other.
-
-    Example:
-        >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
-        tensor([3., 0., 5.], dtype=torch.float64)
-    """
-    losses = losses.detach().to(_sum_dtype(losses.device))
-    # index_add_, for it has a deterministic kernel on every device.
-    return losses.new_zeros(num_groups).index_add_(0, groups, losses)
-
-
-def _sum_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64

@@ -15,13 +15,9 @@ from learn2mix.checks import check_whole
 from learn2mix.feedback.arguments import check_groups
 from learn2mix.feedback.group_losses import sum_by_group
 
-__all__ = ["GroupLossMeter"]
-
 
 class GroupLossMeter(Metric):
     """Mean loss of each group over all its samples, also over batches and processes.
-
-    Sums in float64; in float32 on a device that has no other (Apple's).
 
     Args:
         num_groups: how many groups there are, at least 1.

@@ -3,53 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytorch_lightning import Callback
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from learn2mix.batches.loader import MixedLoader
-from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
-from learn2mix.lightning import internals
-from learn2mix.lightning.losses import LossFinder
-from learn2mix.lightning.mixlog import MixLog
-from learn2mix.lightning.validation import ValidationResults, run_validation
+from learn2mix.checks import Vector
+from learn2mix.lightning import finding, internals
+from learn2mix.lightning.finding import Mixed
 
-if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule, Trainer
-    from torch import Tensor
-
-
-__all__ = ["MixingCallback"]
-
-Mixed = MixedBatchSampler | MixedStream
+MOST_GROUPS_LOGGED = 20
 
 
 class MixingCallback(Callback):
     """Steers the sampler or stream of the training loader by the losses of each sample.
 
     Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
-    losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch, with
-    workers running ahead), and logs the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/``
-    the shares ``requested`` and ``realised`` (means over the batches since the last entry), the ``loss`` of each group
-    at the last update, the ``entropy`` of the mix in nats, and the ``lag`` in batches. With more than 20 groups only
-    the extremes are logged, by value and by number of the group.
+    losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch), and logs
+    the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and
+    ``realised`` (means over the batches since the last entry), the ``loss`` of each group at the last update, the
+    ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
-    the Trainer's callbacks, so that a checkpoint finds the batch observed. A run that goes on with other data of the
-    same groups, or another global batch size, keeps the mix and the passes, with a warning.
+    the Trainer's callbacks, so that a checkpoint finds the batch observed.
 
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
             :class:`PerSampleLoss` in the module; a string is a key of what ``training_step`` returns; a function gets
             ``(outputs, batch)`` and returns them. They are not asked for where ``training_step`` skipped the batch
             (automatic optimization, returned None).
-        validation: where the results of a validation run are, for mixers that follow it (``needs_validation``); read
-            when the run ends, not in the sanity check. None takes the loss from what ``self.log("val_loss", ...)`` left
-            in ``trainer.callback_metrics``, or, for mixers that follow the losses of the groups, these from the one
-            :class:`GroupLossMeter` in the module, which ``validation_step`` updates and this callback resets when a
-            run begins. A string is another key of the loss. A function gets ``(trainer, pl_module)`` and returns
-            ``(loss, group_losses)``; any score of at least 0 may stand for the losses of the groups.
+        validation: where the results of a validation run are, for mixers that follow it (``needs_validation``). None
+            takes the loss from what ``self.log("val_loss", ...)`` left in ``trainer.callback_metrics``, or, for mixers
+            that follow the losses of the groups, these from the one :class:`GroupLossMeter` in the module, which
+            ``validation_step`` updates and this callback resets when a run begins. A string is another key of the
+            loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score of at least
+            0 may stand for the losses of the groups.
         groups: where the labels are that the losses are of, if not of the batch in its order (two views, dropped
             samples): a key of what ``training_step`` returns, or a function of ``(outputs, batch)``.
         log: whether to log the mix.
@@ -74,9 +63,7 @@ class MixingCallback(Callback):
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
-        self._losses = LossFinder(losses, groups)
-        self._validation = ValidationResults(validation)
-        self._log = log
+        self._losses, self._validation, self._log = finding.LossFinder(losses, groups), validation, log
         self._sampler: Mixed | None = None
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
@@ -97,7 +84,7 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
-        internals.keep_samplers(trainer, lambda loader: bool(_mixed_in([loader])))
+        internals.keep_samplers(trainer, lambda loader: bool(finding.mixed_in([loader])))
         others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
 
@@ -106,7 +93,7 @@ class MixingCallback(Callback):
         searches = any(hasattr(callback, "lr_find") for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if searches and self._restored is None:
             trainer.fit_loop.setup_data()
-            self._restored = find_sampler(trainer).state_dict()
+            self._restored = finding.find_sampler(trainer).state_dict()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
@@ -121,11 +108,11 @@ class MixingCallback(Callback):
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
         if restored is not None and restored.get("validation_due"):
-            run_validation(trainer)
+            _run_validation(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
-        if find_sampler(trainer) is not self.sampler:
+        if finding.find_sampler(trainer) is not self.sampler:
             self._steer(trainer, self.sampler.state_dict())
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -144,35 +131,36 @@ class MixingCallback(Callback):
         if losses is None and self.sampler.lag == 0:
             return  # a step without our loader: CombinedLoader(mode="max_size") goes on when it has ended
         self.sampler.observe(losses, groups=None if losses is None else self._losses.groups(outputs, batch))
-        self._follow_epoch(trainer)
+        if trainer.is_last_batch:  # at once, for a checkpoint may follow
+            self.sampler.finish_epoch()
         self._validation_due = self._follows_validation(trainer) and internals.validation_follows(trainer)
         if self._log and trainer.loggers:
-            self._mixlog.add(self.sampler)
-            if _is_logged(trainer, batch_idx):
-                self._write(trainer)
+            self._log_mix(trainer, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
         if self._follows_validation(trainer):
-            self._validation.reset(pl_module, self.sampler.mixer)
+            finding.reset_meters(self._validation, pl_module, self.sampler.mixer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the result on."""
         if self._follows_validation(trainer):
-            self.sampler.observe_validation(*self._validation.find(trainer, pl_module, self.sampler.mixer))
+            results = finding.validation_results(self._validation, trainer, pl_module, self.sampler.mixer)
+            self.sampler.observe_validation(*results)
             self._validation_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
-        self._follow_epoch(trainer)
+        if trainer.is_last_batch:
+            self.sampler.finish_epoch()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the workers of a loader of ours."""
-        _close(trainer)
+        finding.close_loaders(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End them too."""
-        _close(trainer)
+        finding.close_loaders(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, with a note where a validation run that the mix follows is due."""
@@ -188,11 +176,7 @@ class MixingCallback(Callback):
             self._restored = state_dict or None
 
     def find_losses(self, pl_module: LightningModule, outputs: Any, batch: Any) -> Tensor | None:
-        """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them.
-
-        Raises:
-            RuntimeError: if they cannot be found.
-        """
+        """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them."""
         if pl_module.automatic_optimization and not outputs:
             return None  # training_step returned None: the batch was skipped
         needed = self._sampler is None or self._sampler.mixer.needs_losses
@@ -204,7 +188,7 @@ class MixingCallback(Callback):
         return getattr(self.sampler.mixer, "needs_validation", None) is not None
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
-        self._sampler = find_sampler(trainer)
+        self._sampler = finding.find_sampler(trainer)
         _refuse_another_split(trainer, self._sampler)
         self._sampler.trusted = True
         if state is not None:
@@ -215,72 +199,25 @@ class MixingCallback(Callback):
             internals.begin_again(trainer)
         self._sampler.observing = True
 
-    def _follow_epoch(self, trainer: Trainer) -> None:
-        # At once, for a checkpoint may follow. No difference unless the Trainer's epoch is shorter than the sampler's.
-        if trainer.is_last_batch:
-            self.sampler.finish_epoch()
-
-    def _write(self, trainer: Trainer) -> None:
+    def _log_mix(self, trainer: Trainer, batch_idx: int) -> None:
+        """Count the batch in, and write where Lightning writes its own entries after this batch."""
+        self._mixlog.add(self.sampler)
+        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+        step = internals.num_batches_stepped(trainer)
+        if accumulates or not ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop):  # type: ignore[attr-defined]
+            return
         metrics = self._mixlog.entry(self.sampler) | {"epoch": trainer.current_epoch}
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=internals.num_batches_stepped(trainer))
+            logger.log_metrics(metrics, step=step)
         self._mixlog = MixLog()
 
 
-def _close(trainer: Trainer) -> None:
-    for loader in _flat(trainer.train_dataloader):
-        if isinstance(loader, MixedLoader):
-            loader.close()
-
-
-def _is_logged(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether Lightning writes its own entries after this batch."""
-    accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
-    step = internals.num_batches_stepped(trainer)
-    return not accumulates and ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop)  # type: ignore[attr-defined]
-
-
-def find_sampler(trainer: Trainer) -> Mixed:
-    """Return the one :class:`MixedBatchSampler` or :class:`MixedStream` in the Trainer's training loaders.
-
-    Raises:
-        RuntimeError: if there is none, or more than one.
-    """
-    loaders = _flat(trainer.train_dataloader)
-    mixed = _mixed_in(loaders)
-    if len(mixed) == 1:
-        return mixed[0]
-    if mixed:
-        kinds = ", ".join(type(part).__name__ for part in mixed)
-        raise RuntimeError(f"MixingCallback: found {len(mixed)} to steer in the training loaders ({kinds}); use one")
-    samplers = [getattr(loader, "batch_sampler", None) for loader in loaders]
-    kinds = ", ".join(type(sampler).__name__ for sampler in samplers if sampler is not None) or "none"
-    raise RuntimeError(
-        f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}) and no "
-        "MixedStream; make it with MixedLoader(dataset, MixedBatchSampler(labels, mixer, batch_size=...)), or "
-        "DataLoader(dataset, batch_sampler=...); a batch sampler is passed as batch_sampler=, and not as sampler= with "
-        "a batch_size"
-    )
-
-
-def _mixed_in(loaders: list[Any]) -> list[Mixed]:
-    parts = {
-        id(part): part
-        for loader in loaders
-        for part in (getattr(loader, name, None) for name in ("batch_sampler", "sampler", "dataset"))
-        if isinstance(part, Mixed)
-    }
-    return list(parts.values())
-
-
-def _flat(loaders: Any) -> list[Any]:
-    """Return the loaders in what ``fit`` takes: one, or a collection of them, or a CombinedLoader."""
-    loaders = getattr(loaders, "iterables", loaders)
-    if isinstance(loaders, dict):
-        return [loader for value in loaders.values() for loader in _flat(value)]
-    if isinstance(loaders, (list, tuple)):
-        return [loader for value in loaders for loader in _flat(value)]
-    return [] if loaders is None else [loaders]
+def _run_validation(trainer: Trainer) -> None:
+    """Run the validation that was due when a checkpoint was written: Lightning leaves it out of a run that goes on."""
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating, validation.restarting = True, False
+    validation.run()
+    trainer.training = True
 
 
 def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
@@ -293,3 +230,45 @@ def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
             f"{sampler.num_replicas}; make it with MixedBatchSampler(..., num_replicas={wanted['num_replicas']}, "
             f"rank={wanted['rank']})"
         )
+
+
+class MixLog:
+    """What the batches since the last log entry were asked to be, and were."""
+
+    def __init__(self) -> None:
+        self._num_batches = 0
+        self._requested: Any = 0.0
+        self._given: Any = 0
+
+    def add(self, sampler: Mixed) -> None:
+        """Count in the batch that was observed last."""
+        batch = sampler.last_observed
+        if batch is not None:
+            self._num_batches += 1
+            self._requested = self._requested + batch.proportions
+            self._given = self._given + batch.counts
+
+    def entry(self, sampler: Mixed) -> dict[str, float]:
+        """Return the numbers by name: entropy of the mix, lag, and requested share, realised share and loss a group."""
+        requested = self._requested / self._num_batches
+        present = requested[requested > 0]
+        entry = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
+        for name, values in (
+            ("requested", requested),
+            ("realised", self._given / self._given.sum()),
+            ("loss", sampler.group_losses),
+        ):
+            entry |= _by_group(f"mix/{name}", values, sampler.group_names)
+        return entry
+
+
+def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:
+    known = np.flatnonzero(~np.isnan(values))  # a group not seen has no loss to log
+    if len(values) <= MOST_GROUPS_LOGGED:
+        return {f"{prefix}/{names[group]}": float(values[group]) for group in known}
+    entry: dict[str, float] = {}
+    if len(known) > 0:
+        for extreme, place in (("min", values[known].argmin()), ("max", values[known].argmax())):
+            group = known[place]
+            entry |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
+    return entry
