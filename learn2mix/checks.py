@@ -67,8 +67,7 @@ def check_floor(value: float, num_groups: int) -> None:
     """Raise a ValueError unless ``num_groups`` groups can all have this share, or a TypeError if it is no number."""
     number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
     if not 0 <= number * num_groups <= 1:
-        limit = 1 / num_groups
-        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups = {limit:.4g}, got {value!r}")
+        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups = {1 / num_groups:.4g}, got {value!r}")
 
 
 def as_number(value: Any, name: str, rule: str) -> float:

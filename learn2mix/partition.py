@@ -207,17 +207,15 @@ def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any
         >>> plain_names(np.array(["web", "books"]))
         ['web', 'books']
     """
-    return [_plain_name(name, argument) for name in names]
-
-
-def _plain_name(name: Any, argument: str) -> Any:
-    if isinstance(name, np.generic):
-        name = name.item()
-    if isinstance(name, tuple):
-        return tuple(_plain_name(part, argument) for part in name)
-    if not isinstance(name, (int, str)):
-        raise TypeError(f"{argument} must be integers, strings or tuples of them, got {name!r}")
-    return name
+    plain = []
+    for given in names:
+        name = given.item() if isinstance(given, np.generic) else given
+        if isinstance(name, tuple):
+            name = tuple(plain_names(name, argument))
+        elif not isinstance(name, (int, str)):
+            raise TypeError(f"{argument} must be integers, strings or tuples of them, got {name!r}")
+        plain.append(name)
+    return plain
 
 
 def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 __all__ = ["plot_proportions"]
 
@@ -43,7 +43,10 @@ def plot_proportions(
     if len(names) != path.shape[1]:
         raise ValueError(f"group_names must be one a group: {path.shape[1]} groups, got {len(names)} names")
     if len(names) > MAX_NAMED:
-        path, names = _pool_small_groups(path, names)
+        kept = np.sort(np.argsort(-path[-1], kind="stable")[: MAX_NAMED - 1])  # those that end largest, in their order
+        rest = np.delete(path, kept, axis=1)
+        path = np.column_stack([path[:, kept], rest.sum(axis=1)])
+        names = [*(names[group] for group in kept), f"{rest.shape[1]} others"]
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     # From dark to light in one colour-blind safe map, so that the order tells the bands apart for any number of them.
@@ -55,12 +58,3 @@ def plot_proportions(
     # Reversed, so that the names stand in the order of the bands.
     ax.legend(reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="group")
     return ax
-
-
-def _pool_small_groups(path: NDArray[np.float64], names: list[str]) -> tuple[NDArray[np.float64], list[str]]:
-    """Keep the groups that end largest, in their order; add up the others."""
-    is_named = np.zeros(len(names), dtype=bool)
-    is_named[np.argsort(-path[-1], kind="stable")[: MAX_NAMED - 1]] = True
-    rest = path[:, ~is_named]
-    kept_names = [name for name, kept in zip(names, is_named, strict=True) if kept]
-    return np.column_stack([path[:, is_named], rest.sum(axis=1)]), [*kept_names, f"{rest.shape[1]} others"]

@@ -1,7 +1,5 @@
 """Mean loss of each group, as a metric."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -12,8 +10,7 @@ from torch.nn import Module
 from torchmetrics import Metric
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.arguments import check_groups
-from learn2mix.feedback.group_losses import sum_by_group
+from learn2mix.feedback.group_losses import check_groups, sum_by_group
 
 
 class GroupLossMeter(Metric):
@@ -44,11 +41,7 @@ class GroupLossMeter(Metric):
         self.add_state("counts", torch.zeros(self.num_groups, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, losses: Tensor, groups: Tensor) -> None:
-        """Add the losses of a batch.
-
-        Args:
-            losses: shape ``(batch_size,)``.
-            groups: group of each sample, shape ``(batch_size,)``, whole numbers in [0, num_groups).
+        """Add the losses of a batch and the groups of its samples, whole numbers in [0, num_groups).
 
         Raises:
             ValueError: if the two are not 1-D and of one length, or a group is out of range.

@@ -49,9 +49,9 @@ class PerSampleLoss(nn.Module):
         """Return the mean loss, a scalar; the arguments go to the criterion."""
         losses: Tensor = self.criterion(*args, **kwargs)
         if losses.ndim == 0:
-            name = type(self.criterion).__name__
             raise ValueError(
-                f'criterion must return one loss a sample, but {name} returned a scalar; make it with reduction="none"'
+                f"criterion must return one loss a sample, but {type(self.criterion).__name__} returned a scalar; make "
+                'it with reduction="none"'
             )
         mean, each = _mean_and_each(self.criterion, losses, args, kwargs)
         # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.

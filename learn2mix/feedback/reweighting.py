@@ -1,7 +1,5 @@
 """A mix of losses instead of samples: re-weighting on batches that are drawn as ever."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
@@ -13,9 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.arguments import check_group_losses, check_groups
 from learn2mix.feedback.feedback import Feedback
-from learn2mix.feedback.group_losses import to_device
+from learn2mix.feedback.group_losses import check_group_losses, check_groups, to_device
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -86,13 +83,10 @@ class ReweightedLoss(nn.Module):
             self.mixer.attach(self.mixer.prior, self.mixer.group_names, owner=self)
 
     def forward(self, *args: Any, groups: Tensor | ArrayLike, **kwargs: Any) -> Tensor:
-        """Return the weighted mean, a scalar.
+        """Return the weighted mean, a scalar; ``args`` and ``kwargs`` go to the criterion.
 
-        Args:
-            args: go to the criterion, with ``kwargs``.
-            groups: number of each sample's group, shape ``(batch_size,)``, whole numbers in [0, num_groups); best on
-                the CPU, for then no step waits for an accelerator.
-            kwargs: go to the criterion.
+        ``groups`` are the numbers of the samples' groups, shape ``(batch_size,)``, whole numbers in [0, num_groups). On
+        the CPU no step waits for an accelerator.
 
         Raises:
             ValueError: if the criterion returns a scalar, there is not one group a sample, a group is out of range,

@@ -1,11 +1,10 @@
 """The loop closed under Lightning: losses go from the module to the sampler, the mix goes to the logger."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -26,13 +25,12 @@ class MixingCallback(Callback):
     ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
-    the Trainer's callbacks, so that a checkpoint finds the batch observed.
+    the callbacks, so that a checkpoint finds the batch observed.
 
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
             :class:`PerSampleLoss` in the module; a string is a key of what ``training_step`` returns; a function gets
-            ``(outputs, batch)`` and returns them. They are not asked for where ``training_step`` skipped the batch
-            (automatic optimization, returned None).
+            ``(outputs, batch)`` and returns them.
         validation: where the results of a validation run are, for mixers that follow it (``needs_validation``). None
             takes the loss from what ``self.log("val_loss", ...)`` left in ``trainer.callback_metrics``, or, for mixers
             that follow the losses of the groups, these from the one :class:`GroupLossMeter` in the module, which
@@ -45,7 +43,7 @@ class MixingCallback(Callback):
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
-        RuntimeError: at the start or at the first batch, where it cannot do its work; the message says what to change.
+        RuntimeError: at the start or at the first batch, where it cannot do its work.
 
     Example:
         >>> from pytorch_lightning import Trainer
@@ -102,13 +100,16 @@ class MixingCallback(Callback):
         self._mixlog = MixLog()
         restored, self._restored = self._restored, None
         self._steer(trainer, restored)
-        if self._follows_validation(trainer) and not trainer.enable_validation:
+        if self._followed(trainer) is not None and not trainer.enable_validation:
             raise RuntimeError(
                 f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
-        if restored is not None and restored.get("validation_due"):
-            _run_validation(trainer)
+        if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
+            validation = trainer.fit_loop.epoch_loop.val_loop
+            trainer.validating, validation.restarting = True, False
+            validation.run()
+            trainer.training = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
@@ -133,21 +134,28 @@ class MixingCallback(Callback):
         self.sampler.observe(losses, groups=None if losses is None else self._losses.groups(outputs, batch))
         if trainer.is_last_batch:  # at once, for a checkpoint may follow
             self.sampler.finish_epoch()
-        self._validation_due = self._follows_validation(trainer) and internals.validation_follows(trainer)
+        self._validation_due = self._followed(trainer) is not None and internals.validation_follows(trainer)
         if self._log and trainer.loggers:
-            self._log_mix(trainer, batch_idx)
+            self._mixlog.add(trainer, self.sampler, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
-        if self._follows_validation(trainer):
-            finding.reset_meters(self._validation, pl_module, self.sampler.mixer)
+        if self._followed(trainer) == "group_losses" and not callable(self._validation):
+            for meter in finding.meters_in(pl_module):
+                meter.reset()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pass the result on."""
-        if self._follows_validation(trainer):
-            results = finding.validation_results(self._validation, trainer, pl_module, self.sampler.mixer)
-            self.sampler.observe_validation(*results)
-            self._validation_due = False
+        """Pass the result on, as one process has it, so that all hold the same mix."""
+        followed = self._followed(trainer)
+        if followed is None:
+            return
+        if callable(self._validation):
+            loss, group_losses = self._validation(trainer, pl_module)
+        else:
+            loss, group_losses = finding.validation_results(self._validation, followed, trainer, pl_module)
+        by_group = None if group_losses is None else torch.as_tensor(group_losses).tolist()
+        self.sampler.observe_validation(*trainer.strategy.broadcast((float(loss), by_group)))
+        self._validation_due = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
@@ -182,14 +190,21 @@ class MixingCallback(Callback):
         needed = self._sampler is None or self._sampler.mixer.needs_losses
         return self._losses.losses(outputs, batch, needed=needed)
 
-    def _follows_validation(self, trainer: Trainer) -> bool:
-        if self._evaluating or trainer.sanity_checking:
-            return False
-        return getattr(self.sampler.mixer, "needs_validation", None) is not None
+    def _followed(self, trainer: Trainer) -> str | None:
+        """Return what the mix follows of a validation run: ``"loss"``, ``"group_losses"`` or nothing."""
+        evaluating = self._evaluating or trainer.sanity_checking
+        return None if evaluating else getattr(self.sampler.mixer, "needs_validation", None)
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
         self._sampler = finding.find_sampler(trainer)
-        _refuse_another_split(trainer, self._sampler)
+        wanted = trainer.distributed_sampler_kwargs  # among which processes the Trainer splits data
+        if wanted and wanted != {"num_replicas": self._sampler.num_replicas, "rank": self._sampler.rank}:
+            raise RuntimeError(
+                f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
+                f"{wanted['num_replicas']} of each batch, but its sampler has it as {self._sampler.rank} of "
+                f"{self._sampler.num_replicas}; make it with MixedBatchSampler(..., "
+                f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
+            )
         self._sampler.trusted = True
         if state is not None:
             self._sampler.load_state_dict(state, strict=False)
@@ -199,67 +214,34 @@ class MixingCallback(Callback):
             internals.begin_again(trainer)
         self._sampler.observing = True
 
-    def _log_mix(self, trainer: Trainer, batch_idx: int) -> None:
-        """Count the batch in, and write where Lightning writes its own entries after this batch."""
-        self._mixlog.add(self.sampler)
-        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
-        step = internals.num_batches_stepped(trainer)
-        if accumulates or not ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop):  # type: ignore[attr-defined]
-            return
-        metrics = self._mixlog.entry(self.sampler) | {"epoch": trainer.current_epoch}
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
-        self._mixlog = MixLog()
-
-
-def _run_validation(trainer: Trainer) -> None:
-    """Run the validation that was due when a checkpoint was written: Lightning leaves it out of a run that goes on."""
-    validation = trainer.fit_loop.epoch_loop.val_loop
-    trainer.validating, validation.restarting = True, False
-    validation.run()
-    trainer.training = True
-
-
-def _refuse_another_split(trainer: Trainer, sampler: Mixed) -> None:
-    """Refuse a sampler that splits its batches over other processes than those among which the Trainer splits data."""
-    wanted = trainer.distributed_sampler_kwargs
-    if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
-        raise RuntimeError(
-            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
-            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
-            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., num_replicas={wanted['num_replicas']}, "
-            f"rank={wanted['rank']})"
-        )
-
 
 class MixLog:
-    """What the batches since the last log entry were asked to be, and were."""
+    """Writes to the loggers what the batches since the last entry were asked to be, and were."""
 
     def __init__(self) -> None:
         self._num_batches = 0
         self._requested: Any = 0.0
         self._given: Any = 0
 
-    def add(self, sampler: Mixed) -> None:
-        """Count in the batch that was observed last."""
+    def add(self, trainer: Trainer, sampler: Mixed, batch_idx: int) -> None:
+        """Count in the batch that was observed last; write where Lightning writes its own entries after it."""
         batch = sampler.last_observed
         if batch is not None:
             self._num_batches += 1
             self._requested = self._requested + batch.proportions
             self._given = self._given + batch.counts
-
-    def entry(self, sampler: Mixed) -> dict[str, float]:
-        """Return the numbers by name: entropy of the mix, lag, and requested share, realised share and loss a group."""
-        requested = self._requested / self._num_batches
+        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+        step = internals.num_batches_stepped(trainer)
+        if accumulates or not ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop):  # type: ignore[attr-defined]
+            return
+        requested, realised = self._requested / self._num_batches, self._given / self._given.sum()
+        self._num_batches, self._requested, self._given = 0, 0.0, 0
         present = requested[requested > 0]
         entry = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
-        for name, values in (
-            ("requested", requested),
-            ("realised", self._given / self._given.sum()),
-            ("loss", sampler.group_losses),
-        ):
+        for name, values in (("requested", requested), ("realised", realised), ("loss", sampler.group_losses)):
             entry |= _by_group(f"mix/{name}", values, sampler.group_names)
-        return entry
+        for logger in trainer.loggers:
+            logger.log_metrics(entry | {"epoch": trainer.current_epoch}, step=step)
 
 
 def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:

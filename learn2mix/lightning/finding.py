@@ -12,7 +12,6 @@ from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.feedback.meter import GroupLossMeter
 from learn2mix.feedback.per_sample import PerSampleLoss
-from learn2mix.mixers.base import Mixer
 
 Asked = Callable[[Any, Any], Any] | str | None
 Mixed = MixedBatchSampler | MixedStream
@@ -39,13 +38,8 @@ def find_sampler(trainer: Trainer) -> Mixed:
 
 def mixed_in(loaders: list[Any]) -> list[Mixed]:
     """Return the samplers and streams of these loaders, each once."""
-    parts = {
-        id(part): part
-        for loader in loaders
-        for part in (getattr(loader, name, None) for name in ("batch_sampler", "sampler", "dataset"))
-        if isinstance(part, Mixed)
-    }
-    return list(parts.values())
+    parts = [getattr(loader, name, None) for loader in loaders for name in ("batch_sampler", "sampler", "dataset")]
+    return list({id(part): part for part in parts if isinstance(part, Mixed)}.values())
 
 
 def _flat(loaders: Any) -> list[Any]:
@@ -136,48 +130,27 @@ def _returned(outputs: Any) -> str:
     return f"it returned: {names}"
 
 
-def reset_meters(asked: Asked, pl_module: LightningModule, mixer: Mixer) -> None:
-    """Forget the losses of the last validation run, and of the sanity check, where the mixer follows a meter."""
-    if mixer.needs_validation == "group_losses" and not callable(asked):
-        for meter in _meters(pl_module):
-            meter.reset()
+def meters_in(pl_module: LightningModule) -> list[GroupLossMeter]:
+    """Return the meters in a module, of which one has the validation losses of the groups."""
+    return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
 
 
-def validation_results(
-    asked: Asked, trainer: Trainer, pl_module: LightningModule, mixer: Mixer
-) -> tuple[float, list[float] | None]:
-    """Return the loss and the losses of the groups, as one process has them, so that all hold the same mix."""
-    if callable(asked):
-        loss, group_losses = asked(trainer, pl_module)
-    else:
-        loss = _logged_loss("val_loss" if asked is None else asked, trainer, mixer)
-        group_losses = _metered_losses(pl_module, mixer)
-    by_group = None if group_losses is None else torch.as_tensor(group_losses).tolist()
-    return trainer.strategy.broadcast((float(loss), by_group))
-
-
-def _logged_loss(key: str, trainer: Trainer, mixer: Mixer) -> Any:
-    if mixer.needs_validation == "loss" and key not in trainer.callback_metrics:
+def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_module: LightningModule) -> Any:
+    """Return the loss that was logged, by its key, and the losses of the groups where the mix follows them."""
+    key = "val_loss" if asked is None else asked
+    if followed == "loss" and key not in trainer.callback_metrics:
         raise RuntimeError(
             f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
             f"{', '.join(map(repr, trainer.callback_metrics)) or 'nothing'}); call self.log({key!r}, loss) in "
             "validation_step, or pass validation=key or function"
         )
-    return trainer.callback_metrics.get(key, torch.nan)
-
-
-def _metered_losses(pl_module: LightningModule, mixer: Mixer) -> Tensor | None:
-    if mixer.needs_validation != "group_losses":
-        return None
-    meters = _meters(pl_module)
+    loss = trainer.callback_metrics.get(key, torch.nan)
+    if followed != "group_losses":
+        return loss, None
+    meters = meters_in(pl_module)
     if len(meters) != 1:
         raise RuntimeError(
             "MixingCallback: the mixer follows the validation losses of the groups, and the module has "
-            f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass "
-            "validation=function"
+            f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass validation=function"
         )
-    return meters[0].compute()
-
-
-def _meters(pl_module: LightningModule) -> list[GroupLossMeter]:
-    return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
+    return loss, meters[0].compute()
