@@ -13,13 +13,13 @@ from learn2mix.checks import LOSS_ROUNDING, Vector, as_losses, on_the_host
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
 
-def check_losses(losses: Tensor | ArrayLike, count: int, name: str = "losses") -> Tensor:
+def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
     """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
     losses = _as_tensor(losses)
     shape = tuple(losses.shape)
     if shape != (count,):
-        advice = _advice(shape, count).replace("losses.", f"{name}.")
-        raise ValueError(f"{name} must be one value per sample, shape ({count},), got shape {shape}; {advice}")
+        advice = _advice(shape, count)
+        raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
     return losses if losses.is_floating_point() else losses.float()
 
 

@@ -188,7 +188,8 @@ class MixingCallback(Callback):
         if pl_module.automatic_optimization and not outputs:
             return None  # training_step returned None: the batch was skipped
         needed = self._sampler is None or self._sampler.mixer.needs_losses
-        return self._losses.losses(outputs, batch, needed=needed)
+        losses: Tensor | None = self._losses.losses(outputs, batch, needed=needed)
+        return losses
 
     def _followed(self, trainer: Trainer) -> str | None:
         """Return what the mix follows of a validation run: ``"loss"``, ``"group_losses"`` or nothing."""

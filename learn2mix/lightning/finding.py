@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
@@ -83,14 +82,13 @@ class LossFinder:
         for criterion in self._criteria:
             criterion.num_calls = 0
 
-    def losses(self, outputs: Any, batch: Any, *, needed: bool) -> Tensor | None:
+    def losses(self, outputs: Any, batch: Any, *, needed: bool) -> Any:
         """Return the losses of a step; None where there are none and none are needed."""
         if callable(self._losses):
-            found: Tensor | None = self._losses(outputs, batch)
-            return found
+            return self._losses(outputs, batch)
         key = self._losses or "losses"
         if isinstance(outputs, Mapping) and key in outputs:
-            return outputs[key]  # type: ignore[no-any-return]
+            return outputs[key]
         taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
         num_calls = max(self._num_calls, len(taken))
         if self._losses is None and len(taken) == 1 and num_calls == 1:
