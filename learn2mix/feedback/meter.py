@@ -41,7 +41,7 @@ class GroupLossMeter(Metric):
         self.add_state("counts", torch.zeros(self.num_groups, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, losses: Tensor, groups: Tensor) -> None:
-        """Add the losses of a batch and the groups of its samples, whole numbers in [0, num_groups).
+        """Add the losses of a batch and the groups of its samples, in [0, num_groups); both of shape ``(batch_size,)``.
 
         Raises:
             ValueError: if the two are not 1-D and of one length, or a group is out of range.
@@ -57,7 +57,7 @@ class GroupLossMeter(Metric):
         self.counts += sum_by_group(torch.ones_like(losses), groups, self.num_groups)
 
     def compute(self) -> Tensor:
-        """Return the mean loss of each group, shape ``(num_groups,)``; NaN for a group without samples."""
+        """Return the mean loss of each group, shape ``(num_groups,)``, float64 (float32 on MPS); NaN: no sample."""
         return self.sums / self.counts
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:

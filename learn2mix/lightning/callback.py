@@ -22,7 +22,8 @@ class MixingCallback(Callback):
     losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch), and logs
     the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and
     ``realised`` (means over the batches since the last entry), the ``loss`` of each group at the last update, the
-    ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes.
+    ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes,
+    by value and by number of the group.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
