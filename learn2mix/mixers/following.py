@@ -56,7 +56,7 @@ class Following(Mixer):
     ) -> None:
         self.every = _check_every(every)
         self.memory = check_share(memory, "memory")
-        self.floor, self.most = check_share(floor, "floor"), most
+        self.floor, self.most = _check_floor(floor), most
         self._initial = initial
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:
@@ -133,6 +133,13 @@ def check_share(value: float, name: str) -> float:
     number = as_number(value, name, "of at least 0 and below 1")
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return number
+
+
+def _check_floor(value: float) -> float:
+    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
+    if not 0 <= number <= 1:
+        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {value!r}")
     return number
 
 
