@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-__all__ = ["Answer", "Unreadable", "collated"]
-
 
 class Unreadable:
     """Stands in the place of a sample that could not be read."""
@@ -30,19 +28,13 @@ class Answer(NamedTuple):
 def collated(
     samples: list[Any], name: Callable[[int], str], collate: Callable[[list[Any]], Any], *, skip: bool
 ) -> tuple[Any, list[int] | None, list[str]]:
-    """Make a batch of samples.
+    """Return a batch of samples, the places of those that are left in it (None for all), and which were dropped.
 
     Args:
         samples: in the order of the batch; :class:`Unreadable` where one could not be read.
         name: says of the sample at a place where it is from, for the errors.
-        collate: the loader's ``collate_fn``.
+        collate: the loader's ``collate_fn``; a RuntimeError names the samples that it cannot put together.
         skip: whether samples may be missing: unreadable, or dropped by ``collate``.
-
-    Returns:
-        The batch, the places of the samples that are left in it (None for all), and which ``collate`` dropped.
-
-    Raises:
-        RuntimeError: if ``collate`` fails; names the samples that do not go together.
     """
     kept = [place for place, sample in enumerate(samples) if sample is not Unreadable]
     readable = [samples[place] for place in kept]

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data._utils import worker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from learn2mix.batches.sources import Seen
-
-__all__ = ["EndedError", "IndexedPasses", "ReadError", "Shuffled", "SourcePasses", "StuckError"]
+from learn2mix.batches.sources import Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
-class EndedError(Exception):
-    """A source that does not restart has fewer samples than were asked for."""
-
-
 class ReadError(Exception):
     """A source failed; its next sample may be read all the same.
 
-    Args:
-        message: what happened.
-        number: of the sample, where it has one and cannot be used; None where the next sample gets its number.
+    ``number`` is that of a sample that is there and cannot be used; None where the next sample gets the number.
     """
 
     def __init__(self, message: str, number: int | None = None) -> None:
@@ -41,23 +32,12 @@ class StuckError(ReadError):
     """A source failed and cannot go on."""
 
 
+@dataclass(eq=False)
 class SourcePasses:
     """Samples by number: sample ``n`` of endless passes over an iterable.
 
     Reads forward. It keeps the last samples, so that batches that are taken back cost no reading, and reads ahead where
     it has to see whether the end is near.
-
-    Args:
-        open_pass: begins a pass, given how many were before it.
-        keep: samples to keep behind the newest one asked for.
-        restart: whether passes follow each other.
-        seen: what the process is seen as while the source is read; None as one without workers.
-        save: returns the source's own state, to go on from without reading again; None where it has none.
-
-    Attributes:
-        length: samples in a pass; None while that is not known.
-        saves: whether the source has a state of its own.
-        told: when a reader reported the length last, and which.
 
     Example:
         >>> passes = SourcePasses(lambda number: iter("abc"), keep=2)
@@ -65,19 +45,15 @@ class SourcePasses:
         (['b', 'c', 'a'], 3)
     """
 
-    def __init__(
-        self,
-        open_pass: Callable[[int], Iterator[Any]],
-        *,
-        keep: int,
-        restart: bool = True,
-        seen: Seen | None = None,
-        save: Callable[[], Any] | None = None,
-    ) -> None:
-        self._open_pass, self._keep, self._restart, self._save = open_pass, keep, restart, save
-        self._seen = seen
-        self.length: int | None = None
-        self.saves, self.told = save is not None, (-1, -1)
+    open_pass: Callable[[int], Iterator[Any]]  # begins a pass, given how many were before it
+    keep: int  # samples to keep behind the newest one asked for
+    restart: bool = True  # whether passes follow each other
+    seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
+    save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
+    length: int | None = None  # samples in a pass, once that is known
+    told: tuple[int, int | None] = (-1, -1)  # when a reader reported the length last, and which
+
+    def __post_init__(self) -> None:
         self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
         self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
         self._begin(0, 0)
@@ -93,36 +69,30 @@ class SourcePasses:
         self._begin(number, start, samples)
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
-        """Return samples ``first`` to ``first + count``, or those at some places among them.
-
-        Raises:
-            EndedError: if the source ends before and does not restart.
-            ReadError: if it fails.
-        """
+        """Return samples ``first`` to ``first + count``, or those at some places among them."""
         if first < self._next:
             samples = self._again(first, count)
         else:
             if first > self._next:
                 self._skip_to(first)
             samples = self._read_to(first + count)
-        if self._next - self._chunks[0][0] > 2 * self._keep + count:
-            self._forget(first - self._keep)
+        if self._next - self._chunks[0][0] > 2 * self.keep + count:
+            self._forget(first - self.keep)
         return samples if places is None else [samples[place] for place in places]
 
-    def ends_before(self, number: int) -> bool:
-        """Read up to sample ``number`` of the first pass, and say whether the pass ends before it."""
+    def look_ahead(self, number: int) -> None:
+        """Read up to sample ``number``, or up to the end of the first pass, which tells its length."""
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
             except ReadError as error:
                 self._ahead = error
-        return self.length is not None and self.length < number
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return where it is, with the source's own state; None where it has none."""
-        if self._save is None or self._pass is None:
+        if self.save is None or self._pass is None:
             return None
-        return {"number": self._next, "start": self._start, "length": self.length, "state": self._save()}
+        return {"number": self._next, "start": self._start, "length": self.length, "state": self.save()}
 
     def _again(self, first: int, count: int) -> list[Any]:
         """Return samples that were read before, and read on if the last of them were not."""
@@ -139,62 +109,51 @@ class SourcePasses:
     def _skip_to(self, number: int) -> None:
         """Go to a sample; of passes that lie between, none is read once their length is known."""
         while self._next < number:
-            if self.length and self._restart and number - self._start >= 2 * self.length:
+            if self.length and self.restart and number - self._start >= 2 * self.length:
                 self._begin(number - number % self.length, number - number % self.length)
             else:
-                self._read_some(min(number - self._next, SKIPPED_AT_ONCE))
-                self._forget(self._next - self._keep)
+                self._read(min(number - self._next, SKIPPED_AT_ONCE))
+                self._forget(self._next - self.keep)
 
     def _read_to(self, number: int) -> list[Any]:
         """Read up to a sample, and return what was read."""
         fresh: list[Any] = []
         while self._next < number:
-            read = self._read_some(number - self._next)
+            read = self._read(number - self._next)
             fresh = fresh + read if fresh else read
         return fresh
 
-    def _read_some(self, count: int) -> list[Any]:
-        """Read some samples, unless it is known that there are none, or that they cannot be read."""
+    def _read(self, count: int) -> list[Any]:
+        """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
         if self._ahead is not None:
             error, self._ahead = self._ahead, None
             raise error
-        if not self._restart and self._ended:
-            raise EndedError(f"it has {self.length} samples, and more were asked for")
-        return self._read(count)
-
-    @property
-    def _ended(self) -> bool:
-        return self._pass is None and self.length is not None and not self._restart
-
-    def _read(self, count: int) -> list[Any]:
-        """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
         if self._pass is None:
-            self._pass = self._open_pass(self._start // self.length if self.length else 0)
+            if self.length is not None and not self.restart:
+                raise StuckError(f"is shorter than its len says: it has {self.length} samples, and more were asked for")
+            self._pass = self.open_pass(self._start // self.length if self.length else 0)
         fresh: list[Any] = []
-        info, worker._worker_info = worker._worker_info, self._seen  # type: ignore[assignment]  # as seen_as, at no cost
+        info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         try:
             fresh.extend(islice(self._pass, count))
         except Exception as error:
-            self._keep_read(fresh)
+            self._note(fresh)
             kind = StuckError if self._reread and self._failed_at == self._next else ReadError
             self._failed_at = self._next
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
         finally:
             worker._worker_info = info
+        self._note(fresh)
         if len(fresh) < count:
-            self._keep_read(fresh)
             self._end_pass()
-        else:
-            self._chunks.append((self._next, fresh))
-            self._next, self._failed_at = self._next + count, -1
         return fresh
 
-    def _keep_read(self, fresh: list[Any]) -> None:
+    def _note(self, fresh: list[Any]) -> None:
+        """Take note of samples that were read."""
         if fresh:
             self._chunks.append((self._next, fresh))
-            self._next += len(fresh)
-            self._failed_at = -1
+            self._next, self._failed_at = self._next + len(fresh), -1
 
     def _forget(self, number: int) -> None:
         """Drop what was read before a sample."""
@@ -215,27 +174,20 @@ class SourcePasses:
 class IndexedPasses:
     """The same for map-style data, of which any sample can be read alone.
 
-    Args:
-        samples: the data, with ``__getitem__`` and ``__len__``.
-        order: returns the order of a pass, given how many were before it; None for the order of the data.
+    ``order`` returns the order of a pass, given how many were before it; None leaves the order of the data.
     """
 
+    told: tuple[int, int | None] = (-1, -1)
+
     def __init__(self, samples: Any, order: Callable[[int], list[int]] | None = None) -> None:
-        self._samples, self._order = samples, order
-        self.length: int | None = len(samples)
-        self.saves, self.told = False, (-1, -1)
-        self._shuffled: tuple[int, list[int]] = (-1, [])
+        self._samples, self._order, self.length = samples, order, len(samples)
+        self._shuffled: tuple[int, list[int]] = (-1, [])  # a pass, and its order
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
-        """Return samples ``first`` to ``first + count``, or those at some places among them; reads no others.
-
-        Raises:
-            ReadError: if one cannot be read.
-        """
+        """Return samples ``first`` to ``first + count``, or those at some places among them; reads no others."""
         return [self._get(first + place) for place in (range(count) if places is None else places)]
 
     def _get(self, number: int) -> Any:
-        assert self.length
         before, place = divmod(number, self.length)
         if self._order is not None:
             if self._shuffled[0] != before:
@@ -246,11 +198,6 @@ class IndexedPasses:
         except Exception as error:
             raise ReadError(f"failed at its sample {place}: {type(error).__name__}: {error}", number) from error
 
-    def ends_before(self, number: int) -> bool:
-        """Say whether the first pass ends before sample ``number``."""
-        assert self.length
-        return self.length < number
-
     def snapshot(self) -> None:
         """Return None: there is nothing to read again."""
 
@@ -258,10 +205,7 @@ class IndexedPasses:
 class Shuffled:
     """Samples in the order in which they leave a buffer at random; the buffer grows while they leave it.
 
-    Args:
-        samples: where they come from; an error of it passes through, and the next sample may be asked for.
-        size: samples in the buffer once it is full.
-        generator: of the order.
+    An error of ``samples`` passes through, and the next sample may be asked for: so this is no generator.
 
     Example:
         >>> sorted(Shuffled(iter(range(5)), 3, random.Random(0)))

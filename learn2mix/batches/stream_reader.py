@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from torch.utils.data import default_collate
+from typing import Any, NamedTuple
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
-from learn2mix.batches.passes_of_source import EndedError, ReadError, StuckError
-from learn2mix.batches.source_reader import WHOLE, Readers, SourceReader
+from learn2mix.batches.passes_of_source import ReadError, StuckError
+from learn2mix.batches.shards import WHOLE, Segment
+from learn2mix.batches.source_reader import SourceReader
 from learn2mix.batches.sources import OneShotError, Source
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from learn2mix.batches.shards import Segment
-
-__all__ = ["Part", "Request", "StreamReader"]
-
 MOST_FAILURES = 1000  # of a source in a row
+
+News = dict[str, dict[Any, Any]]
+"""What a reader learnt of the sources: their ``kinds``, ``digests`` and ``known_up_to`` (how many samples a source is
+known to have; it may have more) by source, their ``lengths`` and ``states`` by source and shard."""
 
 
 class Part(NamedTuple):
@@ -44,64 +42,32 @@ class Request(NamedTuple):
     epoch: int  # in each of which the sources are read from their beginning; 0 where they go on
     parts: list[Part]
     order: list[int] | None  # of the samples, which come source after source; None leaves them so
-    readers: Readers
+    num_shards: int  # among which the workers of a process share a source
+    num_replicas: int
     keep: int  # samples that a reader keeps, to go back to
     resume: dict[tuple[int, int], dict[str, Any]]  # states of sources to go on from, by source and shard
 
 
-class News:
-    """What a reader learnt of the sources: by source, or by source and shard."""
-
-    def __init__(self) -> None:
-        self.kinds: dict[int, str] = {}
-        self.lengths: dict[tuple[int, int], int] = {}
-        self.known_up_to: dict[int, int] = {}  # samples that a source is known to have; it may have more
-        self.digests: dict[int, int] = {}
-        self.states: dict[tuple[int, int], dict[str, Any]] = {}
-
-    def packed(self) -> dict[str, Any] | None:
-        """Return it as a message; None where there is nothing to tell."""
-        return {name: value for name, value in vars(self).items() if value} or None
-
-
+@dataclass(eq=False)
 class StreamReader:
-    """Reads the sources of a stream; goes to the workers.
+    """Reads the sources of a stream; goes to the workers."""
 
-    Args:
-        sources: to read.
-        collate: makes a batch of a list of samples; None for torch's.
-        decode: makes a sample of what a source gives, of this process's samples only; None leaves them.
-        seed: of the shuffling.
-        shuffle_buffer: samples of each source from which to draw at random.
-        restart: whether passes over a source follow each other within an epoch.
-        stops: whether each epoch reads the sources from their beginning.
-    """
+    sources: Sequence[Source]
+    collate: Callable[[list[Any]], Any]  # makes a batch of a list of samples
+    decode: Callable[[Any], Any] | None  # makes a sample of what a source gives, of this process's samples only
+    seed: int  # of the shuffling
+    shuffle_buffer: int  # samples of each source from which to draw at random
+    restart: bool  # whether passes over a source follow each other within an epoch
+    stops: bool  # whether each epoch reads the sources from their beginning
+    skip: bool = False  # whether samples that cannot be used are left out
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        collate: Callable[[list[Any]], Any] | None,
-        decode: Callable[[Any], Any] | None,
-        *,
-        seed: int,
-        shuffle_buffer: int,
-        restart: bool,
-        stops: bool,
-    ) -> None:
-        self.sources, self.decode = sources, decode
-        self.collate = default_collate if collate is None else collate
-        self.seed, self.shuffle_buffer, self.restart, self.stops = seed, shuffle_buffer, restart, stops
-        self.skip = False
+    def __post_init__(self) -> None:
         self._epoch = 0
         self._generation = -1
         self._open: dict[int, SourceReader] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}  # iterators stay where they are
-
-    def __len__(self) -> int:
-        """What torch's loader asks of map-style data; requests are not counted."""
-        return 1 << 62
 
     def check_pickling(self) -> None:
         """Raise a TypeError that names a source which cannot be sent to a worker that is not forked."""
@@ -123,7 +89,7 @@ class StreamReader:
         if request.epoch != self._epoch:
             self.begin_anew()
         self._epoch, self._generation = request.epoch, request.generation
-        news = News()
+        news: News = defaultdict(dict)
         skipped: list[str] = []
         samples: list[Any] = []
         for part in request.parts:
@@ -133,7 +99,7 @@ class StreamReader:
             samples = samples if request.order is None else [samples[place] for place in request.order]
             batch, kept, dropped = collated(samples, partial(self._name, request), self.collate, skip=self.skip)
             skipped += dropped
-        return Answer(request.number, request.generation, batch, kept, skipped, news.packed())
+        return Answer(request.number, request.generation, batch, kept, skipped, dict(news) or None)
 
     def _name(self, request: Request, place: int) -> str:
         """Say where the sample at a place of a batch is from."""
@@ -149,7 +115,8 @@ class StreamReader:
         if number not in self._open:
             reader = SourceReader(
                 self.sources[number],
-                request.readers,
+                num_shards=request.num_shards,
+                num_replicas=request.num_replicas,
                 seed=self.seed,
                 buffer=self.shuffle_buffer,
                 epoch=request.epoch,
@@ -174,19 +141,23 @@ class StreamReader:
                     samples += [self._sample(source, passes, first + place, skipped) for place in mine]
                 else:
                     samples += passes.get(first, count, places)
-                if passes.saves and (state := passes.snapshot()) is not None:
-                    news.states[part.source, shard] = state
+                if (state := passes.snapshot()) is not None:
+                    news["states"][part.source, shard] = state
                 if passes.told != (self._generation, passes.length):
                     self._tell(news, part.source, shard, reader, passes)
             if part.look_ahead:
                 passes = reader.passes(WHOLE)
-                passes.ends_before(part.look_ahead)
-                news.known_up_to[part.source] = part.look_ahead
+                passes.look_ahead(part.look_ahead)
+                news["known_up_to"][part.source] = part.look_ahead
                 self._tell(news, part.source, WHOLE, reader, passes)
         except OneShotError:
             raise
-        except (EndedError, ReadError) as error:
-            _raise_naming(source, error)
+        except ReadError as error:
+            if isinstance(error.__cause__, OneShotError):
+                raise error.__cause__ from None
+            if str(error) == "is empty":
+                raise ValueError(f"sources: {source.name!r} is empty") from None
+            raise RuntimeError(f"sources: {source.name!r} {error}") from error.__cause__
         except Exception as error:
             raise RuntimeError(f"sources: {source.name!r} failed: {type(error).__name__}: {error}") from error
         return samples
@@ -194,17 +165,18 @@ class StreamReader:
     def _tell(self, news: News, source: int, shard: int, reader: SourceReader, passes: Any) -> None:
         """Report what is new since the last answer of this generation."""
         passes.told = self._generation, passes.length
-        news.kinds[source] = reader.kind
+        news["kinds"][source] = reader.kind
         if passes.length is not None:
-            news.lengths[source, shard] = passes.length
+            news["lengths"][source, shard] = passes.length
         if reader.digest is not None:
-            news.digests[source] = reader.digest
+            news["digests"][source] = reader.digest
 
     def _sample(self, source: Source, passes: Any, number: int, skipped: list[str]) -> Any:
+        """Read and decode one sample; ``Unreadable`` where it cannot be used and may be left out."""
         for _ in range(MOST_FAILURES):
             try:
                 sample = passes.get(number, 1)[0]
-                return sample if self.decode is None else self._decoded(sample, number)
+                return sample if self.decode is None else _decoded(self.decode, sample, number)
             except StuckError:
                 raise
             except ReadError as error:
@@ -215,13 +187,12 @@ class StreamReader:
                     return Unreadable
         raise StuckError(f"failed {MOST_FAILURES} times in a row")
 
-    def _decoded(self, sample: Any, number: int) -> Any:
-        assert self.decode is not None
-        try:
-            return self.decode(sample)
-        except Exception as error:
-            said = f"sample {number}: decode_fn failed: {type(error).__name__}: {error}"
-            raise ReadError(said, number) from error
+
+def _decoded(decode: Callable[[Any], Any], sample: Any, number: int) -> Any:
+    try:
+        return decode(sample)
+    except Exception as error:
+        raise ReadError(f"sample {number}: decode_fn failed: {type(error).__name__}: {error}", number) from error
 
 
 def _wanted(part: Part, kind: str) -> list[tuple[int, int, int, list[int] | None]]:
@@ -239,13 +210,3 @@ def _wanted(part: Part, kind: str) -> list[tuple[int, int, int, list[int] | None
         wanted.append((shard, start, count, places))
         before += count
     return wanted
-
-
-def _raise_naming(source: Source, error: Exception) -> None:
-    if isinstance(error, EndedError):
-        raise RuntimeError(f"sources: {source.name!r} is shorter than its len says: {error}") from None
-    if isinstance(error.__cause__, OneShotError):
-        raise error.__cause__ from None
-    if str(error) == "is empty":
-        raise ValueError(f"sources: {source.name!r} is empty") from None
-    raise RuntimeError(f"sources: {source.name!r} {error}") from error.__cause__
