@@ -22,7 +22,7 @@ class Answer(NamedTuple):
     batch: Any  # None where no sample is left
     kept: list[int] | None  # places of the samples that are left; None for all
     skipped: list[str]  # what could not be read, and why
-    news: dict[str, Any] | None  # what was learnt of the sources of a stream
+    news: Any  # what was learnt of the sources of a stream
 
 
 def collated(
@@ -53,10 +53,12 @@ def collated(
     dropped: list[str] = []
     length = 0 if batch is None else batch_length(batch)
     if skip and length not in (None, len(readable)):
-        left = _survivors(readable, collate) if length else []
-        if len(left) == length:
-            dropped = [f"{name(kept[place])}: dropped by collate_fn" for place in sorted({*range(len(kept))} - {*left})]
-            kept = [kept[place] for place in left]
+        survives = [bool(length) and _survives(sample, collate) for sample in readable]
+        if sum(survives) == length:
+            dropped = [
+                f"{name(place)}: dropped by collate_fn" for place, left in zip(kept, survives, strict=True) if not left
+            ]
+            kept = [place for place, left in zip(kept, survives, strict=True) if left]
     return (batch if kept else None), (None if len(kept) == len(samples) else kept), dropped
 
 
@@ -72,17 +74,12 @@ def batch_length(batch: Any) -> int | None:
     return None
 
 
-def _survivors(samples: list[Any], collate: Callable[[list[Any]], Any]) -> list[int]:
-    """Return the places of the samples that ``collate`` keeps, by giving it each alone."""
-    left = []
-    for place, sample in enumerate(samples):
-        try:
-            alone = batch_length(collate([sample]))
-        except Exception:  # a batch without samples: whatever collate_fn makes of it
-            continue
-        if alone:
-            left.append(place)
-    return left
+def _survives(sample: Any, collate: Callable[[list[Any]], Any]) -> bool:
+    """Whether ``collate`` keeps a sample, given alone."""
+    try:
+        return bool(batch_length(collate([sample])))
+    except Exception:  # a batch without samples: whatever collate_fn makes of it
+        return False
 
 
 def _check_keys(samples: list[Any], places: list[int], name: Callable[[int], str]) -> None:

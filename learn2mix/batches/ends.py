@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,37 +13,30 @@ ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
 class Ends:
     """What is known of the lengths of the sources, and whether a batch may be drawn.
 
-    A source that does not tell its length is read ahead, farther than any batch on its way can reach, so that no batch
-    is composed that cannot be filled. ``drawn`` is everywhere the samples drawn of each source in this epoch, shape
-    ``(num_sources,)``.
+    A source of unknown length is read ahead, farther than any batch on its way can reach, so that each batch can be
+    filled. ``drawn`` is always the samples drawn of each source in this epoch, shape ``(num_sources,)``.
 
     Attributes:
         stops: whether an epoch ends with the sources.
         lengths: samples of each source, shape ``(num_sources,)``; -1 where not known.
     """
 
-    def __init__(self, rule: str, sizes: Sequence[int | None]) -> None:
-        self._rule, self.stops = rule, rule != "restart"
-        self.lengths: NDArray[np.int64] = np.array([-1 if size is None else size for size in sizes], dtype=np.int64)
-        self._known_up_to = np.zeros(len(sizes), dtype=np.int64)  # samples that each source has for certain
+    def __init__(self, rule: str, lengths: NDArray[np.int64]) -> None:
+        self._rule, self.stops, self.lengths = rule, rule != "restart", lengths
+        self._known_up_to = np.zeros_like(lengths)  # samples that each source has for certain
 
-    def learn(self, lengths: dict[int, int], known_up_to: dict[int, int]) -> None:
-        """Note what a reader found out: whole lengths, and how many samples a source has at least."""
-        for source, length in lengths.items():
-            if length >= 0 and self.lengths[source] < 0:
-                self.lengths[source] = length
-        for source, count in known_up_to.items():
-            self._known_up_to[source] = max(self._known_up_to[source], count)
+    def learn(self, source: int, length: int | None, known_up_to: int = 0) -> None:
+        """Note the length of a source, if it is known, and how many samples it has at least."""
+        if length is not None and self.lengths[source] < 0:
+            self.lengths[source] = length
+        self._known_up_to[source] = max(self._known_up_to[source], known_up_to)
 
     def begin_epoch(self) -> None:
         """Read the sources from their beginning."""
         self._known_up_to[:] = 0
 
     def look_ahead(self, drawn: NDArray[np.int64], horizon: int) -> list[int]:
-        """Return up to which sample each source is to be looked at; 0 where its end does not matter.
-
-        ``horizon`` is by how many samples the batches on their way may go beyond those drawn.
-        """
+        """Return up to which sample, ``horizon`` beyond those drawn, each source is to be read; 0 for none."""
         if not self.stops:
             return [0] * len(drawn)
         ahead: list[int] = np.where(self.lengths < 0, drawn + horizon, 0).tolist()

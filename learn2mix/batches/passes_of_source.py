@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,14 +17,11 @@ FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then 
 
 
 class ReadError(Exception):
-    """A source failed; its next sample may be read all the same.
+    """A source failed; what it gives next takes the place of the sample that failed."""
 
-    ``number`` is that of a sample that is there and cannot be used; None where the next sample gets the number.
-    """
 
-    def __init__(self, message: str, number: int | None = None) -> None:
-        super().__init__(message)
-        self.number = number
+class SampleError(ReadError):
+    """A sample is there, and cannot be used."""
 
 
 class StuckError(ReadError):
@@ -36,8 +32,7 @@ class StuckError(ReadError):
 class SourcePasses:
     """Samples by number: sample ``n`` of endless passes over an iterable.
 
-    Reads forward. It keeps the last samples, so that batches that are taken back cost no reading, and reads ahead where
-    it has to see whether the end is near.
+    It keeps the last samples, so that batches that are taken back cost no reading.
 
     Example:
         >>> passes = SourcePasses(lambda number: iter("abc"), keep=2)
@@ -51,7 +46,6 @@ class SourcePasses:
     seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
     save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
     length: int | None = None  # samples in a pass, once that is known
-    told: tuple[int, int | None] = (-1, -1)  # when a reader reported the length last, and which
 
     def __post_init__(self) -> None:
         self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
@@ -60,8 +54,9 @@ class SourcePasses:
 
     def _begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
         """Go to sample ``number``, in the pass that began with sample ``start``."""
-        self._next, self._start, self._pass, self._reread = number, start, samples, False
-        self._chunks: deque[tuple[int, list[Any]]] = deque()  # what was read last, with the numbers of the first
+        self._oldest = self._next = number  # numbers of the first sample that is kept, and of the next to read
+        self._start, self._pass, self._reread = start, samples, False
+        self._kept: list[Any] = []
 
     def resume(self, number: int, start: int, length: int | None, samples: Iterator[Any]) -> None:
         """Go on with a pass that was opened in its middle, at sample ``number``."""
@@ -70,13 +65,17 @@ class SourcePasses:
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
         """Return samples ``first`` to ``first + count``, or those at some places among them."""
-        if first < self._next:
-            samples = self._again(first, count)
-        else:
-            if first > self._next:
-                self._skip_to(first)
-            samples = self._read_to(first + count)
-        if self._next - self._chunks[0][0] > 2 * self.keep + count:
+        while first < self._oldest or first + count > self._next:
+            if first < self._oldest:
+                start = first - first % self.length if self.length else 0
+                self._begin(start, start)
+            elif first > self._next:
+                self._skip_towards(first)
+            else:
+                self._read(first + count - self._next)
+        place = first - self._oldest
+        samples = self._kept[place : place + count]
+        if len(self._kept) > 2 * self.keep + count:
             self._forget(first - self.keep)
         return samples if places is None else [samples[place] for place in places]
 
@@ -94,36 +93,21 @@ class SourcePasses:
             return None
         return {"number": self._next, "start": self._start, "length": self.length, "state": self.save()}
 
-    def _again(self, first: int, count: int) -> list[Any]:
-        """Return samples that were read before, and read on if the last of them were not."""
-        if not self._chunks or first < self._chunks[0][0]:
-            start = first - first % self.length if self.length else 0
-            self._begin(start, start)
-            return self.get(first, count)
-        self._read_to(first + count)
-        samples: list[Any] = []
-        for number, chunk in self._chunks:
-            samples += chunk[max(first - number, 0) : max(first + count - number, 0)]
-        return samples
+    def _skip_towards(self, number: int) -> None:
+        """Go on to a sample; of passes that lie between, none is read once their length is known."""
+        if self.length and self.restart and number - self._start >= 2 * self.length:
+            self._begin(number - number % self.length, number - number % self.length)
+        else:
+            self._read(min(number - self._next, SKIPPED_AT_ONCE))
+            self._forget(self._next - self.keep)
 
-    def _skip_to(self, number: int) -> None:
-        """Go to a sample; of passes that lie between, none is read once their length is known."""
-        while self._next < number:
-            if self.length and self.restart and number - self._start >= 2 * self.length:
-                self._begin(number - number % self.length, number - number % self.length)
-            else:
-                self._read(min(number - self._next, SKIPPED_AT_ONCE))
-                self._forget(self._next - self.keep)
+    def _forget(self, number: int) -> None:
+        """Drop what was read before a sample."""
+        if number > self._oldest:
+            del self._kept[: number - self._oldest]
+            self._oldest = number
 
-    def _read_to(self, number: int) -> list[Any]:
-        """Read up to a sample, and return what was read."""
-        fresh: list[Any] = []
-        while self._next < number:
-            read = self._read(number - self._next)
-            fresh = fresh + read if fresh else read
-        return fresh
-
-    def _read(self, count: int) -> list[Any]:
+    def _read(self, count: int) -> None:
         """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
         if self._ahead is not None:
             error, self._ahead = self._ahead, None
@@ -132,35 +116,16 @@ class SourcePasses:
             if self.length is not None and not self.restart:
                 raise StuckError(f"is shorter than its len says: it has {self.length} samples, and more were asked for")
             self._pass = self.open_pass(self._start // self.length if self.length else 0)
-        fresh: list[Any] = []
-        info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
+        end = self._next + count
         try:
-            fresh.extend(islice(self._pass, count))
+            self._extend(self._pass, count)
         except Exception as error:
-            self._note(fresh)
             kind = StuckError if self._reread and self._failed_at == self._next else ReadError
             self._failed_at = self._next
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
-        finally:
-            worker._worker_info = info
-        self._note(fresh)
-        if len(fresh) < count:
-            self._end_pass()
-        return fresh
-
-    def _note(self, fresh: list[Any]) -> None:
-        """Take note of samples that were read."""
-        if fresh:
-            self._chunks.append((self._next, fresh))
-            self._next, self._failed_at = self._next + len(fresh), -1
-
-    def _forget(self, number: int) -> None:
-        """Drop what was read before a sample."""
-        while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= number:
-            self._chunks.popleft()
-
-    def _end_pass(self) -> None:
+        if self._next == end:
+            return
         if self._failed_at == self._next:  # a generator ends when it has failed, which is no end of the data
             self._begin(self._start, self._start)
             self._reread = True
@@ -170,21 +135,27 @@ class SourcePasses:
             raise StuckError("is empty")
         self._start, self._pass = self._next, None
 
+    def _extend(self, samples: Iterator[Any], count: int) -> None:
+        """Keep so many samples more; where reading them fails, those before."""
+        info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
+        try:
+            self._kept.extend(islice(samples, count))
+        finally:
+            worker._worker_info = info
+            number, self._next = self._next, self._oldest + len(self._kept)
+            if self._next > number:
+                self._failed_at = -1
+
 
 class IndexedPasses:
-    """The same for map-style data, of which any sample can be read alone.
-
-    ``order`` returns the order of a pass, given how many were before it; None leaves the order of the data.
-    """
-
-    told: tuple[int, int | None] = (-1, -1)
+    """The same for map-style data, each pass in the order that ``order`` returns, given how many were before it."""
 
     def __init__(self, samples: Any, order: Callable[[int], list[int]] | None = None) -> None:
         self._samples, self._order, self.length = samples, order, len(samples)
         self._shuffled: tuple[int, list[int]] = (-1, [])  # a pass, and its order
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
-        """Return samples ``first`` to ``first + count``, or those at some places among them; reads no others."""
+        """Return samples as :meth:`SourcePasses.get` does; reads no others."""
         return [self._get(first + place) for place in (range(count) if places is None else places)]
 
     def _get(self, number: int) -> Any:
@@ -196,16 +167,14 @@ class IndexedPasses:
         try:
             return self._samples[place]
         except Exception as error:
-            raise ReadError(f"failed at its sample {place}: {type(error).__name__}: {error}", number) from error
+            raise SampleError(f"failed at its sample {place}: {type(error).__name__}: {error}") from error
 
     def snapshot(self) -> None:
         """Return None: there is nothing to read again."""
 
 
 class Shuffled:
-    """Samples in the order in which they leave a buffer at random; the buffer grows while they leave it.
-
-    An error of ``samples`` passes through, and the next sample may be asked for: so this is no generator.
+    """Samples as they leave a growing buffer at random. No generator: it goes on after an error of ``samples``.
 
     Example:
         >>> sorted(Shuffled(iter(range(5)), 3, random.Random(0)))

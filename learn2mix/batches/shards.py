@@ -18,20 +18,21 @@ class Shards:
     """How far each shard of each source is read, over all processes; the same on every process.
 
     Batch ``n`` reads from shard ``n % num_shards``, which is that of one worker. A shard that is a pass ahead of
-    another waits, and the others take over. Until the length of a shard is known, its batches may run into its next
-    pass.
+    another waits, and the others take over, once a length is known.
 
     Attributes:
         drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``; replaced and
             not written to, so that it can be gone back to.
         lengths: samples in each shard, same shape; -1 where not known.
         used: False once it is known that no source is split so.
+        states: of sources that have one: the newest, by source and shard, to go on from without reading again.
     """
 
     def __init__(self, num_sources: int) -> None:
         self.drawn: NDArray[np.int64] = np.zeros((num_sources, 1), dtype=np.int64)
         self.lengths: NDArray[np.int64] = np.full((num_sources, 1), -1)
         self.used = True
+        self.states: dict[tuple[int, int], deque[dict[str, Any]]] = {}
 
     @property
     def num_shards(self) -> int:
@@ -44,20 +45,32 @@ class Shards:
             self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
             self.lengths = np.full_like(self.drawn, -1)
 
-    def learn(self, lengths: dict[tuple[int, int], int]) -> None:
-        """Note lengths, by source and shard."""
-        for key, length in lengths.items():
-            self.lengths[key] = max(length, int(self.lengths[key]))
+    def learn(self, source: int, shard: int, length: int | None, state: Any, max_ahead: int) -> None:
+        """Note a length, if it is known, and a state that can be saved; as many as batches may be taken back."""
+        if length is not None and shard != WHOLE:
+            self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
+        if state is not None and _is_plain(state):
+            self.states.setdefault((source, shard), deque(maxlen=max_ahead + 3)).append(state)
 
-    def sizes(self) -> NDArray[np.int64]:
-        """Return the samples of each source, shape ``(num_sources,)``; -1 where not known."""
-        return np.where((self.lengths >= 0).all(axis=1), self.lengths.sum(axis=1), -1)
+    def states_before(self, drawn: Any, own: Any, by_shard: Any) -> list[Any]:
+        """Return the newest states, as source, shard and state, that are not beyond where the sources are to go on.
+
+        That is after the samples drawn by all processes and by this one, both shape ``(num_sources,)``, and by shard.
+        """
+        found = []
+        for (source, shard), states in self.states.items():
+            at = int(min(drawn[source], own[source]) if shard == WHOLE else by_shard[source][shard])
+            fitting = [state for state in states if state["number"] <= at]
+            if fitting:
+                found.append([source, shard, max(fitting, key=lambda state: int(state["number"]))])
+        return found
+
+    def load_states(self, states: list[Any]) -> None:
+        """Restore what :meth:`states_before` returned."""
+        self.states = {(source, shard): deque([state], maxlen=3) for source, shard, state in states}
 
     def plan(self, number: int, counts: NDArray[np.int64], again: Any = None) -> list[list[Segment]] | None:
-        """Return what a batch reads of each source, and count it as drawn; None where each source is one shard.
-
-        ``again`` is what was planned for this batch before a stop.
-        """
+        """Return what a batch reads of each source (``again``, if given), and count it; None if there are no shards."""
         self.drawn = self.drawn.copy()
         if again is not None:
             for source, segments in enumerate(again):
@@ -87,43 +100,6 @@ def _take(drawn: list[int], lengths: list[int], shard: int, count: int) -> list[
         drawn[chosen] += part
         count -= part
     return segments
-
-
-class SourceStates:
-    """States of sources that have one, to go on without reading again: the newest of each source, or of its shards."""
-
-    def __init__(self) -> None:
-        self.newest: dict[tuple[int, int], deque[dict[str, Any]]] = {}  # by source and shard
-
-    def learn(self, states: dict[tuple[int, int], dict[str, Any]], max_ahead: int) -> None:
-        """Keep states, as many as batches may be taken back."""
-        for key, state in states.items():
-            if _is_plain(state):
-                self.newest.setdefault(key, deque(maxlen=max_ahead + 3)).append(state)
-
-    def before(self, drawn: Any, own: Any, by_shard: Any) -> dict[tuple[int, int], dict[str, Any]]:
-        """Return the newest states that are not beyond where the sources are to go on.
-
-        Args:
-            drawn: samples drawn of each source, over all processes, shape ``(num_sources,)``.
-            own: by this process, shape ``(num_sources,)``.
-            by_shard: of each shard, shape ``(num_sources, num_shards)``.
-        """
-        found = {}
-        for (source, shard), states in self.newest.items():
-            at = int(min(drawn[source], own[source]) if shard == WHOLE else by_shard[source][shard])
-            fitting = [state for state in states if state["number"] <= at]
-            if fitting:
-                found[source, shard] = max(fitting, key=lambda state: int(state["number"]))
-        return found
-
-    def state_dict(self, drawn: Any, own: Any, by_shard: Any) -> list[Any]:
-        """Return what :meth:`before` finds, as a list of source, shard and state."""
-        return [[source, shard, state] for (source, shard), state in self.before(drawn, own, by_shard).items()]
-
-    def load_state_dict(self, states: list[Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.newest = {(source, shard): deque([state], maxlen=3) for source, shard, state in states}
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,9 +6,8 @@ import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,29 +16,32 @@ from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePa
 from learn2mix.batches.sources import Seen, Source, digest, seen_as
 
 
-@dataclass(eq=False)
+class Settings(NamedTuple):
+    """How the sources are read in an iteration."""
+
+    seed: int  # of the shuffling
+    buffer: int  # samples of each source from which to draw at random; 0 or 1 for the order of the source
+    restart: bool  # whether passes over a source follow each other within an epoch
+    stops: bool  # whether each epoch reads the sources from their beginning
+    num_shards: int  # among which the workers of a process share a source
+    num_replicas: int
+    keep: int  # samples that stay in memory behind the newest, to go back to
+    resume: list[tuple[int, int, dict[str, Any]]]  # source, shard, and its own state, to go on from
+
+
 class SourceReader:
     """Reads one source.
 
     Attributes:
-        kind: ``"whole"`` where all readers see the whole of it, ``"own"`` where those of a process see the part of that
-            process, ``"shards"`` where each worker of a process has a shard, the same in every process.
+        kind: what each reader sees: the ``"whole"``, its process's ``"own"`` part, or ``"shards"``, one for each worker
+            and the same in every process.
         digest: of the first sample, where every reader has to see the same order; None where not.
     """
 
-    source: Source
-    num_shards: int  # for the workers of a process
-    num_replicas: int
-    seed: int  # of the shuffling
-    buffer: int  # samples from which to draw at random; 0 or 1 for the order of the source
-    epoch: int  # which one, where each reads the source from its beginning; else 0
-    stops: bool  # whether each epoch does
-    restart: bool  # whether passes follow each other within an epoch
-    keep: int  # samples that stay in memory behind the newest, to go back to
-
-    def __post_init__(self) -> None:
+    def __init__(self, source: Source, settings: Settings, epoch: int) -> None:
+        self._source, self._settings, self._epoch = source, settings, epoch
+        self._several = settings.num_shards * settings.num_replicas > 1
         self.digest: int | None = None
-        self._several = self.num_shards * self.num_replicas > 1
         self._splits_itself = False
         self._opened: Iterator[Any] | None = None  # the first pass, opened to see how the source is split
         self._passes: dict[int, Any] = {}
@@ -48,16 +50,16 @@ class SourceReader:
         self.kind = self._find_kind()
 
     def _find_kind(self) -> str:
-        source, num_shards = self.source, self.num_shards
+        source, num_shards, num_replicas = self._source, self._settings.num_shards, self._settings.num_replicas
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
         split_by_rank = getattr(source.samples, "_distributed", None) is not None
-        whole = "own" if split_by_rank and self.num_replicas > 1 else "whole"
-        if source.random_access or self.stops or not self._several:
+        whole = "own" if split_by_rank and num_replicas > 1 else "whole"
+        if source.random_access or self._settings.stops or not self._several:
             return whole
         if hasattr(source.samples, "shard"):
             return "shards" if num_shards > 1 and whole == "whole" and source.splits_into(num_shards) else whole
         seen = Seen(0, max(num_shards, 2))  # two, so that a source that can split itself does
-        with self._same_randomness(0), seen_as(seen, notice_rank=self.num_replicas > 1):
+        with self._same_randomness(0), seen_as(seen, notice_rank=num_replicas > 1):
             iterator = source.open(source.samples)
             first = _take_one(iterator)
         if seen.asked:
@@ -74,15 +76,15 @@ class SourceReader:
         return self._passes[shard]
 
     def _new_passes(self, shard: int) -> Any:
-        samples = self.source.samples
-        if self.source.random_access:
-            return IndexedPasses(samples, self._shuffled_order if self.buffer > 1 else None)
-        saves = hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict") and self.buffer <= 1
+        samples = self._source.samples
+        if self._source.random_access:
+            return IndexedPasses(samples, self._shuffled_order if self._settings.buffer > 1 else None)
+        saves = hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict") and self._settings.buffer <= 1
         return SourcePasses(
             lambda before: self._open_pass(shard, before),
             seen=self._seen(shard),
-            keep=self.keep,
-            restart=self.restart,
+            keep=self._settings.keep,
+            restart=self._settings.restart,
             save=(lambda: self._live[shard].state_dict()) if saves else None,
         )
 
@@ -94,31 +96,31 @@ class SourceReader:
         self.passes(shard).resume(state["number"], state["start"], state["length"], iter(samples))
 
     def _seen(self, shard: int) -> Seen | None:
-        return Seen(shard, self.num_shards) if self.kind == "shards" and self._splits_itself else None
+        return Seen(shard, self._settings.num_shards) if self.kind == "shards" and self._splits_itself else None
 
     def _shard_of(self, shard: int) -> Any:
         if self.kind != "shards" or self._splits_itself:
-            return self.source.samples
-        return self.source.samples.shard(num_shards=self.num_shards, index=shard)
+            return self._source.samples
+        return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
 
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
         if self._opened is not None and before == 0:
-            self._live[shard] = self.source.samples
+            self._live[shard] = self._source.samples
             samples, self._opened = self._opened, None
         else:
             self._live[shard] = self._shard_of(shard)
             with seen_as(self._seen(shard)), self._same_randomness(before):
-                samples = self.source.open(self._live[shard])
+                samples = self._source.open(self._live[shard])
                 if self._has_to_be_alike:
                     samples = chain(_take_one(samples), samples)
-        return self._shuffle(samples, max(shard, 0), before) if self.buffer > 1 else samples
+        return self._shuffle(samples, max(shard, 0), before) if self._settings.buffer > 1 else samples
 
     def _shuffle(self, samples: Iterator[Any], shard: int, before: int) -> Iterator[Any]:
-        generator = random.Random(f"{self.seed} {self.epoch} {self.source.name} {shard} {before}")
-        return Shuffled(samples, self.buffer, generator)
+        generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {shard} {before}")
+        return Shuffled(samples, self._settings.buffer, generator)
 
     def _shuffled_order(self, before: int) -> list[int]:
-        return list(self._shuffle(iter(range(len(self.source.samples))), 0, before))
+        return list(self._shuffle(iter(range(len(self._source.samples))), 0, before))
 
     @property
     def _has_to_be_alike(self) -> bool:
@@ -126,15 +128,12 @@ class SourceReader:
 
     @contextmanager
     def _same_randomness(self, before: int) -> Iterator[None]:
-        """Begin a pass at the same global random state in every reader, and leave that of this process as it was.
-
-        A source that shuffles without a seed by these generators then has the same order for all.
-        """
+        """Let sources that shuffle by the global generators, without a seed, have the same order in every reader."""
         if not self._has_to_be_alike:
             yield
             return
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        seed = random.Random(f"{self.seed} {self.epoch} {self.source.name} {before}").getrandbits(32)
+        seed = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {before}").getrandbits(32)
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)

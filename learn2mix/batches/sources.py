@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch.utils.data import Dataset, IterableDataset
 from torch.utils.data._utils import worker
 
@@ -92,10 +91,9 @@ def _check_samples(name: Any, samples: Any) -> None:
 
 
 class Seen:
-    """What ``torch.utils.data.get_worker_info()`` returns to a source while it is read: it reads one shard of some.
+    """What ``torch.utils.data.get_worker_info()`` returns to a source while it is read.
 
-    Notes whether the source asked for it (``asked``), so that it splits itself by worker, and whether it asked
-    ``torch.distributed`` for the rank (``asked_rank``), so that it splits itself by process as well.
+    A source that asks for it splits itself by worker; one that asks ``torch.distributed`` for the rank, by process too.
     """
 
     seed, dataset = 0, None
@@ -163,9 +161,3 @@ def name_sources(sources: Mapping[Any, Any] | Sequence[Any]) -> list[Source]:
         if source.size == 0:
             raise ValueError(f"sources: {source.name!r} is empty")
     return found
-
-
-def prior_of(sources: Sequence[Source]) -> NDArray[np.float64]:
-    """Return the data's own proportions, shape ``(num_groups,)``: by size, or uniform where a size is unknown."""
-    sizes = np.array([source.size or 0 for source in sources], dtype=np.float64)
-    return sizes / sizes.sum() if sizes.all() else np.full(len(sizes), 1 / len(sizes))

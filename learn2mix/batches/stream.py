@@ -64,11 +64,11 @@ class MixedStream(Requesting, IterableDataset[Any]):
         process_group: as for :class:`learn2mix.MixedBatchSampler`.
 
     Raises:
-        ValueError: if there are fewer than 2 sources, one is empty, a number is out of range, ``on_exhausted`` is
-            unknown or ``mixer`` belongs to another stream; while iterating, if a source is empty, cannot begin again,
-            ends before the first batch of an epoch, or has no share where ``"stop_all"`` waits for it.
-        TypeError: if a source is not iterable, or a path, text or mapping; a name is neither an integer, a string nor a
-            tuple of them, a number is not whole, or ``mixer`` is no mixer.
+        ValueError: if there are fewer than 2 sources, a number is out of range, ``on_exhausted`` is unknown or
+            ``mixer`` belongs to another stream; also while iterating, if a source is empty, cannot begin again, ends
+            before the first batch of an epoch, or has no share where ``"stop_all"`` waits for it.
+        TypeError: if a source is no iterable of samples, a name neither an integer, a string nor a tuple of them, a
+            number not whole, or ``mixer`` no mixer.
         RuntimeError: while iterating, if a source fails or its order differs between workers.
 
     Example:
@@ -112,15 +112,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             order=order,
             processes=Processes(num_replicas, rank, process_group),
         )
-        self._reader = StreamReader(
-            named,
-            collate=default_collate if collate_fn is None else collate_fn,
-            decode=decode_fn,
-            seed=self.seed,
-            shuffle_buffer=check_whole(shuffle_buffer, "shuffle_buffer", minimum=0),
-            restart=on_exhausted in ("restart", "stop_all"),
-            stops=self._ends.stops,
-        )
+        self._shuffle_buffer = check_whole(shuffle_buffer, "shuffle_buffer", minimum=0)
+        self._reader = StreamReader(named, default_collate if collate_fn is None else collate_fn, decode_fn)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
@@ -137,8 +130,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
         return batches
 
     def _sizes(self) -> Any:
-        sizes = np.where(self._ends.lengths > 0, self._ends.lengths, self._shards.sizes())
-        return np.where(sizes > 0, sizes, np.nan)
+        shards = self._shards.lengths
+        by_shard = np.where((shards > 0).all(axis=1), shards.sum(axis=1), np.nan)
+        return np.where(self._ends.lengths > 0, self._ends.lengths, by_shard)
 
     def _identity(self) -> dict[str, int]:
         return {"sources": zlib.crc32(repr(self.group_names).encode())}
@@ -150,25 +144,24 @@ class MixedStream(Requesting, IterableDataset[Any]):
         """
         composition = self._composition.state_dict(self._counts_as_trained())
         composed = composition["composed"]
-        shards, own, _ = self._plans.get(composed, (self._shards.drawn, self._own_drawn, None))
-        plans = {number: plan for number, (_, _, plan) in self._plans.items()} | self._again
+        shards, own = self._before.get(composed, (self._shards.drawn, self._own_drawn))
         drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
         return {
             "version": STATE_VERSION,
             "group_names": self.group_names,
             "global_batch_size": self.global_batch_size,
             "on_exhausted": self.on_exhausted,
-            "shuffle_buffer": self._reader.shuffle_buffer,
+            "shuffle_buffer": self._shuffle_buffer,
             "order": self.order,
             "seed": self.seed,
             "observing": self._observing,
             **composition,
             "epoch_start": self._epoch_start.tolist(),
-            "plans": [plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
+            "plans": [self._plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
             "ends": {"lengths": self._ends.lengths.tolist()},
             "shards": {"drawn": shards.tolist(), "lengths": self._shards.lengths.tolist()},
             "own": own.tolist(),
-            "states": self._states.state_dict(drawn, own[self.rank], shards),
+            "states": self._shards.states_before(drawn, own[self.rank], shards),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
         }
@@ -176,9 +169,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
-        Reads the sources again up to there, as far as the running pass goes, unless they have states of their own. The
-        number of workers may be another. So may the sources: those of the same name go on where they were. Settings of
-        this stream and its mixer win over those in the state, with a warning that names each; the seed is the state's.
+        Reads the running pass of each source again up to there, unless it has a state of its own. The number of workers
+        may be another, and so may the sources: those of the same name go on. Settings of this stream and its mixer win
+        over those in the state, with a warning; the seed is the state's.
 
         Args:
             state: what :meth:`state_dict` returned.
@@ -189,18 +182,19 @@ class MixedStream(Requesting, IterableDataset[Any]):
         """
         state = fit_stream_state(state, self, strict=strict)
         self._feedback.load_state_dict(state["feedback"])
-        self.seed = self._reader.seed = state["seed"]
+        self.seed = state["seed"]
         self._reader.begin_anew()
         self._composition.load_state_dict(state)
         self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
-        self._plans.clear()
-        self._again = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
-        self._ends.learn(dict(enumerate(state["ends"]["lengths"])), {})  # those that the sources tell here go first
+        self._before.clear()
+        self._plans = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
+        for source, length in enumerate(state["ends"]["lengths"]):
+            self._ends.learn(source, length)  # lengths that the sources tell here go first
         self._ends.begin_epoch()
         self._shards.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
         self._shards.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
         self._own_drawn = np.array(state["own"], dtype=np.int64)
-        self._states.load_state_dict(state["states"])
+        self._shards.load_states(state["states"])
         self._digests.clear()
         self._residue = state.get("residue")
         self._restart(state)
@@ -208,11 +202,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
 def _check_removed(removed: dict[str, Any]) -> None:
     if removed.pop("prefetch_factor", None) is not None:
-        warnings.warn(
-            "MixedStream: prefetch_factor has no effect any more; give it to the loader",
-            DeprecationWarning,
-            stacklevel=3,
-        )
+        message = "MixedStream: prefetch_factor has no effect any more; give it to the loader"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
     if removed:
         raise TypeError(f"MixedStream: unexpected keyword argument {next(iter(removed))!r}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,9 @@ from learn2mix.batches.answers import Answer
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.ends import Ends
 from learn2mix.batches.mixed import MixedBatches
-from learn2mix.batches.shards import WHOLE, Shards, SourceStates
-from learn2mix.batches.sources import Source, prior_of
+from learn2mix.batches.shards import WHOLE, Shards
+from learn2mix.batches.source_reader import Settings
+from learn2mix.batches.sources import Source
 from learn2mix.batches.split import own_counts
 from learn2mix.batches.stream_reader import Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
@@ -24,27 +24,23 @@ PROBE = -1  # in the place of a batch's number: asks only where the sources end
 
 
 class Requesting(MixedBatches):
-    """Composes requests, and learns from the answers where the sources end.
-
-    ``sizes`` are the samples that a batch of each source alone has, shape ``(num_sources,)``; None where all are
-    ``settings["batch_size"]``.
-    """
+    """Composes requests, and learns from the answers where the sources end."""
 
     _reader: StreamReader
+    _shuffle_buffer: int
 
-    def __init__(self, sources: list[Source], mixer: Mixer, on_exhausted: str, sizes: Any, **settings: Any) -> None:
-        super().__init__(mixer, prior_of(sources), [source.name for source in sources], **settings)
+    def __init__(self, sources: list[Source], mixer: Mixer, on_exhausted: str, batch_sizes: Any, **others: Any) -> None:
+        lengths = np.array([source.size or -1 for source in sources])
+        sizes = lengths.astype(np.float64) if (lengths > 0).all() else np.ones(len(lengths))
+        super().__init__(mixer, sizes / sizes.sum(), [source.name for source in sources], **others)
         self.on_exhausted = on_exhausted
-        self._batch_sizes = sizes
-        self._ends = Ends(on_exhausted, [source.size for source in sources])
+        self._batch_sizes = batch_sizes  # samples that a batch of each source alone has; None for self.batch_size
+        self._ends = Ends(on_exhausted, lengths)
         self._shards = Shards(len(sources))
-        self._states = SourceStates()
         self._own_drawn = np.zeros((self.num_replicas, len(sources)), dtype=np.int64)  # by each process, of each source
         self._epoch_start = self._composition.draws  # draws when the epoch began
-        # Of batches that wait, by number: where the shards and processes were, and what it reads.
-        self._plans: dict[int, tuple[Any, Any, Any]] = {}
-        self._again: dict[int, Any] = {}  # what batches read that were planned before a stop
-        self._max_ahead = 0  # batches that a loader has on their way
+        self._before: dict[int, Any] = {}  # where shards and processes were before a batch that waits, by its number
+        self._plans: dict[int, Any] = {}  # what batches read that wait, or that are composed again, by their numbers
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
         self._digests: dict[int, int] = {}  # as readers have told, and so are the kinds
         self._kinds: dict[int, str] = {}
@@ -53,7 +49,18 @@ class Requesting(MixedBatches):
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
         self._max_ahead = max_ahead
         self._shards.split(num_shards)
-        self._resume = self._states.before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn)
+        size = self.batch_size * self._split[1]
+        self._horizon = (max_ahead + 2) * size
+        self._settings = Settings(
+            self.seed,
+            self._shuffle_buffer,
+            restart=self.on_exhausted in ("restart", "stop_all"),
+            stops=self._ends.stops,
+            num_shards=self._shards.num_shards,
+            num_replicas=self.num_replicas,
+            keep=self._horizon if max_ahead else 2 * size,
+            resume=self._shards.states_before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn),
+        )
 
     def _answered(self, iteration: int, num_workers: int = 1, residue: int = 0) -> Iterator[Any]:
         """Read every batch here, or those that are the part of this copy in a worker."""
@@ -119,8 +126,6 @@ class Requesting(MixedBatches):
     def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
         """Return the request for a batch, or for news of the ends alone."""
         rank, num_replicas = self._split
-        size = self.batch_size * num_replicas
-        horizon = (self._max_ahead + 2) * size
         own = self._own_drawn[rank].tolist()
         nothing: list[Any] = [None] * len(own)
         number, order, places, segments = PROBE, None, nothing, nothing
@@ -130,33 +135,25 @@ class Requesting(MixedBatches):
             number, counts, segments = batch.number, batch.counts, self._plan(batch) or nothing
             own_places, order = self._own(batch)
             places = nothing if num_replicas == 1 else _by_source(own_places, counts)
-        look = self._ends.look_ahead(drawn + counts, horizon)
+        look = self._ends.look_ahead(drawn + counts, self._horizon)
         columns = zip(drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
-        return Request(
-            number,
-            self._generation,
-            epoch=self._composition.epoch if self._ends.stops else 0,
-            parts=[
-                Part(source, start, count, mine, before, planned, ahead)
-                for source, (start, count, mine, before, planned, ahead) in enumerate(columns)
-                if count or ahead
-            ],
-            order=None if order is None else order.tolist(),
-            num_shards=self._shards.num_shards,
-            num_replicas=num_replicas,
-            keep=horizon if self._max_ahead else 2 * size,
-            resume=self._resume,
-        )
+        parts = [
+            Part(source, start, count, mine, before, planned, ahead)
+            for source, (start, count, mine, before, planned, ahead) in enumerate(columns)
+            if count or ahead
+        ]
+        epoch = self._composition.epoch if self._ends.stops else 0
+        order = None if order is None else order.tolist()
+        return Request(number, self._generation, epoch, parts, order, self._settings)
 
     def _plan(self, batch: Batch) -> Any:
-        replicas, before = self._split[1], (self._shards.drawn, self._own_drawn)
-        again = self._again.get(batch.number) if batch.replayed else None
-        segments = self._shards.plan(batch.number, batch.counts, again)
+        replicas, again = self._split[1], self._plans.get(batch.number) if batch.replayed else None
+        self._before[batch.number] = self._shards.drawn, self._own_drawn
+        segments = self._plans[batch.number] = self._shards.plan(batch.number, batch.counts, again)
         self._own_drawn = self._own_drawn + (own_counts(batch.counts, replicas) if replicas > 1 else batch.counts)
-        self._plans[batch.number] = (*before, segments)
-        oldest = self._composition.waiting[0].number
-        while (number := next(iter(self._plans))) < oldest:
-            del self._plans[number]
+        for past in (self._before, self._plans):
+            while (number := next(iter(past))) < self._composition.waiting[0].number:
+                del past[number]
         return segments
 
     def _epoch_composed(self) -> bool:
@@ -177,17 +174,16 @@ class Requesting(MixedBatches):
 
     def _learn(self, answer: Answer) -> None:
         """Take note of what a reader found out about the sources."""
-        if answer.generation != self._generation or answer.news is None:
+        if answer.generation != self._generation:
             return
-        news = defaultdict(dict, answer.news)
-        lengths = news["lengths"].items()
-        self._ends.learn({source: n for (source, shard), n in lengths if shard == WHOLE}, news["known_up_to"])
-        self._shards.learn({key: n for key, n in lengths if key[1] != WHOLE})
-        self._states.learn(news["states"], self._max_ahead)
-        self._kinds |= news["kinds"]
+        for (source, shard), news in answer.news.items():
+            self._kinds[source] = news.kind
+            if shard == WHOLE:
+                self._ends.learn(source, news.length, news.known_up_to)
+            self._shards.learn(source, shard, news.length, news.state, self._max_ahead)
         self._shards.used = len(self._kinds) < len(self._prior) or "shards" in self._kinds.values()
-        for source, found in news["digests"].items():
-            if self._digests.setdefault(source, found) != found:
+        for (source, _), news in answer.news.items():
+            if news.digest is not None and self._digests.setdefault(source, news.digest) != news.digest:
                 raise RuntimeError(
                     f"sources: {self.group_names[source]!r} begins with another sample in each worker, so its order "
                     "differs (shuffled without a seed?) and samples would be lost and doubled; seed it, give it a "
@@ -201,22 +197,19 @@ class Requesting(MixedBatches):
 
     def _take_back(self) -> None:
         super()._take_back()
-        at = self._composition
-        if at.composed in self._plans:
-            self._shards.drawn, self._own_drawn, _ = self._plans[at.composed]
-        replayed = {n: self._plans[n][2] for n in self._plans if at.composed <= n < at.composed + at.num_replays}
-        self._again = {n: plan for n, plan in self._again.items() if n >= at.composed} | replayed
-        self._plans.clear()
+        here = self._shards.drawn, self._own_drawn
+        self._shards.drawn, self._own_drawn = self._before.get(self._composition.composed, here)
+        self._before.clear()
 
     def _begin_epoch(self) -> None:
         super()._begin_epoch()
-        self._again.clear()
+        self._plans.clear()
         self._epoch_start = self._composition.draws
         if self._ends.stops:
             self._ends.begin_epoch()
             self._shards.drawn = np.zeros_like(self._shards.drawn)
             self._own_drawn = np.zeros_like(self._own_drawn)
-            self._states.newest.clear()
+            self._shards.states.clear()
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:
