@@ -22,13 +22,7 @@ class OneShotError(ValueError):
 
 
 class Source:
-    """A group of a stream: an iterable that gives the same samples in each pass, or map-style data, read in order.
-
-    Example:
-        >>> source = Source("digits", range(7))
-        >>> source.size, source.random_access
-        (7, True)
-    """
+    """A group of a stream: an iterable that gives the same samples in each pass, or map-style data, read in order."""
 
     def __init__(self, name: int | str, samples: Any) -> None:
         _check_samples(name, samples)
@@ -144,12 +138,7 @@ def digest(sample: Any) -> int:
 
 
 def name_sources(sources: Mapping[Any, Any] | Sequence[Any]) -> list[Source]:
-    """Return the sources under their names: the keys of a mapping, else their numbers.
-
-    Raises:
-        ValueError: if there are fewer than two, or one says that it has no samples.
-        TypeError: if ``sources``, one of them or a name is of the wrong kind.
-    """
+    """Return the sources under their names: the keys of a mapping, else their numbers; at least two, none empty."""
     if not isinstance(sources, (Mapping, Sequence)) or isinstance(sources, str):
         raise TypeError(f"sources must be a mapping or a sequence of iterables, got {type(sources).__name__}")
     named = sources if isinstance(sources, Mapping) else dict(enumerate(sources))

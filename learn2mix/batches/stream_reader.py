@@ -50,11 +50,7 @@ class Request(NamedTuple):
 
 
 class StreamReader:
-    """Reads the sources of a stream; goes to the workers.
-
-    ``collate`` makes a batch of a list of samples, ``decode`` a sample of what a source gives, where it is this
-    process's. Set ``skip`` to leave out samples that cannot be used.
-    """
+    """Reads the sources of a stream; goes to the workers. Set ``skip`` to leave out samples that cannot be used."""
 
     def __init__(
         self, sources: Sequence[Source], collate: Callable[[list[Any]], Any], decode: Callable[[Any], Any] | None
