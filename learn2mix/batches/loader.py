@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
+from learn2mix.batches.delivery import Handed
 from learn2mix.batches.map_reader import MapReader
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.reading import Batches, Reading
+from learn2mix.batches.reading import Batches, read_ahead, read_last
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
 from learn2mix.batches.zero_lag import AheadDecoder
 from learn2mix.checks import check_whole
+from learn2mix.mixers import Mixer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from numpy.typing import ArrayLike
-    from torch import Tensor
 
-    from learn2mix.mixers import Mixer
-
-__all__ = ["MixedLoader", "ZeroLagLoader"]
+MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
 
 
-class MixedLoader(Reading):
+class MixedLoader:
     """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
     Takes the place of ``torch.utils.data.DataLoader`` and its arguments. The process that trains composes the batches,
     workers read them, and each comes back with its number, so that losses find their batch however the loop goes.
-    Under Lightning it is saved and restored with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it
-    is.
+    Under Lightning it is saved with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
 
     Args:
         dataset: map-style data, with as many samples as the sampler has labels; or a :class:`MixedStream`.
@@ -88,13 +87,12 @@ class MixedLoader(Reading):
         self.skipped: dict[str, int] = {}
         self._loader_args = _check_loader_args(loader_args, self.num_workers)
         self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
-        skip = on_error == "skip"
-        self._reader: Any = MapReader(dataset, collate_fn, skip=skip) if batch_sampler is not None else dataset._reader
+        self._reader: Any = (
+            dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
+        )
         self.collate_fn = self._reader.collate
         self._pipeline: Pipeline | None = None
         self._decoder: AheadDecoder | None = None
-
-    # ------------------------------------------------------------------ what it is
 
     @property
     def stream(self) -> Any:
@@ -111,6 +109,11 @@ class MixedLoader(Reading):
         """Batches composed but not yet observed."""
         return self.sampler.lag  # type: ignore[no-any-return]
 
+    @property
+    def prefetch_factor(self) -> int | None:
+        """Batches that each worker has on its way; None without workers."""
+        return int(self._loader_args.get("prefetch_factor") or 2) if self.num_workers else None
+
     def __len__(self) -> int:
         """Batches per epoch; a TypeError for a stream, which has no length."""
         if self.batch_sampler is None:
@@ -124,21 +127,35 @@ class MixedLoader(Reading):
         """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
         self.sampler.set_epoch(epoch)
 
-    # ------------------------------------------------------------------ batches
-
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
-        iteration = self.sampler._begin(None, by_loader=True)
-        read = self._composed_last if self.zero_lag else self._requested
-        batches = Batches(lambda: read(iteration), self._move, self._release)
+        batches = Batches(self, self.sampler._begin(None, by_loader=True))
         self.sampler._watch(batches)
         return batches
+
+    def _read(self, iteration: int) -> Iterator[Any]:
+        for answer in (read_last if self.zero_lag else read_ahead)(self, iteration):
+            for sample in answer.skipped:
+                self._note_skipped(sample)
+            self.sampler._delivery.hand_out(Handed(answer.number, answer.kept))
+            if answer.batch is None:  # no sample of it could be read
+                self.sampler._drop(answer.number)
+            else:
+                yield answer.batch
+
+    def _note_skipped(self, sample: str) -> None:
+        self.skipped[sample] = self.skipped.get(sample, 0) + 1
+        if self.skipped[sample] == 1 and len(self.skipped) <= MOST_NAMED:
+            warnings.warn(f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample", stacklevel=4)
+
+    def _release(self) -> None:
+        """End the workers of an iteration that is over, unless they are kept for the next."""
+        if not self._keeps_workers:
+            self._pipeline = None
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
         self._pipeline = self._decoder = None
-
-    # ------------------------------------------------------------------ losses and state
 
     def observe(
         self,

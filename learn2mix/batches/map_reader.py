@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["MapReader", "MapRequest", "fetch"]
 
 
 class MapRequest(NamedTuple):
@@ -36,17 +32,17 @@ class MapReader:
         self.collate = default_collate if collate is None else collate
 
     def __getitem__(self, request: MapRequest) -> Answer:
-        """Return the batch that is asked for."""
+        if not self.skip:
+            return self.answer(request, fetch(self.dataset, request.indices), [])
+        return self.answer(request, *fetch_readable(self.dataset, request.indices))
+
+    def answer(self, request: MapRequest, samples: Any, failed: list[str]) -> Answer:
+        """Return a batch of samples, ``Unreadable`` in the place of one that failed."""
         number, generation, indices = request
         if not self.skip:
-            return Answer(number, generation, self.collate(fetch(self.dataset, indices)), None, [], None)
-        samples, skipped = fetch_readable(self.dataset, indices)
-        return Answer(number, generation, *self.collated(samples, indices, skipped), None)
-
-    def collated(self, samples: list[Any], indices: list[int], skipped: list[str]) -> tuple[Any, Any, list[str]]:
-        """Return the batch of samples, the places of those that are left, and which were skipped."""
-        batch, kept, dropped = collated(samples, lambda place: f"sample {indices[place]}", self.collate, skip=self.skip)
-        return batch, kept, skipped + dropped
+            return Answer(number, generation, self.collate(samples), None, [], None)
+        batch, kept, dropped = collated(samples, lambda place: f"sample {indices[place]}", self.collate, skip=True)
+        return Answer(number, generation, batch, kept, failed + dropped, None)
 
 
 def fetch(dataset: Any, indices: list[int]) -> Any:
@@ -61,11 +57,11 @@ def fetch_readable(dataset: Any, indices: list[int]) -> tuple[list[Any], list[st
         return list(fetch(dataset, indices)), []
     except Exception:  # one of them: which, each tells alone
         samples: list[Any] = []
-        skipped = []
+        failed = []
         for index in indices:
             try:
                 samples += fetch(dataset, [index])
             except Exception as error:
                 samples.append(Unreadable)
-                skipped.append(f"sample {index}: {type(error).__name__}: {error}")
-        return samples, skipped
+                failed.append(f"sample {index}: {type(error).__name__}: {error}")
+        return samples, failed

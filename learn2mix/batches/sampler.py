@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
-from learn2mix.batches.iterator import BatchIterator
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import check_sampler_state, let_go
@@ -15,17 +16,11 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import apportion_owed
+from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import ArrayLike
-    from torch.distributed import ProcessGroup
-
-    from learn2mix.mixers import Mixer
-
-__all__ = ["MixedBatchSampler", "check_dataset"]
 
 STATE_VERSION = 2
 
@@ -94,7 +89,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             processes=Processes(num_replicas, rank, process_group),
         )
         self._passes = Passes(self.partition, self.seed)
-        self.lacks_losses = False  # True after a loader restored a snapshot that lacks later losses
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -129,12 +123,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._exhaust()
 
     def foresee(self, num_batches: int) -> list[int]:
-        """Return the indices of this process's next samples, if the mix stays what it is.
-
-        Args:
-            num_batches: how many batches to look ahead, also beyond the end of the epoch.
-        """
-        draws, credit = self._composition.head()
+        """Return this process's samples of the next batches, if the mix stays what it is; also beyond the epoch."""
+        draws, credit = self._composition.draws, self._composition.credit
         owed_each = self.mixer.proportions * self.global_batch_size
         indices: list[int] = []
         for _ in range(num_batches):
@@ -167,16 +157,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def _identity(self) -> dict[str, int]:
         return {"partition": self.partition.fingerprint()}
 
-    def _refuse_old_snapshot(self) -> None:
-        if self.lacks_losses:
-            self._delivery.told = True
-            raise RuntimeError(
-                "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
-                "so it lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
-            )
-
-    # ------------------------------------------------------------------ state
-
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
@@ -193,7 +173,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "num_batches": self._num_batches,
             "order": self.order,
             "seed": self.seed,
-            "observing": self._observing,
+            "observing": self.observing,
             **self._composition.state_dict(self._counts_as_trained()),
             "feedback": self._feedback.state_dict(),
         }
@@ -223,6 +203,39 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self.lacks_losses = False
         if self._epoch_composed() and not state["ahead"]:  # of a loop that never observes: its epoch was over
             self._end_epoch()
+
+
+class BatchIterator(Iterator[list[int]]):
+    """Gives out batches, and knows whether a snapshot of the sampler is one that a run can go on from.
+
+    A ``torchdata.StatefulDataLoader`` asks the sampler and this iterator for their states, and restores the sampler
+    before this iterator. With workers it asks when a batch is composed: the losses that come in before that batch is
+    trained on are missing from the snapshot. Such a snapshot is good for a loop that observes nothing; one that
+    observes must load the sampler's own state after it, as ``MixingCallback`` does.
+    """
+
+    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[list[int]]) -> None:
+        self._sampler, self._batches = sampler, batches
+        self._begun = False
+
+    def __next__(self) -> list[int]:
+        batch = next(self._batches)
+        self._begun = True
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether every batch given out so far was observed, and how many there were over all epochs."""
+        return {"observed": self._begun and self._sampler.lag == 0, "composed": self._sampler.num_composed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Tell the sampler, which was just restored, if the snapshot lacks losses.
+
+        The loop of the snapshot had every batch that was composed by then; one that never observes goes on after them.
+        """
+        self._begun = True
+        if not self._sampler.observing:
+            self._sampler.skip_to(state.get("composed", 0))
+        self._sampler.lacks_losses = not state["observed"]
 
 
 def check_dataset(dataset: Any, partition: Partition) -> None:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from torch._utils import ExceptionWrapper
 
 from learn2mix.batches.answers import Unreadable
 from learn2mix.batches.map_reader import fetch
-from learn2mix.batches.packing import Packed, pack
-from learn2mix.batches.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from learn2mix.batches.sampler import MixedBatchSampler
-
-__all__ = ["AheadDecoder"]
+from learn2mix.batches.pipeline import Packed, Pipeline
+from learn2mix.batches.sampler import MixedBatchSampler
 
 
 class AheadDecoder:
@@ -26,13 +20,6 @@ class AheadDecoder:
 
     What a batch turns out to need besides is decoded before anything else. A sample is known by its index, so that
     whatever is missed, fails or comes too much, no batch gets another's.
-
-    Args:
-        dataset: map-style data.
-        sampler: composes the batches.
-        num_workers: worker processes, at least 1.
-        prefetch_factor: batches to decode ahead.
-        loader_args: what else ``torch.utils.data.DataLoader`` takes.
     """
 
     def __init__(
@@ -48,18 +35,16 @@ class AheadDecoder:
         self._pipeline = Pipeline(
             _SampleReader(dataset), dataset, num_workers, loader_args | {"prefetch_factor": prefetch_factor}
         )
-        self._pipeline.feed(_Chunks(self))
-        self._ready: dict[int, deque[Any]] = {}
-        self._coming: Counter[int] = Counter()
-        self._urgent: deque[int] = deque()
-        self._foreseen: deque[int] = deque()
+        self._pipeline.feed(_chunks(weakref.WeakMethod(self._next_chunk)))
+        self._ready: dict[int, deque[Any]] = {}  # samples, or ExceptionWrapper for one that failed, by index
+        self._coming: Counter[int] = Counter()  # how often each is being decoded
+        self._urgent: deque[int] = deque()  # to decode for the batch that is waited for
+        self._foreseen: deque[int] = deque()  # and for those after it
 
     def samples(self, indices: list[int], *, skip: bool) -> tuple[list[Any], list[str]]:
-        """Return samples, as soon as all are decoded, and what failed and why.
+        """Return samples once all are decoded, and what failed and why.
 
-        Args:
-            indices: of the batch.
-            skip: whether a failed sample is left out, as ``Unreadable``; else its error is raised.
+        With ``skip`` a failed sample is ``Unreadable``; else its error is raised.
         """
         needed = Counter(indices)
         missing = Counter({index: count - self._num_there(index) for index, count in needed.items()})
@@ -93,9 +78,7 @@ class AheadDecoder:
             self._coming[index] -= 1
             self._ready.setdefault(index, deque()).append(sample)
 
-    # ------------------------------------------------------------------ what to decode
-
-    def next_chunk(self) -> list[int] | None:
+    def _next_chunk(self) -> list[int] | None:
         """Return what a worker decodes next; None for nothing."""
         queue = self._urgent or self._foreseen
         chunk = [queue.popleft() for _ in range(min(self._chunk_size, len(queue)))]
@@ -120,18 +103,13 @@ class AheadDecoder:
         return len(self._ready.get(index, ())) + self._coming[index]
 
 
-class _Chunks:
-    """The requests of a decoder; holds it weakly enough to end with it."""
-
-    def __init__(self, decoder: AheadDecoder) -> None:
-        self._decoder = weakref.ref(decoder)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> list[int] | None:
-        decoder = self._decoder()
-        return None if decoder is None else decoder.next_chunk()
+def _chunks(next_chunk: weakref.WeakMethod[Any]) -> Iterator[list[int] | None]:
+    """Yield the requests of a decoder, without end; between them nothing here keeps it alive."""
+    while True:
+        method = next_chunk()
+        chunk = None if method is None else method()
+        del method
+        yield chunk
 
 
 class _SampleReader:
@@ -141,8 +119,8 @@ class _SampleReader:
         self._dataset = dataset
 
     def __getitem__(self, indices: list[int]) -> Packed:
-        # One message of bytes: a tensor each in shared memory would run out of file descriptors.
-        return Packed(pack((indices, self._decode_all(indices))))
+        # A tensor each in shared memory would run out of file descriptors.
+        return Packed((indices, self._decode_all(indices)))
 
     def _decode_all(self, indices: list[int]) -> list[Any]:
         if not hasattr(self._dataset, "__getitems__"):
