@@ -125,11 +125,8 @@ class Composition:
     def draws_trained(self, trained: Set[int]) -> Counts:
         """Return the samples of each group in the batches trained on, with those of these numbers."""
         trained = self._trained | trained
-        draws = self.draws
-        for batch in self.waiting:
-            if batch.number not in trained:
-                draws = draws - batch.counts
-        return draws
+        untrained = sum(batch.counts for batch in self.waiting if batch.number not in trained)
+        return self.draws - untrained
 
     def state_dict(self, trained: Set[int] = frozenset()) -> dict[str, Any]:
         """Return numbers and lists; batches of the numbers ``trained`` wait, but count as trained on.

@@ -53,11 +53,11 @@ class Delivery:
         self.num_forgotten += len(forgotten)
         return forgotten
 
-    def hand_out(self, handed: Handed) -> None:
-        """Note that a MixedLoader hands a batch to the loop."""
+    def hand_out(self, number: int, kept: list[int] | None) -> None:
+        """Note that a MixedLoader hands a batch to the loop, of which the samples at some places are left."""
         self._thread = threading.get_ident()
-        self._drawn.remove(handed.number)
-        self.handed.append(handed)
+        self._drawn.remove(number)
+        self.handed.append(Handed(number, kept))
         self.num_handed += 1
 
     def catch_up(self) -> None:
@@ -74,13 +74,8 @@ class Delivery:
     def oldest(self, *, trusted: bool, failed: bool = False) -> Handed:
         """Return the batch that the losses are of: the oldest that the loop has not observed.
 
-        Args:
-            trusted: whether each batch is known to be observed, in order, as under Lightning.
-            failed: whether it may be one that never reached the loop, for it failed while it was loaded.
-
-        Raises:
-            ValueError: if it has observed all that it got.
-            RuntimeError: if batches before were left out, or it is not known which batch the loop has.
+        That it is the right one is checked, unless it is ``trusted`` to be. It may be one that ``failed`` while it was
+        loaded, and never reached the loop.
         """
         if self.batches_of_batches:
             raise ValueError(
@@ -164,11 +159,7 @@ class Delivery:
         return self._left if self.num_handed > self._seen else 0
 
     def left_out(self, exhausted: bool) -> int:
-        """Return how many batches the loop never observed in an iteration that it has left, as far as that is known.
-
-        Args:
-            exhausted: whether all batches of the epoch were drawn.
-        """
+        """Return how many batches the loop never observed, as far as that is known once it has left the iteration."""
         self.catch_up()
         all_handed = exhausted and not self._drawn
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from learn2mix.batches.composition import Batch
@@ -19,8 +20,6 @@ from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, refuse_empty_groups
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
     from learn2mix.checks import Vector
 
 
@@ -38,12 +37,10 @@ class MixedBatches(Iterations):
 
         Args:
             losses: loss of each sample of this process's batch, in its order, shape ``(batch_size,)``, at least 0; on
-                any device. None says that the batch was trained on but its losses are not known; an update for which
-                no losses are known is left out.
-            groups: label (name of the group) of each sample that the losses are of, shape ``(num_losses,)``. Then
-                neither the number of losses nor their order matters, nor which batch they are of: two views, a batch
-                in parts, dropped samples, samples of another loader. Each call still counts one batch as trained on,
-                if the loop has any that is not.
+                any device. None says that the batch was trained on but its losses are not known.
+            groups: label (name of the group) of each sample that the losses are of, shape ``(num_losses,)``. Then they
+                may be any number, in any order, of any batch: two views, dropped samples, samples of another loader.
+                Each call still counts one batch as trained on, if the loop has any that is not.
             weights: what each sample counts in the mean of its group (tokens), shape as ``losses``, at least 0; None
                 counts each as 1.
 
@@ -96,7 +93,7 @@ class MixedBatches(Iterations):
         """Weights under which the batch being trained on keeps the objective of the data's own mix.
 
         ``(losses * weights).mean()`` has, on average over the draws, the gradient that batches at the data's own
-        proportions have. What a share leaves after whole samples is made up by later batches.
+        proportions have.
 
         Returns:
             ``prior / proportions`` for each sample of this process's batch, in its order, shape ``(batch_size,)``,
@@ -194,7 +191,9 @@ def as_group_numbers(labels: Any, group_names: list[Any]) -> NDArray[np.int64]:
     labels = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     numbers = {name: number for number, name in enumerate(group_names)}
     if any(isinstance(name, tuple) for name in group_names):
-        names, inverse = [_as_tuple(label) for label in labels], None
+        arrays = (np.ndarray, torch.Tensor)
+        names = [tuple(label.tolist()) if isinstance(label, arrays) else label for label in labels]
+        inverse = None
     else:
         array = np.asarray(labels)
         if array.ndim != 1:
@@ -207,7 +206,3 @@ def as_group_numbers(labels: Any, group_names: list[Any]) -> NDArray[np.int64]:
         raise ValueError(f"groups: there is no group {unknown[0]!r}; the groups are {known}")
     found = np.array([numbers[name] for name in names], dtype=np.int64)
     return found if inverse is None else found[inverse]
-
-
-def _as_tuple(label: Any) -> Any:
-    return tuple(label.tolist()) if isinstance(label, (np.ndarray, torch.Tensor)) else label

@@ -47,12 +47,7 @@ class Passes:
         self._count_up = np.arange(0)
 
     def draw(self, first: Counts, counts: Counts) -> Array:
-        """Return the data set indices of the next samples of every group, group after group.
-
-        Args:
-            first: draws made of each group before, shape ``(num_groups,)``.
-            counts: draws to make of each group, shape ``(num_groups,)``.
-        """
+        """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before."""
         ends = counts.cumsum()
         if len(self._count_up) != ends[-1]:
             self._count_up = np.arange(ends[-1])

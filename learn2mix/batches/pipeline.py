@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,15 +23,16 @@ class Pipeline:
 
     Args:
         reader: answers requests by ``reader[request]``; a copy of it goes to each worker.
-        dataset: what ``torch.utils.data.get_worker_info().dataset`` is in the workers.
+        dataset: what ``get_worker_info().dataset`` is in the workers.
         num_workers: worker processes; 0 answers in this process.
-        loader_args: what else ``torch.utils.data.DataLoader`` takes.
+        loader_args: what else ``DataLoader`` takes.
     """
 
     def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any]) -> None:
         self._requests = _Requests()
         if num_workers:
-            loader_args = loader_args | {"worker_init_fn": _WorkerInit(loader_args.get("worker_init_fn"), dataset)}
+            user_init = loader_args.get("worker_init_fn")
+            loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, user_init)}
         answering = _Answering(reader, packs=num_workers > 0 and not loader_args.get("pin_memory"))
         self._loader: Any = DataLoader(
             answering,  # type: ignore[arg-type]
@@ -85,16 +87,12 @@ class _Requests:
         return self
 
     def __next__(self) -> Any:
-        if self.current is None:
-            return None
         try:
-            request = next(self.current)
+            request = None if self.current is None else next(self.current)
         except StopIteration:
-            self.current = None
-            return None
+            request = self.current = None
         except Exception as error:
-            self.current, self.failure = None, error
-            return None
+            request, self.current, self.failure = None, None, error
         self.num_open += request is not None
         return request
 
@@ -113,16 +111,11 @@ class _Answering:
         return Packed(answer) if self._packs and _is_small(answer) else answer
 
 
-class _WorkerInit:
-    """Shows the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
-
-    def __init__(self, init: Callable[[int], None] | None, dataset: Any) -> None:
-        self._init, self._dataset = init, dataset
-
-    def __call__(self, worker_id: int) -> None:
-        object.__setattr__(get_worker_info(), "dataset", self._dataset)
-        if self._init is not None:
-            self._init(worker_id)
+def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_id: int) -> None:
+    """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
+    object.__setattr__(get_worker_info(), "dataset", dataset)
+    if user_init is not None:
+        user_init(worker_id)
 
 
 def _as_it_is(answer: Any) -> Any:

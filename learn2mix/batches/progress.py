@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,17 +18,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """The state that a sampler and a stream have in common.
-
-    Args:
-        mixer: decides the proportions.
-        prior: the data's own mix, shape ``(num_groups,)``.
-        group_names: one name per group.
-        batch_size: samples per batch and process, at least 1.
-        seed: whole number in [0, 2 ** 64).
-        order: ``"shuffled"`` or ``"grouped"``.
-        processes: which share each batch.
-    """
+    """The state that a sampler and a stream have in common; the arguments are explained there."""
 
     def __init__(
         self,
@@ -38,7 +28,7 @@ class Progress:
         *,
         batch_size: int,
         seed: int,
-        order: Literal["shuffled", "grouped"],
+        order: str,
         processes: Processes,
     ) -> None:
         self.batch_size, self.seed = check_whole(batch_size, "batch_size"), check_seed(seed)

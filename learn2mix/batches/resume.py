@@ -110,11 +110,7 @@ def _shared_evenly(state: dict[str, Any], stream: MixedStream) -> list[list[int]
 def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
     """Return a state with what a run of other data or another batch size can keep, and warn of the rest.
 
-    Args:
-        state: as it was saved.
-        sizes: samples of each group here, shape ``(num_groups,)``.
-        group_names: one name per group here.
-        found: what it differs in.
+    ``sizes``, shape ``(num_groups,)``, and ``group_names`` are those of the run; ``found`` says what differs.
     """
     warnings.warn(
         f"state: {'; '.join(found)}. The mix and the passes over each group go on; the epoch begins anew, batches "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from numpy.typing import ArrayLike
 from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
@@ -19,9 +20,6 @@ from learn2mix.functional import apportion_owed
 from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 STATE_VERSION = 2
 
 
@@ -33,9 +31,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     come once; passes go on across epochs.
 
     Give it to a :class:`learn2mix.MixedLoader`, or to a ``DataLoader`` as ``batch_sampler``. A batch counts as trained
-    on once its losses are observed. Batches that were composed ahead of that belong to the state, and if an epoch is
-    left early they are composed anew. In a loop that never observes, which is fine with a mixer that needs no losses, a
-    batch counts as trained on once the loop has it.
+    on once its losses are observed, or, in a loop that never observes, once the loop has it. Batches composed ahead of
+    that belong to the state, and are composed anew if an epoch is left early.
 
     Args:
         groups: a :class:`Partition`, or the label of each sample, shape ``(num_samples,)``; at least 2 groups.
@@ -160,8 +157,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
-        Any process may ask alone, at any time. Batches composed ahead are in it by their proportions, so that they are
-        composed again, as they were.
+        Any process may ask alone, at any time. Batches composed ahead are composed again, as they were.
         """
         return {
             "version": STATE_VERSION,
@@ -181,8 +177,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
-        Settings of this sampler and its mixer win over those in the state, with a warning that names each difference;
-        the seed is the state's.
+        Settings of this sampler and its mixer win over those in the state, with a warning; the seed is the state's.
 
         Args:
             state: what :meth:`state_dict` returned, of a sampler of the same kind of mixer.
@@ -208,10 +203,9 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 class BatchIterator(Iterator[list[int]]):
     """Gives out batches, and knows whether a snapshot of the sampler is one that a run can go on from.
 
-    A ``torchdata.StatefulDataLoader`` asks the sampler and this iterator for their states, and restores the sampler
-    before this iterator. With workers it asks when a batch is composed: the losses that come in before that batch is
-    trained on are missing from the snapshot. Such a snapshot is good for a loop that observes nothing; one that
-    observes must load the sampler's own state after it, as ``MixingCallback`` does.
+    A ``torchdata.StatefulDataLoader`` saves the states of the sampler and of this, and restores them in this order.
+    With workers it saves when a batch is composed, so losses that come in before that batch is trained on are missing.
+    A loop that observes must load the sampler's own state after such a snapshot, as ``MixingCallback`` does.
     """
 
     def __init__(self, sampler: MixedBatchSampler, batches: Iterator[list[int]]) -> None:

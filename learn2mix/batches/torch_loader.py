@@ -29,8 +29,7 @@ class TorchLoader:
         at_end = partial(call_if_alive, weakref.WeakMethod(self._keep_counts))
         self._ends_with: weakref.ref[Any] | None = weakref.ref(iterator, at_end)
         num_workers = int(getattr(iterator, "_num_workers", 0))
-        self._max_ahead = num_workers * int(getattr(iterator, "_prefetch_factor", None) or 0)
-        self._has_workers = num_workers > 0
+        self._max_ahead = num_workers * int(getattr(iterator, "_prefetch_factor", None) or 0)  # drawn, not handed out
         self.in_order = num_workers == 0 or bool(getattr(iterator, "_in_order", True))  # as drawn
         self.dataset = getattr(iterator, "_dataset", None)
         self.collates = bool(getattr(iterator, "_auto_collation", False))  # makes one batch of several that it draws
@@ -56,7 +55,7 @@ class TorchLoader:
         handed, sent, received = self._last_counts().values()
         if handed is None:
             return 0
-        if not self._has_workers or sent is None or received is None:
+        if sent is None or received is None:  # no workers, or not known
             return max(num_drawn - int(handed) - self._max_ahead, 0)
         return int(num_drawn - sent + received - handed)
 
