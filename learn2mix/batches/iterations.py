@@ -28,7 +28,7 @@ class Iterations(Progress):
         refuse_second_split(self._split[1])
         self._leave()
         self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
-        if loader is not None and loader.iterator is not None:
+        if loader is not None:
             self._watch(loader.iterator)
         return self._iteration
 
@@ -132,12 +132,9 @@ class Iterations(Progress):
     def _exhaust(self) -> None:
         """Note that an iteration gave all its batches."""
         self._exhausted = True
-        if self._watched != self._iteration:
-            self._over(self._iteration)
 
     def _watch(self, iterator: Any) -> None:
         """Warn of what was left out, once nobody holds this iterator any more: a loop may observe until then."""
-        self._watched = self._iteration
         gone = weakref.WeakMethod(self._gone)
         weakref.finalize(iterator, call_if_alive, gone, self._iteration).atexit = False
 

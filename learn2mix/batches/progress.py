@@ -57,7 +57,6 @@ class Progress:
         self._weighed = (-1, 0)  # number of the batch that had the last weights, and batches handed out by then
         self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
-        self._watched = -1  # the iteration whose iterator tells when it is gone
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
 

@@ -238,18 +238,15 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
         size = len(dataset)
     except (TypeError, NotImplementedError):
         return
-    if size == partition.num_samples:
-        return
-    subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
-    raise ValueError(
-        f"dataset: it has {size} samples, but the sampler has labels of {partition.num_samples}; labels belong to the "
-        f"data set of the loader, in its order: for a Subset they are {subset}"
-    )
+    if size != partition.num_samples:
+        subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
+        raise ValueError(
+            f"dataset: it has {size} samples, but the sampler has labels of {partition.num_samples}; labels belong to "
+            f"the data set of the loader, in its order: for a Subset they are {subset}"
+        )
 
 
 def _check_num_batches(value: int | str | None) -> int | str | None:
-    if value is None or value in ("smallest", "largest"):
-        return value
-    if isinstance(value, str):
+    if isinstance(value, str) and value not in ("smallest", "largest"):
         raise ValueError(f'num_batches must be a number, "smallest", "largest" or None, got {value!r}')
-    return check_whole(value, "num_batches")
+    return value if value is None or isinstance(value, str) else check_whole(value, "num_batches")

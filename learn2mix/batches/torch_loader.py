@@ -44,7 +44,7 @@ class TorchLoader:
 
     @property
     def iterator(self) -> Any:
-        """The iterator; None once it is gone."""
+        """The iterator itself; None once it is gone."""
         return None if self._ends_with is None else self._ends_with()
 
     def num_lost(self, num_drawn: int) -> int:
