@@ -130,13 +130,13 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     bounded = raise_to_floor(shares, floor)
     if most >= 1 or bounded.max(initial=0.0) <= most:
         return bounded
-    capped = np.zeros(len(bounded), dtype=bool)
+    total, bounded, capped = shares.sum(), bounded.copy(), np.zeros(len(bounded), dtype=bool)
     while (over := ~capped & (bounded > most)).any():
         capped |= over
         others = bounded[~capped]
         others = others / others.max() if others.any() else np.ones(len(others))  # so that a tiny sum divides
         bounded[capped] = most
-        bounded[~capped] = others / others.sum() * (shares.sum() - most * np.count_nonzero(capped))
+        bounded[~capped] = others / others.sum() * (total - most * np.count_nonzero(capped))
     return bounded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,11 +11,10 @@ import numpy as np
 from learn2mix.functional import apportion_owed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
-
     from learn2mix.checks import Counts, Vector
 
-__all__ = ["Batch", "Composition"]
+    Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
+    FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
 
 
 class Batch(NamedTuple):
@@ -32,86 +32,46 @@ class Batch(NamedTuple):
 
 
 class Composition:
-    """How far a run is, and what each group is owed; one for both kinds of data.
+    """How far a run is, and what each group is owed; arrays have shape ``(num_groups,)``.
 
     A batch is composed, waits, and leaves once it was trained on. The batches that wait belong to the state, and can be
     taken back.
-
-    Args:
-        prior: the data's own mix, shape ``(num_groups,)``.
-
-    Attributes:
-        draws: samples of each group in the batches composed so far, shape ``(num_groups,)``.
-        newest: what the newest batch was asked to be, shape ``(num_groups,)``; the prior before the first.
-        composed: batches, over all epochs.
-        epoch: which one it is, from 0.
-        position: of the next batch to compose, in its epoch.
-        waiting: the batches composed and not yet trained on, oldest first.
     """
 
     def __init__(self, prior: Vector) -> None:
-        self._prior = self.newest = prior
-        self.draws: Counts = np.zeros(len(prior), dtype=np.int64)
-        self._credit: Vector = np.zeros(len(prior))
-        self.composed = self.epoch = self.position = 0
-        self.waiting: deque[Batch] = deque()
+        self._prior = self.newest = prior  # what the newest batch was asked to be
+        self.draws: Counts = np.zeros(len(prior), dtype=np.int64)  # samples in the batches composed so far
+        self.credit: Vector = np.zeros(len(prior))  # owed to each group
+        self.composed = self.epoch = self.position = 0  # batches over all epochs; epoch and place of the next in it
+        self.waiting: deque[Batch] = deque()  # composed and not yet trained on, oldest first
         self._trained: set[int] = set()  # numbers of waiting batches: an older one waits still
         self._replay: deque[tuple[Vector, bool]] = deque()  # mixes of batches to compose again; whether trained on
 
-    def compose(
-        self,
-        batch_size: int | Callable[[Vector], int],
-        find_mix: Callable[[int, int], Vector],
-        limits: Vector | None = None,
-    ) -> Batch:
-        """Compose the next batch.
-
-        Args:
-            batch_size: samples in it, over all processes; or a function of the mix that returns them.
-            find_mix: ``(batches so far, epoch) -> proportions``; not asked where a batch is composed again.
-            limits: samples that are left of each group, shape ``(num_groups,)``; None for no limit.
-        """
+    def compose(self, batch_size: Size, find_mix: FindMix, limits: Vector | None = None) -> Batch:
+        """Compose the next batch; ``limits`` are the samples that are left of each group."""
         batch = self._compose_next(batch_size, find_mix, limits)
         while self._replay and self._replay[0][1]:  # trained on before the stop, out of order
             self.mark_trained(self._compose_next(batch_size, find_mix, None).number)
         return batch
 
-    def _compose_next(
-        self,
-        batch_size: int | Callable[[Vector], int],
-        find_mix: Callable[[int, int], Vector],
-        limits: Vector | None,
-    ) -> Batch:
+    def _compose_next(self, batch_size: Size, find_mix: FindMix, limits: Vector | None) -> Batch:
         replayed = bool(self._replay)
         proportions = self._replay.popleft()[0] if replayed else find_mix(self.composed, self.epoch)
         size = batch_size(proportions) if callable(batch_size) else batch_size
-        owed = self._credit + proportions * size
+        owed = self.credit + proportions * size
         if limits is not None:
             size = int(min(size, limits.sum()))
             owed = within(owed, limits, size)
         counts = apportion_owed(owed, size)
-        batch = Batch(
-            self.composed,
-            self.epoch,
-            self.position,
-            proportions,
-            counts,
-            self.draws,
-            self._credit,
-            self.newest,
-            replayed,
-        )
-        self.draws, self._credit, self.newest = self.draws + counts, owed - counts, proportions
+        place, before = (self.composed, self.epoch, self.position), (self.draws, self.credit, self.newest)
+        batch = Batch(*place, proportions, counts, *before, replayed)
+        self.draws, self.credit, self.newest = self.draws + counts, owed - counts, proportions
         self.composed += 1
         self.position += 1
-        for array in (batch.counts, self.draws, self._credit):
+        for array in (batch.counts, self.draws, self.credit):
             array.flags.writeable = False  # handed out with the batch
         self.waiting.append(batch)
         return batch
-
-    def head(self) -> tuple[Counts, Vector]:
-        """Return the draws so far and what is owed to each group, both shape ``(num_groups,)``."""
-        return self.draws, self._credit
 
     def undo_newest(self) -> None:
         """Take back the batch composed last."""
@@ -119,6 +79,25 @@ class Composition:
         self._go_back_to(batch)
         if batch.replayed:
             self._replay.appendleft((batch.proportions, False))
+
+    def take_back(self) -> None:
+        """Undo the batches that were composed and not trained on."""
+        if not self.waiting:
+            return
+        last = max(self._trained, default=-1)
+        again = [
+            (batch.proportions, batch.number in self._trained)
+            for batch in self.waiting
+            if batch.replayed or batch.number <= last
+        ]
+        self._replay.extendleft(reversed(again))
+        self._go_back_to(self.waiting[0])
+        self._trained.clear()
+        self.waiting.clear()
+
+    def _go_back_to(self, batch: Batch) -> None:
+        self.draws, self.credit, self.newest = batch.draws, batch.credit, batch.previous
+        self.composed, self.position = batch.number, batch.position
 
     def find(self, number: int) -> Batch:
         """Return the batch of this number, which waits."""
@@ -130,32 +109,10 @@ class Composition:
         while self.waiting and self.waiting[0].number in self._trained:
             self._trained.discard(self.waiting.popleft().number)
 
-    def take_back(self) -> None:
-        """Undo the batches that were composed and not trained on."""
-        if not self.waiting:
-            return
-        oldest = self.waiting[0]
-        last = max(self._trained, default=-1)
-        again = [
-            (batch.proportions, batch.number in self._trained)
-            for batch in self.waiting
-            if batch.replayed or batch.number <= last
-        ]
-        self._replay.extendleft(reversed(again))
-        self._go_back_to(oldest)
-        self._trained.clear()
-        self.waiting.clear()
-
-    def _go_back_to(self, batch: Batch) -> None:
-        self.draws, self._credit, self.newest = batch.draws, batch.credit, batch.previous
-        self.composed, self.position = batch.number, batch.position
-
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""
         self._replay.clear()
         self.epoch, self.position = self.epoch + 1, 0
-
-    # ------------------------------------------------------------------ state
 
     @property
     def num_replays(self) -> int:
@@ -169,25 +126,19 @@ class Composition:
 
     def draws_trained(self, trained: Set[int]) -> Counts:
         """Return the samples of each group in the batches trained on, with those of these numbers."""
-        draws = self.draws
-        for batch in self.waiting:
-            if batch.number not in trained and batch.number not in self._trained:
-                draws = draws - batch.counts
-        return draws
+        trained = self._trained | trained
+        untrained = sum(batch.counts for batch in self.waiting if batch.number not in trained)
+        return self.draws - untrained
 
     def state_dict(self, trained: Set[int] = frozenset()) -> dict[str, Any]:
-        """Return numbers and lists only: of batches that wait the proportions, to compose them again as they were.
+        """Return numbers and lists; batches of the numbers ``trained`` wait, but count as trained on.
 
-        Args:
-            trained: numbers of batches that wait and count as trained on.
+        Of the batches that wait it has the proportions, to compose them again as they were.
         """
         left, trained = deque(self.waiting), self._trained | trained
         while left and left[0].number in trained:
             left.popleft()
-        first = left[0] if left else None
-        draws, credit, newest = (
-            (self.draws, self._credit, self.newest) if first is None else (first.draws, first.credit, first.previous)
-        )
+        draws, credit, newest = left[0][5:8] if left else (self.draws, self.credit, self.newest)
         ahead = [(batch.proportions, batch.number in trained) for batch in left] + list(self._replay)
         return {
             "epoch": self.epoch,
@@ -200,20 +151,15 @@ class Composition:
             "ahead_trained": [trained_on for _, trained_on in ahead],
         }
 
-    def load_state_dict(self, state: dict[str, Any], *, replay: bool = True) -> None:
-        """Go on from what :meth:`state_dict` returned, of this version or the first.
-
-        Args:
-            state: the state.
-            replay: whether the batches composed ahead are composed again as they were; else by the mix of the moment.
-        """
-        ahead = [np.array(as_list(proportions)) for proportions in as_list(state["ahead"])] if replay else []
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, of this version or the first."""
+        ahead = [np.array(as_list(proportions)) for proportions in as_list(state["ahead"])]
         trained = state.get("ahead_trained") or [False] * len(ahead)
         self._replay = deque(zip(ahead, trained, strict=False))
         self.waiting.clear()
         self._trained.clear()
         self.draws = np.array(as_list(state["draws"]), dtype=np.int64)
-        self._credit = np.array(as_list(state["credit"]))
+        self.credit = np.array(as_list(state["credit"]))
         self.newest = np.array(state["newest"]) if "newest" in state else self._prior
         self.epoch, self.position, self.composed = state["epoch"], state["position"], state["composed"]
 
@@ -221,14 +167,8 @@ class Composition:
 def within(owed: Vector, limits: Vector, batch_size: int) -> Vector:
     """Return what is owed where groups run out: what one cannot give, those with samples left give instead.
 
-    Args:
-        owed: samples owed to each group, shape ``(num_groups,)``, sums to ``batch_size``.
-        limits: samples left of each group, shape ``(num_groups,)``; they sum to ``batch_size`` at least.
-        batch_size: samples in the batch.
-
-    Example:
-        >>> within(np.array([4.0, 3.0, 1.0]), np.array([2.0, np.inf, 0.0]), 8)
-        array([2., 6., 0.])
+    >>> within(np.array([4.0, 3.0, 1.0]), limits=np.array([2.0, np.inf, 0.0]), batch_size=8)
+    array([2., 6., 0.])
     """
     given = np.minimum(owed, limits)
     while (lacking := batch_size - given.sum()) > 1e-9:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from learn2mix.batches.torch_loader import TorchLoader
-
-__all__ = ["Delivery", "Handed"]
+from learn2mix.batches.torch_loader import TorchLoader
 
 MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
 LEAST_KEPT, MOST_KEPT = 16, 1024
 
 
-class Handed:
-    """A batch that the loop has.
+class Handed(NamedTuple):
+    """A batch that the loop has."""
 
-    Its number, and the places of the samples that are left of it (None: all).
-    """
-
-    __slots__ = ("kept", "number")
-
-    def __init__(self, number: int, kept: list[int] | None = None) -> None:
-        self.number, self.kept = number, kept
+    number: int
+    kept: list[int] | None = None  # places of the samples that are left of it; None for all
 
 
 class Delivery:
@@ -33,40 +25,22 @@ class Delivery:
     A loop may fetch several batches and then observe each of them, in order; how many it fetches is learnt at its first
     observation. One that fetches another batch while it still has some looks like one that left out an observation, so
     it has to say how far it fetches ahead. Fetched in a thread, batches come at any time, and nothing is checked.
-
-    Args:
-        fetch_ahead: batches that the loop has, by its own account, besides the one that it trains on.
-        trusted: whether each batch is known to be observed, in order, as under Lightning.
-
-    Attributes:
-        handed: what the loop has and has not observed, oldest first.
-        num_handed: batches handed to the loop in this iteration.
-        num_observed: and observed by it.
-        loader: torch's loader, where that is known to carry the batches.
     """
 
-    def __init__(self, fetch_ahead: int = 0, *, trusted: bool = False) -> None:
-        self.fetch_ahead, self.trusted = fetch_ahead, trusted
-        self.handed: deque[Handed] = deque()
-        self.num_handed = self.num_observed = self.num_forgotten = 0
-        self.loader: TorchLoader | None = None
+    def __init__(self, fetch_ahead: int = 0, loader: TorchLoader | None = None, *, by_loader: bool = False) -> None:
+        self.fetch_ahead = fetch_ahead  # batches that the loop has, by its own account, besides the one it trains on
+        self.loader = loader  # torch's loader, where that is known to carry the batches
+        self.by_loader = by_loader  # whether a MixedLoader says what is handed out
         self.batches_of_batches = False  # whether torch's loader collates what are batches already
-        self.by_loader = False  # whether a MixedLoader says what is handed out
         self.told = False  # whether the user was told of batches that were left out
+        self.handed: deque[Handed] = deque()  # what the loop has and has not observed, oldest first
+        self.num_handed = self.num_observed = self.num_forgotten = 0
         self._drawn: deque[int] = deque()  # numbers of batches that are drawn and on their way to the loop
         self._thread = 0  # that draws
         self._num_failed = 0  # batches that the loop told of, though it never got them
         self._most = 0  # batches that the loop had at an observation, learnt at the first
         self._left = 0  # that it still had after the last observation
         self._seen = 0  # num_handed at the last observation
-
-    def anew(self) -> Delivery:
-        """Return one for the same iteration, once all its batches were taken back."""
-        delivery = Delivery(self.fetch_ahead, trusted=self.trusted)
-        delivery.by_loader = self.by_loader
-        return delivery
-
-    # ------------------------------------------------------------------ on the way
 
     def draw(self, number: int, num_groups: int) -> list[int]:
         """Note that a batch was drawn, and return the numbers of those to forget, where nothing is ever observed."""
@@ -79,11 +53,11 @@ class Delivery:
         self.num_forgotten += len(forgotten)
         return forgotten
 
-    def hand_out(self, handed: Handed) -> None:
-        """Note that a MixedLoader hands a batch to the loop."""
+    def hand_out(self, number: int, kept: list[int] | None) -> None:
+        """Note that a MixedLoader hands a batch to the loop, of which the samples at some places are left."""
         self._thread = threading.get_ident()
-        self._drawn.remove(handed.number)
-        self.handed.append(handed)
+        self._drawn.remove(number)
+        self.handed.append(Handed(number, kept))
         self.num_handed += 1
 
     def catch_up(self) -> None:
@@ -91,30 +65,17 @@ class Delivery:
         if self.by_loader:
             return
         total = self.num_handed + len(self._drawn)
-        now = total
-        if self.loader is not None:
-            known = self.loader.num_handed
-            now = total if known is None else min(known + self._num_failed, total)
+        known = None if self.loader is None else self.loader.num_handed
+        now = total if known is None else min(known + self._num_failed, total)
         while self.num_handed < now:
             self.handed.append(Handed(self._drawn.popleft()))
             self.num_handed += 1
 
-    @property
-    def in_flight(self) -> int:
-        """Batches drawn that have not reached the loop."""
-        return len(self._drawn)
-
-    # ------------------------------------------------------------------ observations
-
-    def oldest(self, *, failed: bool = False) -> Handed:
+    def oldest(self, *, trusted: bool, failed: bool = False) -> Handed:
         """Return the batch that the losses are of: the oldest that the loop has not observed.
 
-        Args:
-            failed: whether it may be one that never reached the loop, for it failed while it was loaded.
-
-        Raises:
-            ValueError: if it has observed all that it got.
-            RuntimeError: if batches before were left out, or it is not known which batch the loop has.
+        That it is the right one is checked, unless it is ``trusted`` to be. It may be one that ``failed`` while it was
+        loaded, and never reached the loop.
         """
         if self.batches_of_batches:
             raise ValueError(
@@ -131,7 +92,8 @@ class Delivery:
                 "batches that it has kept (itertools.cycle) trains on the first epoch again and again: make a new "
                 "iterator each epoch"
             )
-        if not self.in_step:
+        # Where batches are fetched in another thread, it is no use to count.
+        if not trusted and self._thread == threading.get_ident():
             message = self._not_known() or self._left_out()
             if message is not None:
                 self.told = True
@@ -152,20 +114,13 @@ class Delivery:
         return self.handed[-1]
 
     @property
-    def in_step(self) -> bool:
-        """Whether it is no use to count: each batch is observed, or they are fetched in another thread."""
-        return self.trusted or self._thread != threading.get_ident()
-
-    @property
     def in_main_thread(self) -> bool:
         """Whether the batches were fetched in the main thread."""
         return self._thread in (0, threading.main_thread().ident)
 
     def _not_known(self) -> str | None:
         """Say why it is not known which batches the loop has; None if it is."""
-        if self.loader is None:
-            return None
-        if not self.loader.in_order:
+        if self.loader is not None and not self.loader.in_order:
             return (
                 "losses: a DataLoader with in_order=False hands batches out in another order than they were drawn in, "
                 "so it is not known which batch these losses are of; use MixedLoader(dataset, sampler, "
@@ -185,7 +140,7 @@ class Delivery:
         """Return how many batches never reached the loop, besides those that it has told of."""
         if self.loader is None:
             return 0
-        return self.loader.num_lost(self.num_handed + self.in_flight) - self._num_failed
+        return self.loader.num_lost(self.num_handed + len(self._drawn)) - self._num_failed
 
     def _left_out(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
@@ -204,11 +159,11 @@ class Delivery:
 
     def observe(self) -> Handed:
         """Note that the oldest batch that the loop has was observed, and return it."""
-        has = len(self.handed)
-        self._most = max(self._most, has) if self.num_observed == 0 else self._most
+        if self.num_observed == 0:
+            self._most = len(self.handed)
         handed = self.handed.popleft()
         self.num_observed += 1
-        self._left, self._seen = has - 1, self.num_handed
+        self._left, self._seen = len(self.handed), self.num_handed
         return handed
 
     def left_over(self) -> int:
@@ -217,7 +172,7 @@ class Delivery:
         return self._left if self.num_handed > self._seen else 0
 
     def left_out(self, exhausted: bool) -> int:
-        """Return how many batches were never observed, as far as that is known once the loop has left the iteration."""
+        """Return how many batches the loop never observed, as far as that is known once it has left the iteration."""
         self.catch_up()
         all_handed = exhausted and not self._drawn
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)

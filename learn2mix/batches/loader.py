@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import multiprocessing
-from typing import TYPE_CHECKING, Any, Literal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
-from learn2mix.batches.map_reader import MapReader
+from learn2mix.batches.answers import Answer
+from learn2mix.batches.map_reader import AheadDecoder, MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.reading import Batches, Reading
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
-from learn2mix.batches.zero_lag import AheadDecoder
+from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
+from learn2mix.mixers import Mixer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from learn2mix.mixers import Mixer
-
-__all__ = ["MixedLoader", "ZeroLagLoader"]
+MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
 
 
-class MixedLoader(Reading):
+class MixedLoader:
     """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
     Takes the place of ``torch.utils.data.DataLoader`` and its arguments. The process that trains composes the batches,
     workers read them, and each comes back with its number, so that losses find their batch however the loop goes.
-    Under Lightning it is saved and restored with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it
-    is.
+    Under Lightning it is saved with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
 
     Args:
         dataset: map-style data, with as many samples as the sampler has labels; or a :class:`MixedStream`.
         batch_sampler: composes the batches of ``dataset``; nothing with a stream.
         num_workers: worker processes; 0 reads in this process.
-        zero_lag: whether each batch is composed when it is asked for, while workers decode ahead the samples that it
-            would have at the mix of the moment. Then every update acts on the very next batch. Map-style data only,
-            with at least 1 worker.
+        zero_lag: whether each batch is composed when it is asked for, of samples that workers decode ahead. Then every
+            update acts on the very next batch. Map-style data only, with at least 1 worker.
         on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
             sample only, with one warning that names it.
         collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
@@ -84,22 +80,17 @@ class MixedLoader(Reading):
         self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
         self.dataset, self.batch_sampler = dataset, batch_sampler
         self.sampler: Any = dataset if batch_sampler is None else batch_sampler
+        self.stream = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
         self._loader_args = _check_loader_args(loader_args, self.num_workers)
         self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
-        skip = on_error == "skip"
-        self._reader: Any = MapReader(dataset, collate_fn, skip=skip) if batch_sampler is not None else dataset._reader
+        self._reader: Any = (
+            dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
+        )
         self.collate_fn = self._reader.collate
         self._pipeline: Pipeline | None = None
         self._decoder: AheadDecoder | None = None
-
-    # ------------------------------------------------------------------ what it is
-
-    @property
-    def stream(self) -> Any:
-        """The stream, or the sampler."""
-        return self.sampler
 
     @property
     def mixer(self) -> Mixer:
@@ -110,6 +101,11 @@ class MixedLoader(Reading):
     def lag(self) -> int:
         """Batches composed but not yet observed."""
         return self.sampler.lag  # type: ignore[no-any-return]
+
+    @property
+    def prefetch_factor(self) -> int | None:
+        """Batches that each worker has on its way; None without workers."""
+        return int(self._loader_args.get("prefetch_factor") or 2) if self.num_workers else None
 
     def __len__(self) -> int:
         """Batches per epoch; a TypeError for a stream, which has no length."""
@@ -124,21 +120,68 @@ class MixedLoader(Reading):
         """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
         self.sampler.set_epoch(epoch)
 
-    # ------------------------------------------------------------------ batches
-
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
-        iteration = self.sampler._begin(None, by_loader=True)
-        read = self._composed_last if self.zero_lag else self._requested
-        batches = Batches(lambda: read(iteration), self._move, self._release)
+        batches = _Batches(self, self.sampler._begin(None, by_loader=True))
         self.sampler._watch(batches)
         return batches
+
+    def _read(self, iteration: int) -> Iterator[Any]:
+        for answer in self._composed_last(iteration) if self.zero_lag else self._asked_ahead(iteration):
+            self._note_skipped(answer.skipped)
+            self.sampler._delivery.hand_out(answer.number, answer.kept)
+            if answer.batch is None:  # no sample of it could be read
+                self.sampler._drop(answer.number)
+            else:
+                yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
+
+    def _asked_ahead(self, iteration: int) -> Iterator[Answer]:
+        if self._pipeline is None:
+            self._pipeline = Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args)
+        pipeline, is_stream = self._pipeline, self.batch_sampler is None
+        if is_stream:
+            self._reader.skip = self.on_error == "skip"
+            context = self._loader_args.get("multiprocessing_context") or multiprocessing
+            if self.num_workers and context.get_start_method() != "fork":
+                self._reader.check_pickling()
+            self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
+        pipeline.feed(self.sampler._requests(iteration) if is_stream else _map_requests(self.sampler, iteration))
+        while not pipeline.drained:
+            self.sampler._check_current(iteration)
+            answer = pipeline.answer()
+            if answer is not None and answer.generation == self.sampler._generation:
+                if is_stream:
+                    self.sampler._learn(answer)
+                if answer.number != PROBE:
+                    yield answer
+        self.sampler._check_current(iteration)  # another may have drained it
+        self.sampler._end_iteration()
+
+    def _composed_last(self, iteration: int) -> Iterator[Answer]:
+        if self._decoder is None:
+            self._decoder = AheadDecoder(
+                self.dataset, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
+            )
+        decoder = self._decoder
+        for request in _map_requests(self.sampler, iteration):
+            samples, failed = decoder.samples(request.indices, skip=self.on_error == "skip")
+            yield self._reader.answer(request, samples, failed)
+
+    def _note_skipped(self, samples: list[str]) -> None:
+        for sample in samples:
+            self.skipped[sample] = self.skipped.get(sample, 0) + 1
+            if self.skipped[sample] == 1 and len(self.skipped) <= MOST_NAMED:
+                said = f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample"
+                warnings.warn(said, stacklevel=4)
+
+    def _release(self) -> None:
+        """End the workers of an iteration that is over, unless they are kept for the next."""
+        if not self._keeps_workers:
+            self._pipeline = None
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
         self._pipeline = self._decoder = None
-
-    # ------------------------------------------------------------------ losses and state
 
     def observe(
         self,
@@ -178,6 +221,49 @@ class ZeroLagLoader(MixedLoader):
 
     def __init__(self, dataset: Any, batch_sampler: MixedBatchSampler, *, num_workers: int, **loader_args: Any) -> None:
         super().__init__(dataset, batch_sampler, num_workers=num_workers, zero_lag=True, **loader_args)
+
+
+class _Batches:
+    """The batches of one iteration. The error of one is raised, and the next may be asked for, as of torch's loader."""
+
+    def __init__(self, loader: MixedLoader, iteration: int) -> None:
+        self._loader, self._iteration = loader, iteration
+        self._batches: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._batches is None:
+            self._batches = self._loader._read(self._iteration)
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self._loader._release()
+            raise
+        except Exception:
+            self._batches = None
+            raise
+
+    def __del__(self) -> None:
+        self._loader._release()
+
+
+def _to_device(batch: Any, device: torch.device | str) -> Any:
+    """Return a batch with its tensors, and what else has a method ``to`` (a BatchEncoding), on a device."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.to(device, non_blocking=value.is_pinned())
+        return value.to(device) if hasattr(value, "to") else value
+
+    return tree_map(move, batch, is_leaf=lambda value: hasattr(value, "to"))
+
+
+def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
+    # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
+    for indices in sampler._batches(iteration):
+        yield MapRequest(sampler._announced, sampler._generation, indices)
 
 
 def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:

@@ -2,166 +2,190 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from learn2mix.batches.composition import Batch, Composition
-from learn2mix.batches.delivery import Delivery
-from learn2mix.batches.torch_loader import TorchLoader, batches_fetched_ahead, refuse_second_split
-from learn2mix.batches.watching import Watching
-from learn2mix.checks import as_proportions, check_seed, check_whole
-from learn2mix.feedback.feedback import Feedback
-from learn2mix.mixers.base import Mixer, check_mixer, refuse_empty_groups
-from learn2mix.mixers.info import MixInfo, takes_info
+from learn2mix.batches.composition import Batch
+from learn2mix.batches.delivery import Handed
+from learn2mix.batches.iterations import Iterations
+from learn2mix.batches.split import own_places, shuffled_order
+from learn2mix.checks import as_proportions
+from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
+from learn2mix.functional import importance_weights, log_mix
+from learn2mix.mixers.base import Mixer, refuse_empty_groups
+from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.mixes import starting_mix
 
 if TYPE_CHECKING:
     from learn2mix.checks import Vector
-    from learn2mix.feedback.processes import Processes
-
-__all__ = ["MixedBatches"]
 
 
-class MixedBatches(Watching):
-    """Composes batches by a mixer's proportions, and brings the losses of each batch back to the mixer.
+class MixedBatches(Iterations):
+    """Composes batches by a mixer's proportions, and brings the losses of each batch back to the mixer."""
 
-    Args:
-        mixer: decides the proportions.
-        prior: the data's own mix, shape ``(num_groups,)``.
-        group_names: one name per group.
-        batch_size: samples per batch and process, at least 1.
-        seed: whole number in [0, 2 ** 64).
-        order: ``"shuffled"`` or ``"grouped"``.
-        processes: which share each batch.
-        sizes: samples of each group, shape ``(num_groups,)``, NaN where unknown.
-
-    Attributes:
-        mixer: the mixer.
-        batch_size: samples per batch and process.
-        last_observed: the batch observed last; None before the first.
-        fetch_ahead: batches that the loop fetches before it trains on the first of them; set it where a loop fetches
-            another before it has observed all that it has. 0 for a plain loop.
-    """
-
-    def __init__(
+    def observe(
         self,
-        mixer: Mixer,
-        prior: Vector,
-        group_names: list[Any],
+        losses: Tensor | ArrayLike | None,
         *,
-        batch_size: int,
-        seed: int,
-        order: Literal["shuffled", "grouped"],
-        processes: Processes,
-        sizes: Any,
+        groups: Sequence[Any] | ArrayLike | None = None,
+        weights: Tensor | ArrayLike | None = None,
     ) -> None:
-        self.batch_size, self.seed = check_whole(batch_size, "batch_size"), check_seed(seed)
-        if order not in ("shuffled", "grouped"):
-            raise ValueError(f'order must be "shuffled" or "grouped", got {order!r}')
-        check_mixer(mixer)
-        mixer.attach(prior, group_names, owner=self, sizes=sizes)
-        self._tells = mixer.follows_progress and takes_info(mixer.seek, num_others=2)
-        self.mixer, self.order = mixer, order
-        self.last_observed: Batch | None = None
-        self.fetch_ahead = 0
-        self._processes, self._prior = processes, prior
-        self._composition = Composition(prior)
-        self._feedback = Feedback(mixer, group_names, processes)
-        self._delivery = Delivery()
-        self._observing = False  # whether a batch counts as trained on once observed; else once handed out
-        self._iteration = self._first = self._looks = 0  # _first: position where the iteration began
-        self._watched = -1  # the iteration whose iterator tells when it is gone
-        self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
-        self._generation = 0  # of requests: those made before a batch was taken back are out of date
-        self._exhausted = self._warned = False
-        self._told_epoch = 0
-        self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
-        self._announced = -1  # number of the batch drawn last
-        self._weighed = (-1, 0)  # number of the batch that had the last weights, and batches handed out by then
+        """Report the losses of the oldest batch that the loop has and has not observed yet.
 
-    # ------------------------------------------------------------------ iterations
-
-    def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
-        """End the iteration before, begin the next, and return its number."""
-        self._split = self.rank, self.num_replicas
-        refuse_second_split(self._split[1])
-        self._leave()
-        self._delivery = Delivery(max(self.fetch_ahead, batches_fetched_ahead()), trusted=self.trusted)
-        self._delivery.loader, self._delivery.by_loader = loader, by_loader
-        self._first, self._exhausted = self._composition.position, False
-        self._iteration += 1
-        self._generation += 1
-        if loader is not None and loader.iterator is not None:
-            self._watch(loader.iterator)
-        return self._iteration
-
-    def _leave(self) -> None:
-        """Take back what was not trained on, and end the epoch unless nothing of it was."""
-        self._over(self._iteration)
-        if not self._observing and not self._looked():
-            self._count_handed()
-        self._take_back()
-        # Not where a loaded state is in the middle of an epoch: there the epoch goes on.
-        if self._composition.position != self._first:
-            self._end_epoch()
-
-    def _drop(self, number: int) -> None:
-        """Count a batch of which no sample is left as trained on.
+        Args:
+            losses: loss of each sample of this process's batch, in its order, shape ``(batch_size,)``, at least 0; on
+                any device. None says that the batch was trained on but its losses are not known.
+            groups: label (name of the group) of each sample that the losses are of, shape ``(num_losses,)``. Then they
+                may be any number, in any order, of any batch: two views, dropped samples, samples of another loader.
+                Each call still counts one batch as trained on, if the loop has any that is not.
+            weights: what each sample counts in the mean of its group (tokens), shape as ``losses``, at least 0; None
+                counts each as 1.
 
         Raises:
-            RuntimeError: where other processes have samples of it: their step would wait for this one's for ever.
+            ValueError: if no batch is waiting, the length is wrong, a group is unknown, or a loss is negative, NaN or
+                infinite (on an accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
+            RuntimeError: if a batch before this one was left out, or it is not known which batch the loop has.
         """
-        if self._split[1] > 1:
-            raise RuntimeError(
-                f"MixedLoader: no sample of this process's part of batch {number} could be used, while the other "
-                "processes train on theirs; mend or leave out these samples, or use a larger batch_size"
-            )
-        self._delivery.handed.pop()
-        self._delivery.num_handed -= 1
+        if groups is None:
+            handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
+            self._refuse_old_snapshot()
+            if losses is not None:
+                self._add(losses, weights, self._members(handed), handed.number)
+            self._mark_observed()
+            return
+        self._refuse_old_snapshot()
+        members = as_group_numbers(groups, self.group_names)
+        if losses is not None:
+            self._add(losses, weights, members, self._observed)
+        for _ in range(self._delivery.left_over()):
+            self._mark_observed()
+        if self._delivery.handed:
+            self._mark_observed()
+
+    def _add(self, losses: Any, weights: Any, members: NDArray[np.int64], number: int) -> None:
+        losses = check_losses(losses, len(members))
+        weights = None if weights is None else check_losses(weights, len(members))
+        self._feedback.add(losses, members, batch=number, weights=weights)
+
+    def _mark_observed(self) -> None:
+        """Count the oldest batch that the loop has as observed."""
+        number = self._delivery.observe().number
+        self.last_observed = self._composition.find(number)
         self._composition.mark_trained(number)
+        self.observing, self._looks = True, 0
+        ended = not self._composition.waiting and self._epoch_composed()
+        proportions, drawn = self.last_observed.proportions, self.last_observed.draws + self.last_observed.counts
+        told = Drawn(proportions, drawn, self._sizes(), self.batch_size * self._split[1])
+        self._feedback.step(ended, self._must_match(), told)
+        if ended:
+            self._begin_epoch()
 
-    def _end_iteration(self) -> None:
-        """End the epoch where the loop has got all its batches and none waits to be observed."""
-        if not self._observing and not self.mixer.needs_losses:
-            self._count_handed()
-        if self._exhausted and not self._composition.waiting and self._composition.position:
-            self._end_epoch()
+    def _refuse_old_snapshot(self) -> None:
+        if self.lacks_losses:
+            self._delivery.told = True
+            raise RuntimeError(
+                "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
+                "so it lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
+            )
 
-    def _count_handed(self) -> None:
-        """Count what the loop has as trained on."""
-        self._delivery.catch_up()
-        for handed in self._delivery.handed:
-            self._composition.mark_trained(handed.number)
-        self._delivery.handed.clear()
+    def importance_weights(self) -> Tensor:
+        """Weights under which the batch being trained on keeps the objective of the data's own mix.
 
-    def finish_epoch(self) -> None:
-        """End the epoch here, if a batch of it was trained on; needed only before its last batch.
+        ``(losses * weights).mean()`` has, on average over the draws, the gradient that batches at the data's own
+        proportions have.
 
-        Batches composed ahead are taken back. An iterator made in the middle of an epoch ends that epoch by itself.
+        Returns:
+            ``prior / proportions`` for each sample of this process's batch, in its order, shape ``(batch_size,)``,
+            float32, on the CPU.
+
+        Raises:
+            ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
+            RuntimeError: in a loop that does not observe: which batch is trained on is not known then.
         """
-        if not self._observing:
-            self._count_handed()
-        self._delivery = self._delivery.anew()
-        self._take_back()
-        if self._composition.position > 0:
-            self._end_epoch()
+        handed = self._delivery.oldest(trusted=self.trusted)
+        if handed.number == self._weighed[0] and self._delivery.num_handed != self._weighed[1]:
+            raise RuntimeError(
+                "importance_weights: the batch that had the last weights was never observed; call "
+                "observe(losses), or observe(None), after each step"
+            )
+        self._weighed = handed.number, self._delivery.num_handed
+        proportions = self._composition.find(handed.number).proportions
+        return torch.from_numpy(importance_weights(proportions, self._prior)[self._members(handed)]).float()
 
-    def _take_back(self) -> None:
-        self._composition.take_back()
-        self._generation += 1
+    def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
+        """Return what to add to the logits so that training at any mix aims at the classifier of one.
 
-    def _end_epoch(self) -> None:
-        self._feedback.end_epoch(self._must_match())
-        self._begin_epoch()
+        ``F.cross_entropy(logits + sampler.log_mix(), labels)``; :class:`learn2mix.MixAdjustedLoss` does it. The mix is
+        that of the batch being trained on: the oldest that the loop has and has not observed, or, in a loop that does
+        not observe, the newest that it has. Ask before ``observe``.
 
-    def _begin_epoch(self) -> None:
-        self._composition.begin_epoch()
-        self._first = 0
+        Args:
+            target: the mix that the classifier is for, as :class:`learn2mix.FixedMix` takes it: ``"uniform"`` for the
+                balanced error, None for the data's own mix.
+
+        Returns:
+            :func:`learn2mix.functional.log_mix` of that batch, one value per group in the order of ``group_names``,
+            shape ``(num_groups,)``, float32, on the CPU; ``-inf`` leaves a class out of the softmax.
+
+        Raises:
+            ValueError: if no batch is waiting, or ``target`` is no mix of these groups.
+            RuntimeError: if it is not known which batch the loop trains on.
+        """
+        batch = self._composition.find(self._in_training().number)
+        wanted = starting_mix(target, self._prior, "target", self.group_names)
+        return torch.from_numpy(log_mix(batch.proportions, wanted, batch.counts)).float()
+
+    def groups_in_training(self) -> NDArray[np.int64]:
+        """Return the number of the group of each sample of this process's part of the batch being trained on."""
+        return self._members(self._in_training())
+
+    def _in_training(self) -> Handed:
+        if self.observing or self.mixer.needs_losses:
+            return self._delivery.oldest(trusted=self.trusted)
+        return self._delivery.newest()
+
+    def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
+        """Report the result of a validation run, for mixers that follow it; the same on every process.
+
+        Args:
+            loss: mean validation loss; NaN where unknown.
+            group_losses: the same for each group, or any score of at least 0 that is larger where more is left to
+                learn (1 - recall), shape ``(num_groups,)``, on any device, NaN where unknown.
+
+        Raises:
+            ValueError: if there is not one value per group, one is negative or infinite, or the mixer needs them and
+                they are None. The mix stays as it was.
+        """
+        self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self._prior)))
+
+    def _own(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Return this process's places in a batch, ascending, and the order in which it gets them; None for as is."""
+        rank, num_replicas = self._split
+        if num_replicas == 1:
+            places = np.arange(int(batch.counts.sum()))
+        else:
+            places = own_places(batch.counts, batch.draws, rank, num_replicas)
+        if self.order == "grouped":
+            return places, None
+        return places, shuffled_order(len(places), self.seed, batch.number, rank)
+
+    def _members(self, handed: Handed) -> NDArray[np.int64]:
+        """Return the number of the group of each sample that this process has of a batch, in its order."""
+        batch = self._composition.find(handed.number)
+        places, order = self._own(batch)
+        members: NDArray[np.int64] = np.arange(len(batch.counts)).repeat(batch.counts)[places]
+        members = members if order is None else members[order]
+        return members if handed.kept is None else members[handed.kept]
 
     def _find_mix(self, batch: int, epoch: int) -> Vector:
         if self._tells:
-            at = self._composition
-            nothing, size = np.zeros(len(self._prior)), self.batch_size * self._split[1]
+            at, nothing = self._composition, np.zeros(len(self._prior))
+            size = self.batch_size * self._split[1]
             told = MixInfo(nothing, at.newest, at.draws, self._sizes(), size, self._feedback.num_updates)
             self.mixer.seek(batch, epoch, told)
         else:
@@ -180,26 +204,47 @@ class MixedBatches(Watching):
         for number in self._delivery.draw(batch.number, len(self._prior)):
             self._composition.mark_trained(number)
 
-    # ------------------------------------------------------------------ state
+    def _drop(self, number: int) -> None:
+        """Count a batch of which no sample is left as trained on.
 
-    def _restart(self, state: dict[str, Any]) -> None:
-        """Let every iterator so far be out of date, after a state was loaded."""
-        self._observing = bool(state["observing"])
-        self._delivery = Delivery(trusted=self.trusted)
-        self._iteration += 1
-        self._generation += 1
-        self._first, self._exhausted, self._looks = self._composition.position, False, 0
+        Raises:
+            RuntimeError: where other processes have samples of it: their step would wait for this one's for ever.
+        """
+        if self._split[1] > 1:
+            raise RuntimeError(
+                f"MixedLoader: no sample of this process's part of batch {number} could be used, while the other "
+                "processes train on theirs; mend or leave out these samples, or use a larger batch_size"
+            )
+        self._delivery.handed.pop()
+        self._delivery.num_handed -= 1
+        self._composition.mark_trained(number)
 
-    def _must_match(self) -> dict[str, int]:
-        """What has to be the same on every process: else they draw parts of different batches."""
-        if not self._processes.shared:
-            return {}
-        return self._identity() | {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "epoch": self._composition.epoch,
-            "number of batches": self._observed,
-        }
 
-    def _identity(self) -> dict[str, int]:
-        raise NotImplementedError
+def as_group_numbers(labels: Any, group_names: list[Any]) -> NDArray[np.int64]:
+    """Return the number of the group of each sample, given the name of it; waits for a tensor on an accelerator.
+
+    Raises:
+        ValueError: if they are not 1-D, or one is the name of no group.
+
+    Example:
+        >>> as_group_numbers(["dog", "cat", "dog"], ["cat", "dog"])
+        array([1, 0, 1])
+    """
+    labels = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    numbers = {name: number for number, name in enumerate(group_names)}
+    if any(isinstance(name, tuple) for name in group_names):
+        arrays = (np.ndarray, torch.Tensor)
+        names = [tuple(label.tolist()) if isinstance(label, arrays) else label for label in labels]
+        inverse = None
+    else:
+        array = np.asarray(labels)
+        if array.ndim != 1:
+            raise ValueError(f"groups must be one label per loss, 1-D, got shape {array.shape}")
+        unique, inverse = np.unique(array, return_inverse=True)
+        names = unique.tolist()
+    unknown = [name for name in names if name not in numbers]
+    if unknown:
+        known = ", ".join(map(repr, group_names[:20])) + (", ..." if len(group_names) > 20 else "")
+        raise ValueError(f"groups: there is no group {unknown[0]!r}; the groups are {known}")
+    found = np.array([numbers[name] for name in names], dtype=np.int64)
+    return found if inverse is None else found[inverse]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Passes"]
-
 BLOCK = 1024  # draws to shuffle at a time where a group is smaller than that
 SPARE = 1 << 22  # what that may add to the cache in all: 16 MiB of int32
 
@@ -28,10 +26,6 @@ class Passes:
 
     Draw number ``d`` of group ``g`` is a pure function of ``(seed, g, d)``: nothing has to be saved to go on, and any
     process can compute any part. One block of whole passes a group is cached, so consecutive draws are cheap.
-
-    Args:
-        partition: the groups.
-        seed: whole number of at least 0.
 
     Example:
         >>> from learn2mix import Partition
@@ -53,39 +47,22 @@ class Passes:
         self._count_up = np.arange(0)
 
     def draw(self, first: Counts, counts: Counts) -> Array:
-        """Return the next samples of every group, group after group.
-
-        Args:
-            first: draws made of each group before, shape ``(num_groups,)``.
-            counts: draws to make of each group, shape ``(num_groups,)``.
-
-        Returns:
-            Data set indices, shape ``(counts.sum(),)``.
-        """
+        """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before."""
         ends = counts.cumsum()
         if len(self._count_up) != ends[-1]:
             self._count_up = np.arange(ends[-1])
-        uncached = (first < self._first) | (first + counts > self._stop)
-        if uncached.any():
-            return self._draw_uncached(first, counts, uncached & (counts > 0))
         slots = (self._start + first - self._first - ends + counts).repeat(counts)
         slots += self._count_up
-        drawn: Array = self._cache.take(slots)
-        return drawn
-
-    def _draw_uncached(self, first: Counts, counts: Counts, uncached: NDArray[np.bool_]) -> Array:
-        """Draw where some groups begin a block; each of them ends with its last block cached."""
-        slots = (self._start + first - self._first - counts.cumsum() + counts).repeat(counts)
-        drawn: Array = self._cache.take(
-            slots + self._count_up, mode="clip"
-        )  # uncached groups: the loop below overwrites them
-        ends = counts.cumsum()
-        for group in uncached.nonzero()[0].tolist():
-            end = int(ends[group])
-            drawn[end - counts[group] : end] = self._across_blocks(group, int(first[group]), int(counts[group]))
+        uncached = (first < self._first) | (first + counts > self._stop)
+        drawn: Array = self._cache.take(slots, mode="clip")  # anything where a group is not cached
+        if uncached.any():
+            for group in (uncached & (counts > 0)).nonzero()[0].tolist():
+                end = int(ends[group])
+                drawn[end - counts[group] : end] = self._across_blocks(group, int(first[group]), int(counts[group]))
         return drawn
 
     def _across_blocks(self, group: int, first: int, count: int) -> Array:
+        """Draw of one group, which ends with its last block cached."""
         pieces, length = [], int(self._length[group])
         while count:
             block, place = divmod(first, length)
@@ -98,10 +75,8 @@ class Passes:
         start, length = int(self._start[group]), int(self._length[group])
         cached = self._cache[start : start + length]
         if self._stop[group] != (block + 1) * length:
-            order = _shuffled(
-                len(self._partition.indices(group)), int(self._num_passes[group]), self._seed, group, block
-            )
-            cached[:] = self._partition.indices(group)[order]
+            indices = self._partition.indices(group)
+            cached[:] = indices[_shuffled(len(indices), int(self._num_passes[group]), self._seed, group, block)]
             self._first[group], self._stop[group] = block * length, (block + 1) * length
         return cached
 

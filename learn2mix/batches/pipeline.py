@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
+import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
 
-from learn2mix.batches.packing import Packed, is_small, pack
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-__all__ = ["Pipeline"]
+SMALL = 1 << 16  # bytes of all tensors of an answer: what a pipe holds
 
 
 class Pipeline:
@@ -22,15 +23,16 @@ class Pipeline:
 
     Args:
         reader: answers requests by ``reader[request]``; a copy of it goes to each worker.
-        dataset: what ``torch.utils.data.get_worker_info().dataset`` is in the workers.
+        dataset: what ``get_worker_info().dataset`` is in the workers.
         num_workers: worker processes; 0 answers in this process.
-        loader_args: what else ``torch.utils.data.DataLoader`` takes.
+        loader_args: what else ``DataLoader`` takes.
     """
 
     def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any]) -> None:
         self._requests = _Requests()
         if num_workers:
-            loader_args = loader_args | {"worker_init_fn": _WorkerInit(loader_args.get("worker_init_fn"), dataset)}
+            user_init = loader_args.get("worker_init_fn")
+            loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, user_init)}
         answering = _Answering(reader, packs=num_workers > 0 and not loader_args.get("pin_memory"))
         self._loader: Any = DataLoader(
             answering,  # type: ignore[arg-type]
@@ -46,7 +48,7 @@ class Pipeline:
 
     def feed(self, requests: Iterator[Any]) -> None:
         """Send these requests from now on; what is on its way still comes."""
-        self._requests.feed(requests)
+        self._requests.current, self._requests.failure = requests, None
 
     @property
     def drained(self) -> bool:
@@ -74,30 +76,23 @@ class Pipeline:
 
 
 class _Requests:
-    """The iterator from which torch's loader takes what it sends to a worker."""
+    """The iterator from which torch's loader takes what it sends to a worker; it never ends."""
 
     def __init__(self) -> None:
         self.current: Iterator[Any] | None = None
         self.num_open = 0  # requests sent and not answered
         self.failure: Exception | None = None  # of the requests, to be raised in its turn
 
-    def feed(self, requests: Iterator[Any]) -> None:
-        self.current, self.failure = requests, None
-
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if self.current is None:
-            return None
         try:
-            request = next(self.current)
+            request = None if self.current is None else next(self.current)
         except StopIteration:
-            self.current = None
-            return None
+            request = self.current = None
         except Exception as error:
-            self.current, self.failure = None, error
-            return None
+            request, self.current, self.failure = None, None, error
         self.num_open += request is not None
         return request
 
@@ -113,20 +108,49 @@ class _Answering:
 
     def __getitem__(self, request: Any) -> Any:
         answer = None if request is None else self._reader[request]
-        return Packed(pack(answer)) if self._packs and is_small(answer) else answer
+        return Packed(answer) if self._packs and _is_small(answer) else answer
 
 
-class _WorkerInit:
-    """Shows the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
-
-    def __init__(self, init: Callable[[int], None] | None, dataset: Any) -> None:
-        self._init, self._dataset = init, dataset
-
-    def __call__(self, worker_id: int) -> None:
-        object.__setattr__(get_worker_info(), "dataset", self._dataset)
-        if self._init is not None:
-            self._init(worker_id)
+def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_id: int) -> None:
+    """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
+    object.__setattr__(get_worker_info(), "dataset", dataset)
+    if user_init is not None:
+        user_init(worker_id)
 
 
 def _as_it_is(answer: Any) -> Any:
     return answer
+
+
+class Packed:
+    """An answer as one message of bytes: faster than tensors in shared memory, with a file descriptor for each."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, answer: Any) -> None:
+        packed = io.BytesIO()
+        _Pickler(packed, protocol=pickle.HIGHEST_PROTOCOL).dump(answer)
+        self._data = packed.getvalue()
+
+    def unpack(self) -> Any:
+        """Return the answer."""
+        return pickle.loads(self._data)
+
+
+def _is_small(answer: Any) -> bool:
+    """Whether it has tensors, all of them plain ones on the CPU, that are sent faster as bytes."""
+    tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+    plain = all(type(tensor) is torch.Tensor and tensor.device.type == "cpu" for tensor in tensors)
+    return plain and 0 < sum(tensor.nbytes for tensor in tensors) <= SMALL
+
+
+class _Pickler(pickle.Pickler):
+    """Packs tensors as NumPy's arrays: in a tenth of the time that torch's own way takes for small ones."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is not torch.Tensor or value.device.type != "cpu" or value.layout != torch.strided:
+            return NotImplemented
+        try:
+            return torch.from_numpy, (value.numpy(),)
+        except (TypeError, RuntimeError):  # a type that NumPy has not, such as bfloat16, or one with a gradient
+            return NotImplemented

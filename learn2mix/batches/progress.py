@@ -1,4 +1,4 @@
-"""What a sampler or stream tells of itself: who shares its batches, how far it is, and where its losses are."""
+"""The parts of a sampler or stream, and what they tell: who shares its batches, and how far it is."""
 
 from __future__ import annotations
 
@@ -6,32 +6,62 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from learn2mix.batches.composition import Composition
-    from learn2mix.batches.delivery import Delivery
-    from learn2mix.checks import Counts, Vector
-    from learn2mix.feedback.feedback import Feedback
-    from learn2mix.feedback.processes import Processes
-    from learn2mix.mixers.base import Mixer
+from learn2mix.batches.composition import Batch, Composition
+from learn2mix.batches.delivery import Delivery
+from learn2mix.checks import check_seed, check_whole, frozen
+from learn2mix.feedback.feedback import Feedback
+from learn2mix.feedback.processes import Processes
+from learn2mix.mixers.base import Mixer, check_mixer
+from learn2mix.mixers.info import takes_info
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    from learn2mix.checks import Counts, Vector
 
 
 class Progress:
-    """Reads from the parts of a sampler or stream, and changes nothing.
+    """The state that a sampler and a stream have in common; the arguments are explained there."""
 
-    Attributes:
-        mixer: decides the proportions.
-        batch_size: samples per batch and process.
-    """
-
-    mixer: Mixer
-    batch_size: int
-    _processes: Processes
-    _composition: Composition
-    _delivery: Delivery
-    _feedback: Feedback
-    _observing: bool
+    def __init__(
+        self,
+        mixer: Mixer,
+        prior: Vector,
+        group_names: list[Any],
+        *,
+        batch_size: int,
+        seed: int,
+        order: str,
+        processes: Processes,
+        sizes: Any,
+    ) -> None:
+        self.batch_size, self.seed = check_whole(batch_size, "batch_size"), check_seed(seed)
+        if order not in ("shuffled", "grouped"):
+            raise ValueError(f'order must be "shuffled" or "grouped", got {order!r}')
+        check_mixer(mixer)
+        mixer.attach(prior, group_names, owner=self, sizes=sizes)
+        self._tells = mixer.follows_progress and takes_info(mixer.seek, num_others=2)
+        self.mixer, self.order = mixer, order
+        self.last_observed: Batch | None = None  # None before the first
+        self.observing = False  # whether a batch counts as trained on once observed; else once handed to the loop
+        self.trusted = False  # whether each batch is known to be observed, in order; set by MixingCallback
+        self.lacks_losses = False  # whether a loader restored a snapshot that lacks losses observed since
+        # Batches that the loop fetches before it trains on the first of them; for the user to set where a loop fetches
+        # another before it has observed all that it has. 0 for a plain loop.
+        self.fetch_ahead = 0
+        self._processes, self._prior = processes, prior
+        self._composition = Composition(prior)
+        self._feedback = Feedback(mixer, group_names, processes)
+        self._delivery = Delivery()  # of this iteration
+        self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
+        self._iteration = 0  # number of it
+        self._first = 0  # position in the epoch where it began
+        self._exhausted = False  # whether it gave all its batches
+        self._generation = 0  # of requests: those made before a batch was taken back are out of date
+        self._announced = -1  # number of the batch drawn last
+        self._weighed = (-1, 0)  # number of the batch that had the last weights, and batches handed out by then
+        self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
+        self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
+        self._warned = False  # that nothing is observed though the mixer follows losses
+        self._told_epoch = 0  # that a Trainer is about to begin
 
     @property
     def num_replicas(self) -> int:
@@ -61,8 +91,7 @@ class Progress:
     @property
     def draws(self) -> Counts:
         """Samples drawn of each group so far, over all processes, shape ``(num_groups,)``; read-only."""
-        draws: Counts = _read_only(self._composition.draws)
-        return draws
+        return frozen(self._composition.draws.view())
 
     @property
     def passes(self) -> Vector:
@@ -90,8 +119,7 @@ class Progress:
     @property
     def newest_proportions(self) -> Vector:
         """What the newest batch was asked to be, shape ``(num_groups,)``; the data's own mix before the first."""
-        newest: Vector = _read_only(self._composition.newest)
-        return newest
+        return frozen(self._composition.newest.view())
 
     @property
     def lag(self) -> int:
@@ -102,40 +130,36 @@ class Progress:
         return self._composition.lag
 
     @property
-    def trusted(self) -> bool:
-        """Whether each batch is known to be observed, in order; set by ``MixingCallback``."""
-        return self._delivery.trusted
-
-    @trusted.setter
-    def trusted(self, value: bool) -> None:
-        self._delivery.trusted = value
-
-    @property
-    def observing(self) -> bool:
-        """Whether a batch counts as trained on once observed; else once handed to the loop."""
-        return self._observing
-
-    @observing.setter
-    def observing(self, value: bool) -> None:
-        self._observing = value
-
-    def _sizes(self) -> Any:
-        raise NotImplementedError
-
-    def _counts_as_trained(self) -> set[int]:
-        """Return the numbers of batches that wait though they count as trained on: the loop never observes."""
-        if self._observing or self.mixer.needs_losses:
-            return set()
-        self._delivery.catch_up()
-        return {handed.number for handed in self._delivery.handed}
-
-    @property
     def _observed(self) -> int:
         """Batches, over all epochs."""
         return self._composition.composed - self._composition.lag
 
+    def _counts_as_trained(self) -> set[int]:
+        """Return the numbers of batches that wait though they count as trained on: the loop never observes."""
+        if self.observing or self.mixer.needs_losses:
+            return set()
+        self._delivery.catch_up()
+        return {handed.number for handed in self._delivery.handed}
 
-def _read_only(array: Any) -> Any:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    def _must_match(self) -> dict[str, int]:
+        """What has to be the same on every process: else they draw parts of different batches."""
+        if not self._processes.shared:
+            return {}
+        return self._identity() | {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "epoch": self._composition.epoch,
+            "number of batches": self._observed,
+        }
+
+    def _sizes(self) -> Any:
+        """Return the samples of each group, shape ``(num_groups,)``; NaN where unknown."""
+        raise NotImplementedError
+
+    def _identity(self) -> dict[str, int]:
+        """Return what tells the data from others."""
+        raise NotImplementedError
+
+    def _epoch_composed(self) -> bool:
+        """Whether all batches of this epoch are composed."""
+        raise NotImplementedError

@@ -15,19 +15,7 @@ if TYPE_CHECKING:
     from learn2mix.batches.stream import MixedStream
     from learn2mix.checks import Counts
 
-__all__ = ["check_sampler_state", "fit_stream_state", "let_go"]
-
 VERSIONS = (1, 2)
-SETTINGS = ("num_batches", "order")
-
-
-def check_version(state: dict[str, Any]) -> None:
-    """Raise a ValueError if the state is of a version that cannot be read."""
-    if state.get("version") not in VERSIONS:
-        raise ValueError(
-            f"state: its version is {state.get('version')!r}, and this learn2mix reads {VERSIONS}; load what "
-            "state_dict() of a sampler, stream or loader returned"
-        )
 
 
 def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> list[str]:
@@ -36,17 +24,13 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
     Raises:
         ValueError: if a run cannot go on, or it differs at all and ``strict`` is True.
     """
-    check_version(state)
+    _check_version(state)
     here = {
         "num_groups": sampler.partition.num_groups,
         "fingerprint": sampler.partition.fingerprint(),
         "global_batch_size": sampler.global_batch_size,
     }
-    found = [
-        f"its {name} is {state.get(name)}, but this sampler's is {value}"
-        for name, value in here.items()
-        if state.get(name) != value
-    ]
+    found = _different(state, here, "sampler")
     if not found and state["position"] > len(sampler):
         found = [f"saved at batch {state['position']} of an epoch, but an epoch has {len(sampler)}"]
     if found and strict:
@@ -55,71 +39,9 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
             "same global batch size, or keep only the mix and the passes: load_state_dict(state, strict=False)"
         )
     if "order" in state:
-        mine = {"num_batches": sampler.state_dict()["num_batches"], "order": sampler.order}
-        warn_of_differences("MixedBatchSampler", differences({name: state[name] for name in SETTINGS}, mine))
+        other = _other_settings(state, sampler.state_dict(), "num_batches", "order")
+        warn_of_differences("MixedBatchSampler", other)
     return found
-
-
-def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
-    """Return a state with what a run of other data or another batch size can keep, and warn of the rest.
-
-    Args:
-        state: as it was saved.
-        sizes: samples of each group here, shape ``(num_groups,)``.
-        group_names: one name per group here.
-        found: what it differs in.
-    """
-    warnings.warn(
-        f"state: {'; '.join(found)}. The mix and the passes over each group go on; the epoch begins anew, batches "
-        "composed ahead are let go, and a group that has changed begins a pass",
-        stacklevel=4,
-    )
-    saved_names = state.get("group_names", group_names)
-    place = {name: number for number, name in enumerate(map(_hashable, saved_names))}
-    draws, credit = np.array(as_list(state["draws"])), np.array(as_list(state["credit"]))
-    old_sizes = np.array(state.get("sizes", np.zeros_like(draws)))
-    new_draws, new_credit = np.zeros(len(sizes), dtype=np.int64), np.zeros(len(sizes))
-    for number, name in enumerate(map(_hashable, group_names)):
-        if name in place:
-            old = place[name]
-            whole = old_sizes[old] == sizes[number] or old_sizes[old] == 0
-            begun = draws[old] if whole else -(-draws[old] // old_sizes[old]) * sizes[number]
-            new_draws[number], new_credit[number] = begun, credit[old]
-    new_credit -= new_credit.sum() / len(sizes)  # what is owed to groups that are gone is owed to all
-    return state | {
-        "draws": new_draws.tolist(),
-        "credit": new_credit.tolist(),
-        "ahead": [],
-        "ahead_trained": [],
-        "position": 0,
-        "epoch": state["epoch"] + (state["position"] > 0),
-        "feedback": _feedback_of_groups(state["feedback"], place, group_names),
-    }
-
-
-def _hashable(name: Any) -> Any:
-    return tuple(map(_hashable, name)) if isinstance(name, list) else name
-
-
-def _feedback_of_groups(feedback: dict[str, Any], place: dict[Any, int], group_names: list[Any]) -> dict[str, Any]:
-    """Return a state of losses and mixer for other groups; those that were there keep their shares to each other."""
-    names = list(map(_hashable, group_names))
-    if names == list(place):
-        return feedback
-    mixer = feedback["mixer"]
-    shares = None if mixer["proportions"] is None else as_list(mixer["proportions"])
-    if shares is not None:
-        known = [shares[place[name]] if name in place else None for name in names]
-        total = sum(share for share in known if share is not None)
-        kept, new = 1 - known.count(None) / len(known), 1 / len(known)
-        shares = [new if share is None or not total else share * kept / total for share in known]
-    return feedback | {
-        "mixer": mixer | {"proportions": shares},
-        "pool": {},
-        "group_losses": [None] * len(names),
-        "num_observed": 0,
-        "update_due": False,
-    }
 
 
 def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool) -> dict[str, Any]:
@@ -133,38 +55,112 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
             "state: a stream's state of version 1 says where its workers were, which this version has none of; to keep "
             'the mix, call stream.mixer.load_state_dict(state["feedback"]["mixer"])'
         )
-    check_version(state)
+    _check_version(state)
     here = stream.state_dict()
-    found = [
-        f"its {name} is {state.get(name)!r}, but this stream's is {here[name]!r}"
-        for name in ("global_batch_size", "on_exhausted")
-        if state.get(name) != here[name]
-    ]
+    found = _different(state, {name: here[name] for name in ("global_batch_size", "on_exhausted")}, "stream")
     if found and strict:
         raise ValueError(
             f"state: {'; '.join(found)}; to keep only the mix and the draws: load_state_dict(state, strict=False)"
         )
-    settings = ("order", "shuffle_buffer")
-    warn_of_differences("MixedStream", differences({n: state[n] for n in settings}, {n: here[n] for n in settings}))
+    warn_of_differences("MixedStream", _other_settings(state, here, "order", "shuffle_buffer"))
     if state["group_names"] != here["group_names"]:
         found.append(f"its sources are {state['group_names']}, but this stream's are {here['group_names']}")
     if not found:
         return state if len(state["own"]) == stream.num_replicas else state | {"own": _shared_evenly(state, stream)}
     names = [_hashable(name) for name in here["group_names"]]
-    old = {_hashable(name): number for number, name in enumerate(state["group_names"])}
+    old = _places(state["group_names"])
     fitted = let_go(state, np.zeros(len(names), dtype=np.int64), here["group_names"], found)
     lengths = [state["ends"]["lengths"][old[name]] if name in old else -1 for name in names]
-    shards = [[drawn] for drawn in fitted["draws"]]
     return fitted | {
         "epoch_start": fitted["draws"],
         "plans": [],
         "ends": {"lengths": lengths},
-        "shards": {"drawn": shards, "lengths": [[-1]] * len(names)},
+        "shards": {"drawn": [[drawn] for drawn in fitted["draws"]], "lengths": [[-1]] * len(names)},
         "own": _shared_evenly(fitted, stream),
         "states": [],
     }
 
 
+def _check_version(state: dict[str, Any]) -> None:
+    if state.get("version") not in VERSIONS:
+        raise ValueError(
+            f"state: its version is {state.get('version')!r}, and this learn2mix reads {VERSIONS}; load what "
+            "state_dict() of a sampler, stream or loader returned"
+        )
+
+
+def _different(state: dict[str, Any], here: dict[str, Any], whose: str) -> list[str]:
+    """Say of each value in ``here`` that a state has another of it."""
+    return [
+        f"its {name} is {state.get(name)!r}, but this {whose}'s is {value!r}"
+        for name, value in here.items()
+        if state.get(name) != value
+    ]
+
+
+def _other_settings(state: dict[str, Any], here: dict[str, Any], *names: str) -> list[str]:
+    return differences({name: state[name] for name in names}, {name: here[name] for name in names})
+
+
 def _shared_evenly(state: dict[str, Any], stream: MixedStream) -> list[list[int]]:
     """Return what each of another number of processes has drawn of sources that split themselves by process."""
     return [[drawn // stream.num_replicas for drawn in state["draws"]]] * stream.num_replicas
+
+
+def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
+    """Return a state with what a run of other data or another batch size can keep, and warn of the rest.
+
+    ``sizes``, shape ``(num_groups,)``, and ``group_names`` are those of the run; ``found`` says what differs.
+    """
+    warnings.warn(
+        f"state: {'; '.join(found)}. The mix and the passes over each group go on; the epoch begins anew, batches "
+        "composed ahead are let go, and a group that has changed begins a pass",
+        stacklevel=4,
+    )
+    names = [_hashable(name) for name in group_names]
+    places = _places(state.get("group_names", group_names))
+    draws, credit = np.array(as_list(state["draws"])), np.array(as_list(state["credit"]))
+    old_sizes = np.array(state.get("sizes", np.zeros_like(draws)))
+    new_draws, new_credit = np.zeros(len(sizes), dtype=np.int64), np.zeros(len(sizes))
+    for number, name in enumerate(names):
+        if name in places:
+            old = places[name]
+            whole = old_sizes[old] == sizes[number] or old_sizes[old] == 0
+            begun = draws[old] if whole else -(-draws[old] // old_sizes[old]) * sizes[number]
+            new_draws[number], new_credit[number] = begun, credit[old]
+    new_credit -= new_credit.sum() / len(sizes)  # what is owed to groups that are gone is owed to all
+    return state | {
+        "draws": new_draws.tolist(),
+        "credit": new_credit.tolist(),
+        "ahead": [],
+        "ahead_trained": [],
+        "position": 0,
+        "epoch": state["epoch"] + (state["position"] > 0),
+        "feedback": state["feedback"] if names == list(places) else _feedback_of(state["feedback"], names, places),
+    }
+
+
+def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
+    """Return a state of losses and mixer for other groups; those that were there keep their shares to each other."""
+    mixer = feedback["mixer"]
+    shares = None if mixer["proportions"] is None else as_list(mixer["proportions"])
+    if shares is not None:
+        known = [shares[places[name]] if name in places else None for name in names]
+        total = sum(share for share in known if share is not None)
+        kept, new = 1 - known.count(None) / len(known), 1 / len(known)
+        shares = [new if share is None or not total else share * kept / total for share in known]
+    return feedback | {
+        "mixer": mixer | {"proportions": shares},
+        "pool": {},
+        "group_losses": [None] * len(names),
+        "num_observed": 0,
+        "update_due": False,
+    }
+
+
+def _places(names: list[Any]) -> dict[Any, int]:
+    return {_hashable(name): number for number, name in enumerate(names)}
+
+
+def _hashable(name: Any) -> Any:
+    return tuple(map(_hashable, name)) if isinstance(name, list) else name

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
+from numpy.typing import ArrayLike
+from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
-from learn2mix.batches.iterator import BatchIterator
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import check_sampler_state, let_go
@@ -15,17 +17,8 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import apportion_owed
+from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import ArrayLike
-    from torch.distributed import ProcessGroup
-
-    from learn2mix.mixers import Mixer
-
-__all__ = ["MixedBatchSampler", "check_dataset"]
 
 STATE_VERSION = 2
 
@@ -38,9 +31,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     come once; passes go on across epochs.
 
     Give it to a :class:`learn2mix.MixedLoader`, or to a ``DataLoader`` as ``batch_sampler``. A batch counts as trained
-    on once its losses are observed. Batches that were composed ahead of that belong to the state, and if an epoch is
-    left early they are composed anew. In a loop that never observes, which is fine with a mixer that needs no losses, a
-    batch counts as trained on once the loop has it.
+    on once its losses are observed, or, in a loop that never observes, once the loop has it. Batches composed ahead of
+    that belong to the state, and are composed anew if an epoch is left early.
 
     Args:
         groups: a :class:`Partition`, or the label of each sample, shape ``(num_samples,)``; at least 2 groups.
@@ -95,7 +87,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             sizes=self.partition.sizes,
         )
         self._passes = Passes(self.partition, self.seed)
-        self.lacks_losses = False  # True after a loader restored a snapshot that lacks later losses
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -130,12 +121,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._exhaust()
 
     def foresee(self, num_batches: int) -> list[int]:
-        """Return the indices of this process's next samples, if the mix stays what it is.
-
-        Args:
-            num_batches: how many batches to look ahead, also beyond the end of the epoch.
-        """
-        draws, credit = self._composition.head()
+        """Return this process's samples of the next batches, if the mix stays what it is; also beyond the epoch."""
+        draws, credit = self._composition.draws, self._composition.credit
         owed_each = self.mixer.proportions * self.global_batch_size
         indices: list[int] = []
         for _ in range(num_batches):
@@ -168,21 +155,10 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def _identity(self) -> dict[str, int]:
         return {"partition": self.partition.fingerprint()}
 
-    def _refuse_old_snapshot(self) -> None:
-        if self.lacks_losses:
-            self._delivery.told = True
-            raise RuntimeError(
-                "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
-                "so it lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
-            )
-
-    # ------------------------------------------------------------------ state
-
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
-        Any process may ask alone, at any time. Batches composed ahead are in it by their proportions, so that they are
-        composed again, as they were.
+        Any process may ask alone, at any time. Batches composed ahead are composed again, as they were.
         """
         return {
             "version": STATE_VERSION,
@@ -194,7 +170,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "num_batches": self._num_batches,
             "order": self.order,
             "seed": self.seed,
-            "observing": self._observing,
+            "observing": self.observing,
             **self._composition.state_dict(self._counts_as_trained()),
             "feedback": self._feedback.state_dict(),
         }
@@ -202,8 +178,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
-        Settings of this sampler and its mixer win over those in the state, with a warning that names each difference;
-        the seed is the state's.
+        Settings of this sampler and its mixer win over those in the state, with a warning; the seed is the state's.
 
         Args:
             state: what :meth:`state_dict` returned, of a sampler of the same kind of mixer.
@@ -226,24 +201,53 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._end_epoch()
 
 
+class BatchIterator(Iterator[list[int]]):
+    """Gives out batches, and knows whether a snapshot of the sampler is one that a run can go on from.
+
+    A ``torchdata.StatefulDataLoader`` saves the states of the sampler and of this, and restores them in this order.
+    With workers it saves when a batch is composed, so losses that come in before that batch is trained on are missing.
+    A loop that observes must load the sampler's own state after such a snapshot, as ``MixingCallback`` does.
+    """
+
+    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[list[int]]) -> None:
+        self._sampler, self._batches = sampler, batches
+        self._begun = False
+
+    def __next__(self) -> list[int]:
+        batch = next(self._batches)
+        self._begun = True
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether every batch given out so far was observed, and how many there were over all epochs."""
+        return {"observed": self._begun and self._sampler.lag == 0, "composed": self._sampler.num_composed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Tell the sampler, which was just restored, if the snapshot lacks losses.
+
+        The loop of the snapshot had every batch that was composed by then; one that never observes goes on after them.
+        """
+        self._begun = True
+        if not self._sampler.observing:
+            self._sampler.skip_to(state.get("composed", 0))
+        self._sampler.lacks_losses = not state["observed"]
+
+
 def check_dataset(dataset: Any, partition: Partition) -> None:
     """Raise a ValueError unless a data set has as many samples as there are labels."""
     try:
         size = len(dataset)
     except (TypeError, NotImplementedError):
         return
-    if size == partition.num_samples:
-        return
-    subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
-    raise ValueError(
-        f"dataset: it has {size} samples, but the sampler has labels of {partition.num_samples}; labels belong to the "
-        f"data set of the loader, in its order: for a Subset they are {subset}"
-    )
+    if size != partition.num_samples:
+        subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
+        raise ValueError(
+            f"dataset: it has {size} samples, but the sampler has labels of {partition.num_samples}; labels belong to "
+            f"the data set of the loader, in its order: for a Subset they are {subset}"
+        )
 
 
 def _check_num_batches(value: int | str | None) -> int | str | None:
-    if value is None or value in ("smallest", "largest"):
-        return value
-    if isinstance(value, str):
+    if isinstance(value, str) and value not in ("smallest", "largest"):
         raise ValueError(f'num_batches must be a number, "smallest", "largest" or None, got {value!r}')
-    return check_whole(value, "num_batches")
+    return value if value is None or isinstance(value, str) else check_whole(value, "num_batches")

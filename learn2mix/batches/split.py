@@ -16,24 +16,14 @@ if TYPE_CHECKING:
 
     Places = NDArray[np.int64]
 
-__all__ = ["own_counts", "own_places", "random_generator", "shuffled_order"]
-
 
 def own_places(counts: Counts, draws: Counts, rank: int, num_replicas: int) -> Places:
-    """Return this process's places in a global batch that lies group after group.
+    """Return this process's places in a global batch that lies group after group, ascending.
 
     Of each group every process gets the same number, by draw number modulo ``num_replicas``, which tells it ahead which
     samples may be its own. What is left of the groups, fewer than ``num_replicas`` samples each, goes round. So each
-    process gets as many samples as any other, and of each group as many as any other to within one.
-
-    Args:
-        counts: samples of each group in the batch, shape ``(num_groups,)``.
-        draws: samples of each group in all batches before it, shape ``(num_groups,)``.
-        rank: of this process.
-        num_replicas: processes that share the batch.
-
-    Returns:
-        Places in ascending order, shape ``(batch_size,)``, int64.
+    process gets as many samples as any other, and of each group as many as any other to within one. ``counts`` are the
+    samples of each group in the batch, ``draws`` those in all batches before it, both shape ``(num_groups,)``.
 
     Example:
         >>> own_places(np.array([3, 5]), np.array([0, 0]), rank=1, num_replicas=2)

@@ -155,7 +155,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "shuffle_buffer": self._shuffle_buffer,
             "order": self.order,
             "seed": self.seed,
-            "observing": self._observing,
+            "observing": self.observing,
             **composition,
             "epoch_start": self._epoch_start.tolist(),
             "plans": [self._plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],

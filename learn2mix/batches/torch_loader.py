@@ -9,50 +9,30 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import FrameType
+from typing import Any
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-__all__ = [
-    "TorchLoader",
-    "batches_fetched_ahead",
-    "called_by_trainer",
-    "find_torch_loader",
-    "in_stateful_worker",
-    "refuse_second_split",
-]
 
 ACCELERATE = "accelerate.data_loader"
 DEPTH = 30  # frames between the loop and the sampler, at most
 
 
 class TorchLoader:
-    """The iterator of a ``torch.utils.data.DataLoader`` that draws from a sampler.
-
-    Args:
-        iterator: of the loader.
-
-    Attributes:
-        num_workers: its worker processes.
-        max_ahead: batches drawn and not yet handed to the loop, at most.
-        in_order: whether batches are handed out in the order in which they were drawn.
-        dataset: what it reads from.
-        collates: whether it makes a batch of several of what it draws.
-    """
+    """The iterator of a ``torch.utils.data.DataLoader`` that draws from a sampler."""
 
     def __init__(self, iterator: Any) -> None:
         # The counts outlive the iterator: next(iter(loader)) is observed when that is gone. Not the iterator itself is
-        # held, for its workers end with it.
+        # held, for its workers end with it; nor does the iterator hold this.
         self._counts: dict[str, Any] = vars(iterator)
-        self._ends_with: weakref.ref[Any] | None = weakref.ref(iterator, _Ended(self))
-        self.num_workers = int(getattr(iterator, "_num_workers", 0))
-        self.max_ahead = self.num_workers * int(getattr(iterator, "_prefetch_factor", None) or 0)
-        self.in_order = self.num_workers == 0 or bool(getattr(iterator, "_in_order", True))
+        at_end = partial(call_if_alive, weakref.WeakMethod(self._keep_counts))
+        self._ends_with: weakref.ref[Any] | None = weakref.ref(iterator, at_end)
+        num_workers = int(getattr(iterator, "_num_workers", 0))
+        self._max_ahead = num_workers * int(getattr(iterator, "_prefetch_factor", None) or 0)  # drawn, not handed out
+        self.in_order = num_workers == 0 or bool(getattr(iterator, "_in_order", True))  # as drawn
         self.dataset = getattr(iterator, "_dataset", None)
-        self.collates = bool(getattr(iterator, "_auto_collation", False))
+        self.collates = bool(getattr(iterator, "_auto_collation", False))  # makes one batch of several that it draws
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_counts": self._last_counts(), "_ends_with": None}
@@ -64,40 +44,33 @@ class TorchLoader:
 
     @property
     def iterator(self) -> Any:
-        """The iterator; None once it is gone."""
+        """The iterator itself; None once it is gone."""
         return None if self._ends_with is None else self._ends_with()
 
     def num_lost(self, num_drawn: int) -> int:
-        """Return how many batches never reach the loop: a wrapper of the sampler left them out, or they failed.
+        """Return how many of the batches drawn in this iteration never reach the loop.
 
-        Args:
-            num_drawn: batches drawn from the sampler in this iteration.
+        A wrapper of the sampler left them out, or they failed.
         """
         handed, sent, received = self._last_counts().values()
         if handed is None:
             return 0
-        if self.num_workers == 0 or sent is None or received is None:
-            return max(num_drawn - int(handed) - self.max_ahead, 0)
+        if sent is None or received is None:  # no workers, or not known
+            return max(num_drawn - int(handed) - self._max_ahead, 0)
         return int(num_drawn - sent + received - handed)
 
-    def end(self) -> None:
-        """Note that the iterator is gone."""
+    def _keep_counts(self, _: Any) -> None:
         self._counts = self._last_counts()
 
     def _last_counts(self) -> dict[str, Any]:
         return {name: self._counts.get(name) for name in ("_num_yielded", "_send_idx", "_rcvd_idx")}
 
 
-class _Ended:
-    """Called when the iterator is gone."""
-
-    def __init__(self, loader: TorchLoader) -> None:
-        self._loader = weakref.ref(loader)
-
-    def __call__(self, _: Any) -> None:
-        loader = self._loader()
-        if loader is not None:
-            loader.end()
+def call_if_alive(method: weakref.WeakMethod[Any], *args: Any) -> None:
+    """Call a method of an object that may be gone."""
+    bound = method()
+    if bound is not None:
+        bound(*args)
 
 
 def find_torch_loader() -> TorchLoader | None:

@@ -1,0 +1,186 @@
+"""Iterations over a sampler or stream: where they begin and end, and what was left out of them."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from typing import Any
+
+from learn2mix.batches.delivery import Delivery
+from learn2mix.batches.progress import Progress
+from learn2mix.batches.torch_loader import (
+    TorchLoader,
+    batches_fetched_ahead,
+    call_if_alive,
+    called_by_trainer,
+    refuse_second_split,
+)
+
+LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that does not observe
+
+
+class Iterations(Progress):
+    """Begins and ends iterations and epochs, and warns of batches that were never observed, once that is known."""
+
+    def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
+        """End the iteration before, begin the next, and return its number."""
+        self._split = self.rank, self.num_replicas
+        refuse_second_split(self._split[1])
+        self._leave()
+        self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
+        if loader is not None:
+            self._watch(loader.iterator)
+        return self._iteration
+
+    def _restart(self, state: dict[str, Any]) -> None:
+        """Let every iterator so far be out of date, after a state was loaded."""
+        self.observing = bool(state["observing"])
+        self._renew(Delivery())
+        self._looks = 0
+
+    def _renew(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._iteration += 1
+        self._generation += 1
+        self._first, self._exhausted = self._composition.position, False
+
+    def _leave(self) -> None:
+        """Take back what was not trained on, and end the epoch unless nothing of it was."""
+        self._over(self._iteration)
+        if not self.observing and not self._looked():
+            self._count_handed()
+        self._take_back()
+        # Not where a loaded state is in the middle of an epoch: there the epoch goes on.
+        if self._composition.position != self._first:
+            self._end_epoch()
+
+    def _end_iteration(self) -> None:
+        """End the epoch where the loop has got all its batches and none waits to be observed."""
+        if not self.observing and not self.mixer.needs_losses:
+            self._count_handed()
+        if self._exhausted and not self._composition.waiting and self._composition.position:
+            self._end_epoch()
+
+    def finish_epoch(self) -> None:
+        """End the epoch here, if a batch of it was trained on; needed only before its last batch.
+
+        Batches composed ahead are taken back. An iterator made in the middle of an epoch ends that epoch by itself.
+        """
+        if not self.observing:
+            self._count_handed()
+        self._delivery = Delivery(self._delivery.fetch_ahead, by_loader=self._delivery.by_loader)
+        self._take_back()
+        if self._composition.position > 0:
+            self._end_epoch()
+
+    def _count_handed(self) -> None:
+        """Count what the loop has as trained on."""
+        self._delivery.catch_up()
+        for handed in self._delivery.handed:
+            self._composition.mark_trained(handed.number)
+        self._delivery.handed.clear()
+
+    def _take_back(self) -> None:
+        self._composition.take_back()
+        self._generation += 1
+
+    def _end_epoch(self) -> None:
+        self._feedback.end_epoch(self._must_match())
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._composition.begin_epoch()
+        self._first = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change nothing: passes and epochs go on by themselves. Scripts for many processes and Trainers call it."""
+        self._told_epoch = epoch if called_by_trainer() else 0
+
+    def _warn_if_begun_anew(self) -> None:
+        """Warn where a Trainer goes on with a later epoch, and nobody has given back the state from then."""
+        told, self._told_epoch = self._told_epoch, 0
+        if told > 0 and self._composition.composed == 0 and not self.trusted:
+            self._warn(
+                f"the Trainer goes on with epoch {told}, but gave back no state, so the batches of the first epoch "
+                "come again; pass Trainer(callbacks=[MixingCallback()])"
+            )
+
+    def _looked(self) -> bool:
+        """Whether the last iteration was only a look at a batch: next(iter(loader))."""
+        self._delivery.catch_up()
+        look = self._delivery.num_handed <= 1 and not self._epoch_composed()
+        if not look:
+            self._looks = 0
+        elif self._delivery.num_handed:
+            self._looks += 1
+        if look and self._looks == LOOKS + 1:
+            self._warn(
+                "next(iter(loader)) for each batch begins an epoch each time; keep the iterator, batches = "
+                "iter(loader), and call next(batches)"
+            )
+        return look and self._looks <= LOOKS
+
+    def _check_current(self, iteration: int) -> None:
+        """Raise a RuntimeError if an iteration is not the newest."""
+        if iteration != self._iteration:
+            raise RuntimeError(
+                "this iterator is out of date: a newer one, or a loaded state, took its place. Where the same data are "
+                "iterated within their own epoch (validation on the training loader), make two loaders, each with a "
+                "sampler or stream of its own"
+            )
+
+    def _exhaust(self) -> None:
+        """Note that an iteration gave all its batches."""
+        self._exhausted = True
+
+    def _watch(self, iterator: Any) -> None:
+        """Warn of what was left out, once nobody holds this iterator any more: a loop may observe until then."""
+        gone = weakref.WeakMethod(self._gone)
+        weakref.finalize(iterator, call_if_alive, gone, self._iteration).atexit = False
+
+    def _gone(self, iteration: int) -> None:
+        """Note that nobody holds the iterator; a thread that fetched ahead may be done while the loop is not."""
+        if self._delivery.in_main_thread:
+            self._over(iteration, left=False)
+
+    def _over(self, iteration: int, *, left: bool = True) -> None:
+        """Warn, once, of batches that an iteration handed out and that were never observed.
+
+        ``left`` says whether the loop has left it for another; else it may still observe what it holds in a list.
+        """
+        delivery = self._delivery
+        if iteration != self._iteration or delivery.told or self.trusted:
+            return
+        left_out = delivery.left_out(self._exhausted)
+        delivery.told = left or not self.observing or delivery.num_observed > 0
+        if not self.observing:
+            self._warn_if_never_observed()
+        elif delivery.num_observed:
+            self._num_unobserved = 0
+            if left_out:
+                self._warn_of_left_out(left_out)
+        elif left and delivery.num_handed > 1:
+            self._num_unobserved += 1
+            if self._num_unobserved == LOOKS:
+                self._warn_of_left_out(delivery.num_handed)
+
+    def _warn_if_never_observed(self) -> None:
+        handed = self._delivery.num_handed
+        if self._warned or not self.mixer.needs_losses or handed < 2 or self._delivery.num_observed:
+            return
+        self._warned = True
+        self._warn(
+            f"{type(self.mixer).__name__} follows losses, but none of the {handed} batches handed out was observed, so "
+            "the mix never moves; call observe(losses) after each step, or under Lightning pass "
+            "Trainer(callbacks=[MixingCallback()])"
+        )
+
+    def _warn_of_left_out(self, count: int) -> None:
+        self._warn(
+            f"{count} batch(es) of the last {self._delivery.num_handed} were never observed. They will be drawn again, "
+            "and unless they came last, losses were taken for those of others; call observe(None) after a batch "
+            "without losses"
+        )
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(f"{type(self).__name__}: {text}", stacklevel=5)
