@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import NAN
+from learn2mix import MixedBatchSampler
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -87,3 +88,34 @@ def test_exponentiated_gradient_is_the_formula_in_20_lines(capsys):
     )
     mixer.update(np.array([NAN] * 4))
     assert mixer.proportions.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["LearningProgress", "PowerLaw"])
+def test_the_other_rules_of_one_s_own_move_as_they_say_resume_and_are_short(name, tmp_path):
+    page = DOCS / "own-mixer.md"
+    (code,) = (code for _, code in blocks(page) if f"class {name}(" in code)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 22
+    kind = run(page)[name]
+    labels = [0] * 50 + [1] * 50
+
+    def path(sampler, num_batches):
+        for index in sampler:
+            # The first group is learned as the square root of its draws, the second hardly.
+            exponent = np.where(np.array(labels)[index] == 0, 0.5, 0.05)
+            sampler.observe((sampler.draws.sum() + 1.0) ** -exponent)
+            if len(sampler.mixes) == num_batches:
+                break
+            sampler.mixes.append(sampler.mixer.proportions.tolist())
+        return sampler.mixes
+
+    def sampler():
+        made = MixedBatchSampler(labels, kind(), batch_size=10, num_batches=40)
+        made.mixes = []
+        return made
+
+    whole, stopped, resumed = sampler(), sampler(), sampler()
+    unbroken = path(whole, 40)
+    assert unbroken[-1][0] > 0.6
+    first = path(stopped, 15)
+    resumed.load_state_dict(stopped.state_dict())
+    assert first + path(resumed, 40) == unbroken
