@@ -5,6 +5,7 @@ from experiments.methods.curriculum import Curriculum
 from experiments.methods.focal import Focal
 from experiments.methods.held import OneShot, Static
 from experiments.methods.importance import Importance
+from experiments.methods.ldam import LdamDrw
 from experiments.methods.logit_adjustment import LogitAdjusted, LogitAdjustedLoss
 from experiments.methods.method import Batches, Method
 from experiments.methods.mixing import BALANCED, LEARN2MIX, LEARN2MIX_EPOCH, LEARN2MIX_STEP
@@ -25,6 +26,7 @@ METHODS: dict[str, Method] = {
         Curriculum(),
         LogitAdjusted(),
         LogitAdjustedLoss(),
+        LdamDrw(),
         Static(),
         OneShot(),
         Reweighted(),
