@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from learn2mix.batches.loader import MixedLoader, ZeroLagLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
+from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
 from learn2mix.feedback.per_sample import PerSampleLoss
 from learn2mix.feedback.reweighting import ReweightedLoss
-from learn2mix.mixers import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, Mixer
+from learn2mix.mixers import AlternatingMix, AnnealedMix, FadingMix, FixedMix, Learn2Mix, Mixer
 from learn2mix.partition import Partition
 from learn2mix.version import __version__ as __version__
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AlternatingMix",
     "AnnealedMix",
+    "FadingMix",
     "FixedMix",
     "GroupLossMeter",
     "Learn2Mix",
+    "MixAdjustedLoss",
     "MixedBatchSampler",
     "MixedLoader",
     "MixedStream",

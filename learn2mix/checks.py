@@ -23,6 +23,7 @@ __all__ = [
     "as_proportions",
     "check_floor",
     "check_mixing_rate",
+    "check_power",
     "check_seed",
     "check_whole",
     "differences",
@@ -113,6 +114,14 @@ def as_number(value: Any, name: str, rule: str) -> float:
         number = None
     if number is None:
         raise TypeError(f"{name} must be a number {rule}, got {value!r}")
+    return number
+
+
+def check_power(value: float) -> float:
+    """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
+    number = as_number(value, "power", "such as 0.5")
+    if not np.isfinite(number):
+        raise ValueError(f"power must be finite, got {value!r}; 0 gives each group the same share")
     return number
 
 

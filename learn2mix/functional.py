@@ -6,16 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learn2mix.checks import as_losses, as_number, as_proportions, check_floor, check_mixing_rate, check_whole
+from learn2mix.apportioning import apportion, apportion_owed
+from learn2mix.checks import (
+    as_losses,
+    as_proportions,
+    check_floor,
+    check_mixing_rate,
+    check_power,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    from learn2mix.checks import Counts, Vector
+    from learn2mix.checks import Vector
 
-__all__ = ["apportion", "apportion_owed", "importance_weights", "raise_to_floor", "temper", "update_proportions"]
-
-FEW = 512  # values that are sorted as fast as partitioned
+__all__ = [
+    "apportion",
+    "apportion_owed",
+    "fading",
+    "importance_weights",
+    "log_mix",
+    "raise_to_floor",
+    "temper",
+    "update_proportions",
+    "within_bounds",
+]
 
 
 def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: float, *, floor: float = 0.0) -> Vector:
@@ -64,12 +79,7 @@ def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: f
 def raise_to_floor(shares: Vector, floor: float) -> Vector:
     """Lift every share to ``floor``; those above pay, each in proportion to what it has above the floor.
 
-    Args:
-        shares: non-negative, shape ``(num_groups,)``; their sum is kept.
-        floor: least share; where the sum is too small for it, all are made equal.
-
-    Returns:
-        Shares of the same sum, each at least ``floor``, shape ``(num_groups,)``.
+    Their sum is kept; where it is too small for the floor, all are made equal.
 
     Example:
         >>> raise_to_floor(np.array([0.7, 0.25, 0.05]), 0.1)
@@ -85,66 +95,44 @@ def raise_to_floor(shares: Vector, floor: float) -> Vector:
     return raised
 
 
-def apportion(proportions: ArrayLike, batch_size: int) -> Counts:
-    """Split a batch into whole samples a group, by largest remainders.
+def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
+    """Lift every share to ``floor``, and cut it at ``most``; the others take what is cut, in proportion.
 
-    Args:
-        proportions: the mix, shape ``(num_groups,)``, non-negative, sums to 1.
-        batch_size: samples to hand out, at least 1.
-
-    Returns:
-        Counts, shape ``(num_groups,)``, int64, summing to ``batch_size``; each within one of
-        ``proportions * batch_size``. Equal remainders favour the earlier group.
-
-    Raises:
-        ValueError: if a proportion is negative or not finite, they do not sum to 1, or ``batch_size`` is below 1.
-        TypeError: if ``batch_size`` is not a whole number.
+    Their sum is kept; ``floor`` is at most and ``most`` at least ``sum / num_groups``.
 
     Example:
-        >>> apportion([0.5, 0.3, 0.2], batch_size=8)
-        array([4, 2, 2])
+        >>> within_bounds(np.array([0.8, 0.15, 0.05]), floor=0.1, most=0.5)
+        array([0.5       , 0.2972973, 0.2027027])
     """
-    batch_size = check_whole(batch_size, "batch_size")
-    return apportion_owed(as_proportions(proportions) * batch_size, batch_size)
+    bounded = raise_to_floor(shares, floor)
+    if most >= 1 or bounded.max(initial=0.0) <= most:
+        return bounded
+    capped = np.zeros(len(bounded), dtype=bool)
+    while (over := ~capped & (bounded > most)).any():
+        capped |= over
+        left, others = shares.sum() - most * np.count_nonzero(capped), bounded[~capped]
+        bounded[capped] = most
+        bounded[~capped] = others * (left / others.sum()) if others.any() else left / max(len(others), 1)
+    return bounded
 
 
-def apportion_owed(owed: Vector, batch_size: int) -> Counts:
-    """Hand out a batch one sample at a time, each to the group that is owed most.
+def fading(draws: ArrayLike, sizes: ArrayLike, passes: float) -> Vector:
+    r"""Say how much of each group's weight is left as its samples are repeated.
 
-    With ``owed = credit + proportions * batch_size`` and ``credit = owed - counts`` carried to the next batch, after
-    any number of batches, under any path of proportions, a group has had
+    .. math:: e^{-(r_i - \min_j r_j) / R}, \qquad r_i = \frac{d_i}{n_i}
 
-    - less than one sample more than its summed share: a group is only served while it is owed something, so its
-      credit stays above ``1 / num_groups - 1``;
-    - at most ``H(num_groups) - 1`` samples less, ``H`` the harmonic numbers (0.5 for 2 groups, 1.93 for 10, 4.19 for
-      100). Let ``d(m)`` bound the mean credit of the ``m`` groups with most. If other groups were served last, ``r``
-      of them, each of them had at least that mean less one, so ``d(m) <= d(m + r) + r / (m + r)``, and
-      ``d(num_groups) = 0``: the sum telescopes to ``1/2 + ... + 1/num_groups``.
-
-    No rule that does not know the future mixes does better: against a mix that is always uniform over the groups not
-    yet served, some group falls behind by exactly that much.
-
-    Args:
-        owed: samples owed to each group, shape ``(num_groups,)``, above -1, sums to ``batch_size``.
-        batch_size: samples to hand out.
-
-    Returns:
-        Counts, shape ``(num_groups,)``, int64, summing to ``batch_size``.
+    with samples drawn ``d``, sizes ``n`` and ``R = passes`` above 0. The group with fewest passes has 1.
 
     Example:
-        >>> apportion_owed(np.array([-0.5, 2.0, 2.5]), 4)
-        array([0, 2, 2])
+        >>> fading([100, 100], sizes=[100, 10], passes=9.0).round(3)
+        array([1.   , 0.368])
     """
-    counts = owed.astype(np.int64)  # towards zero: the whole samples owed, and none to a group that is ahead
-    short = batch_size - int(counts.sum())
-    if short > 0:
-        counts[_smallest(counts - owed, short)] += 1
-    while short < 0:  # Groups that are ahead leave too little for the whole samples owed: the least owed wait.
-        served = np.flatnonzero(counts)[::-1]
-        waiting = served[_smallest((owed - counts)[served], -short)]
-        counts[waiting] -= 1
-        short += len(waiting)
-    return counts
+    draws, sizes = np.asarray(draws, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    present = sizes > 0
+    repeats = draws[present] / sizes[present]
+    left = np.zeros(len(sizes))
+    left[present] = np.exp((repeats.min(initial=np.inf) - repeats) / passes)
+    return left
 
 
 def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
@@ -161,8 +149,7 @@ def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
         The weight of a sample of each group, shape ``(num_groups,)``; 0 for a group without a share in either mix.
 
     Raises:
-        ValueError: if one of the two is no mix, their lengths differ, or a group has a prior but no share: what is
-            never drawn cannot be weighted.
+        ValueError: if one of the two is no mix, their lengths differ, or a group has a prior but no share.
 
     Example:
         >>> importance_weights([0.5, 0.5], prior=[0.9, 0.1])
@@ -178,6 +165,49 @@ def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
         )
     weights: Vector = np.divide(prior, proportions, out=np.zeros_like(prior), where=prior > 0)
     return weights
+
+
+def log_mix(proportions: ArrayLike, target: ArrayLike, counts: ArrayLike | None = None) -> Vector:
+    r"""Say what to add to the logits of a classifier that is trained at one mix and is to be right at another.
+
+    .. math:: \log \frac{a_i}{t_i}
+
+    With cross-entropy on the logits so moved, a network that fits its batches gives the class probabilities of the mix
+    ``target``, at whatever mix the batches are drawn: logit adjustment (Menon et al., arXiv 2007.07314, eq. 10) and
+    balanced softmax (Ren et al., arXiv 2007.10740, eq. 3), with the mix of the batch for the frequencies in the data.
+
+    Args:
+        proportions: the mix ``a`` that the batch was composed by, shape ``(num_groups,)``, sums to 1.
+        target: the mix ``t``, shape ``(num_groups,)``, sums to 1.
+        counts: samples in the batch, shape ``(num_groups,)``. A class without a share that has samples all the same
+            (an earlier batch owed them) counts by these.
+
+    Returns:
+        Shape ``(num_groups,)``, float64; ``-inf`` for a class that is not in the batch, which leaves it out of the
+        softmax.
+
+    Raises:
+        ValueError: if one is no mix, or a class in the batch has no share of the target.
+
+    Example:
+        >>> log_mix([0.75, 0.25, 0.0], target=[0.5, 0.25, 0.25]).round(3)
+        array([0.405, 0.   ,  -inf])
+    """
+    proportions = as_proportions(proportions)
+    target = as_proportions(target, len(proportions), "target")
+    if counts is not None:
+        counts = np.asarray(counts)
+        owed = (proportions == 0) & (counts > 0)
+        proportions[owed] = counts[owed] / counts.sum()
+    missing = np.flatnonzero((proportions > 0) & (target == 0))
+    if len(missing) > 0:
+        raise ValueError(
+            f"target must give a share to every class that is drawn, but class {missing[0]} has 0; give it a small one"
+        )
+    moved = np.full(len(proportions), -np.inf)
+    present = proportions > 0
+    moved[present] = np.log(proportions[present] / target[present])
+    return moved
 
 
 def temper(prior: ArrayLike, power: float) -> Vector:
@@ -196,7 +226,6 @@ def temper(prior: ArrayLike, power: float) -> Vector:
 
     Raises:
         ValueError: if ``prior`` is no mix or ``power`` is not finite.
-        TypeError: if ``power`` is no number.
 
     Example:
         >>> temper([0.64, 0.36, 0.0], power=0.5)
@@ -208,22 +237,3 @@ def temper(prior: ArrayLike, power: float) -> Vector:
     raised = (shares / (shares.max() if number >= 0 else shares.min())) ** number  # at most 1, so nothing overflows
     prior[present] = raised / raised.sum()
     return prior
-
-
-def check_power(value: float) -> float:
-    """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
-    number = as_number(value, "power", "such as 0.5")
-    if not np.isfinite(number):
-        raise ValueError(f"power must be finite, got {value!r}; 0 gives each group the same share")
-    return number
-
-
-def _smallest(values: Vector, number: int) -> NDArray[np.int64]:
-    """Return where the smallest values are; of equal ones the first, on every machine."""
-    if len(values) < FEW or number >= len(values):
-        return values.argsort(kind="stable")[:number]
-    largest = np.partition(values, number - 1)[number - 1]  # of 10,000: in a twentieth of the time to sort them
-    chosen = values < largest
-    chosen[np.flatnonzero(values == largest)[: number - np.count_nonzero(chosen)]] = True
-    first: NDArray[np.int64] = chosen.nonzero()[0]
-    return first

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import reference
 from helpers import NAN, mixes, normalised
-from learn2mix.functional import apportion, as_proportions, check_whole, raise_to_floor, update_proportions
+from learn2mix.checks import as_proportions, check_whole
+from learn2mix.functional import apportion, raise_to_floor, update_proportions
 
 losses_of_one = st.one_of(st.just(NAN), st.just(0.0), st.floats(1e-3, 1e3), st.floats(0, 1e308))
 rates = st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1))

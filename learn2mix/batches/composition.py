@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     counts: Counts  # samples of each group
     draws: Counts  # samples of each group in all batches before it
     credit: Vector  # owed to each group before it
+    previous: Vector  # asked for by the batch before it
     replayed: bool  # composed before the state was saved from which this run goes on
 
 
@@ -49,7 +50,7 @@ class Composition:
     """
 
     def __init__(self, prior: Vector) -> None:
-        self.newest = prior
+        self._prior = self.newest = prior
         self.draws: Counts = np.zeros(len(prior), dtype=np.int64)
         self._credit: Vector = np.zeros(len(prior))
         self.composed = self.epoch = self.position = 0
@@ -89,7 +90,17 @@ class Composition:
             size = int(min(size, limits.sum()))
             owed = within(owed, limits, size)
         counts = apportion_owed(owed, size)
-        batch = Batch(self.composed, self.epoch, self.position, proportions, counts, self.draws, self._credit, replayed)
+        batch = Batch(
+            self.composed,
+            self.epoch,
+            self.position,
+            proportions,
+            counts,
+            self.draws,
+            self._credit,
+            self.newest,
+            replayed,
+        )
         self.draws, self._credit, self.newest = self.draws + counts, owed - counts, proportions
         self.composed += 1
         self.position += 1
@@ -105,8 +116,7 @@ class Composition:
     def undo_newest(self) -> None:
         """Take back the batch composed last."""
         batch = self.waiting.pop()
-        self.draws, self._credit = batch.draws, batch.credit
-        self.composed, self.position = batch.number, batch.position
+        self._go_back_to(batch)
         if batch.replayed:
             self._replay.appendleft((batch.proportions, False))
 
@@ -132,10 +142,13 @@ class Composition:
             if batch.replayed or batch.number <= last
         ]
         self._replay.extendleft(reversed(again))
-        self.draws, self._credit = oldest.draws, oldest.credit
-        self.composed, self.position = oldest.number, oldest.position
+        self._go_back_to(oldest)
         self._trained.clear()
         self.waiting.clear()
+
+    def _go_back_to(self, batch: Batch) -> None:
+        self.draws, self._credit, self.newest = batch.draws, batch.credit, batch.previous
+        self.composed, self.position = batch.number, batch.position
 
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""
@@ -171,7 +184,10 @@ class Composition:
         left, trained = deque(self.waiting), self._trained | trained
         while left and left[0].number in trained:
             left.popleft()
-        draws, credit = (left[0].draws, left[0].credit) if left else (self.draws, self._credit)
+        first = left[0] if left else None
+        draws, credit, newest = (
+            (self.draws, self._credit, self.newest) if first is None else (first.draws, first.credit, first.previous)
+        )
         ahead = [(batch.proportions, batch.number in trained) for batch in left] + list(self._replay)
         return {
             "epoch": self.epoch,
@@ -179,6 +195,7 @@ class Composition:
             "composed": self.composed - len(left),
             "draws": draws.tolist(),
             "credit": credit.tolist(),
+            "newest": newest.tolist(),
             "ahead": [proportions.tolist() for proportions, _ in ahead],
             "ahead_trained": [trained_on for _, trained_on in ahead],
         }
@@ -197,6 +214,7 @@ class Composition:
         self._trained.clear()
         self.draws = np.array(as_list(state["draws"]), dtype=np.int64)
         self._credit = np.array(as_list(state["credit"]))
+        self.newest = np.array(state["newest"]) if "newest" in state else self._prior
         self.epoch, self.position, self.composed = state["epoch"], state["position"], state["composed"]
 
 

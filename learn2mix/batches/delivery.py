@@ -18,9 +18,7 @@ LEAST_KEPT, MOST_KEPT = 16, 1024
 class Handed:
     """A batch that the loop has.
 
-    Args:
-        number: of the batch.
-        kept: places of the samples that are left of it; None for all.
+    Its number, and the places of the samples that are left of it (None: all).
     """
 
     __slots__ = ("kept", "number")
@@ -140,6 +138,19 @@ class Delivery:
                 raise RuntimeError(message)
         return self.handed[0]
 
+    def newest(self) -> Handed:
+        """Return the batch in training of a loop that has one at a time and does not observe; else raise an error."""
+        self.catch_up()
+        if not self.handed:
+            raise ValueError("log_mix: the loop has no batch yet; ask for it between getting a batch and observing it")
+        in_order = self.loader is None or self.loader.in_order
+        if self.fetch_ahead or not in_order or self._thread != threading.get_ident():
+            raise RuntimeError(
+                "log_mix: this loop has several batches at a time, so it is not known which one it trains on; call "
+                "observe(losses), or observe(None), after each step"
+            )
+        return self.handed[-1]
+
     @property
     def in_step(self) -> bool:
         """Whether it is no use to count: each batch is observed, or they are fetched in another thread."""
@@ -206,11 +217,7 @@ class Delivery:
         return self._left if self.num_handed > self._seen else 0
 
     def left_out(self, exhausted: bool) -> int:
-        """Return how many batches were never observed, as far as that is known once the loop has left the iteration.
-
-        Args:
-            exhausted: whether all batches of the epoch were drawn.
-        """
+        """Return how many batches were never observed, as far as that is known once the loop has left the iteration."""
         self.catch_up()
         all_handed = exhausted and not self._drawn
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)

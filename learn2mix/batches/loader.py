@@ -153,6 +153,10 @@ class MixedLoader(Reading):
         """
         self.sampler.observe(losses, groups=groups, weights=weights)
 
+    def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
+        """Return what to add to the logits of the batch being trained on: see :meth:`MixedBatchSampler.log_mix`."""
+        return self.sampler.log_mix(target)  # type: ignore[no-any-return]
+
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run: see :meth:`MixedBatchSampler.observe_validation`."""
         self.sampler.observe_validation(loss, group_losses)

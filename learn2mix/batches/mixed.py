@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.torch_loader import TorchLoader, batches_fetched_ahead, refuse_second_split
@@ -11,6 +13,7 @@ from learn2mix.batches.watching import Watching
 from learn2mix.checks import as_proportions, check_seed, check_whole
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.mixers.base import Mixer, check_mixer, refuse_empty_groups
+from learn2mix.mixers.info import MixInfo, takes_info
 
 if TYPE_CHECKING:
     from learn2mix.checks import Vector
@@ -30,6 +33,7 @@ class MixedBatches(Watching):
         seed: whole number in [0, 2 ** 64).
         order: ``"shuffled"`` or ``"grouped"``.
         processes: which share each batch.
+        sizes: samples of each group, shape ``(num_groups,)``, NaN where unknown.
 
     Attributes:
         mixer: the mixer.
@@ -49,12 +53,14 @@ class MixedBatches(Watching):
         seed: int,
         order: Literal["shuffled", "grouped"],
         processes: Processes,
+        sizes: Any,
     ) -> None:
         self.batch_size, self.seed = check_whole(batch_size, "batch_size"), check_seed(seed)
         if order not in ("shuffled", "grouped"):
             raise ValueError(f'order must be "shuffled" or "grouped", got {order!r}')
         check_mixer(mixer)
-        mixer.attach(prior, group_names, owner=self)
+        mixer.attach(prior, group_names, owner=self, sizes=sizes)
+        self._tells = mixer.follows_progress and takes_info(mixer.seek, num_others=2)
         self.mixer, self.order = mixer, order
         self.last_observed: Batch | None = None
         self.fetch_ahead = 0
@@ -153,7 +159,13 @@ class MixedBatches(Watching):
         self._first = 0
 
     def _find_mix(self, batch: int, epoch: int) -> Vector:
-        self.mixer.seek(batch, epoch)
+        if self._tells:
+            at = self._composition
+            nothing, size = np.zeros(len(self._prior)), self.batch_size * self._split[1]
+            told = MixInfo(nothing, at.newest, at.draws, self._sizes(), size, self._feedback.num_updates)
+            self.mixer.seek(batch, epoch, told)
+        else:
+            self.mixer.seek(batch, epoch)
         proportions = self.mixer.proportions
         if getattr(type(self.mixer), "proportions", None) is Mixer.proportions:
             return proportions  # checked when they were assigned, and read-only

@@ -10,8 +10,9 @@ import torch
 from learn2mix.batches.groups import as_group_numbers
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.split import own_places, shuffled_order
-from learn2mix.feedback.feedback import check_group_losses, check_losses
-from learn2mix.functional import importance_weights
+from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
+from learn2mix.functional import importance_weights, log_mix
+from learn2mix.mixers.mixes import starting_mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,8 @@ class Observing(Progress):
         self._composition.mark_trained(handed.number)
         self._observing, self._looks, self.last_observed = True, 0, batch
         ended = not self._composition.waiting and self._epoch_composed()
-        self._feedback.step(ended, self._must_match())
+        drawn = Drawn(batch.proportions, batch.draws + batch.counts, self._sizes(), self.batch_size * self._split[1])
+        self._feedback.step(ended, self._must_match(), drawn)
         if ended:
             self._begin_epoch()
 
@@ -137,6 +139,41 @@ class Observing(Progress):
         batch = self._composition.find(handed.number)
         weights = importance_weights(batch.proportions, self._prior)[self._members(batch)]
         return torch.from_numpy(weights if handed.kept is None else weights[handed.kept]).float()
+
+    def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
+        """Return what to add to the logits so that training at any mix aims at the classifier of one.
+
+        ``F.cross_entropy(logits + sampler.log_mix(), labels)``; :class:`learn2mix.MixAdjustedLoss` does it. The mix is
+        that of the batch being trained on: the oldest that the loop has and has not observed, or, in a loop that does
+        not observe, the newest that it has. Ask before ``observe``.
+
+        Args:
+            target: the mix that the classifier is for, as :class:`learn2mix.FixedMix` takes it: ``"uniform"`` for the
+                balanced error, None for the data's own mix.
+
+        Returns:
+            :func:`learn2mix.functional.log_mix` of that batch, one value per group in the order of ``group_names``,
+            shape ``(num_groups,)``, float32, on the CPU; ``-inf`` leaves a class out of the softmax.
+
+        Raises:
+            ValueError: if no batch is waiting, or ``target`` is no mix of these groups.
+            RuntimeError: if it is not known which batch the loop trains on.
+        """
+        batch = self._composition.find(self._in_training().number)
+        wanted = starting_mix(target, self._prior, "target", self.group_names)
+        return torch.from_numpy(log_mix(batch.proportions, wanted, batch.counts)).float()
+
+    def groups_in_training(self) -> NDArray[np.int64]:
+        """Return the number of the group of each sample of this process's part of the batch being trained on."""
+        handed = self._in_training()
+        members = self._members(self._composition.find(handed.number))
+        return members if handed.kept is None else members[handed.kept]
+
+    def _in_training(self) -> Handed:
+        """Return the batch being trained on."""
+        if self._observing or self.mixer.needs_losses:
+            return self._delivery.oldest()
+        return self._delivery.newest()
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, for mixers that follow it; the same on every process.

@@ -92,6 +92,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             seed=seed,
             order=order,
             processes=Processes(num_replicas, rank, process_group),
+            sizes=self.partition.sizes,
         )
         self._passes = Passes(self.partition, self.seed)
         self.lacks_losses = False  # True after a loader restored a snapshot that lacks later losses

@@ -120,6 +120,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             seed=seed,
             order=order,
             processes=Processes(num_replicas, rank, process_group),
+            sizes=[np.nan if source.size is None else source.size for source in named],
         )
         self.on_exhausted = on_exhausted
         self._ends = Ends(on_exhausted, [source.size for source in named])

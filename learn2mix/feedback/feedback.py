@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from learn2mix.feedback.agreement import differences
 from learn2mix.feedback.arguments import check_group_losses, check_groups, check_losses
 from learn2mix.feedback.group_losses import GroupLosses, describe_bad_batch, sum_batch
 from learn2mix.feedback.pending import BatchSums, PendingSums, sum_over_processes
+from learn2mix.mixers.info import MixInfo, takes_info
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +21,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from learn2mix.checks import Vector
+    from learn2mix.checks import Counts, Vector
     from learn2mix.feedback.processes import Processes
     from learn2mix.mixers import Mixer
 
-__all__ = ["Feedback", "check_group_losses", "check_groups", "check_losses"]
+__all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
 
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
+
+
+class Drawn(NamedTuple):
+    """A batch as its mixer is told of it; what the fields mean is said in :class:`~learn2mix.mixers.info.MixInfo`."""
+
+    proportions: Vector
+    draws: Counts  # up to this batch
+    sizes: Vector
+    batch_size: int
 
 
 class Feedback:
@@ -37,14 +47,18 @@ class Feedback:
     that was due is made, when the next batch is observed, or at the end of the epoch.
 
     Args:
-        mixer: an attached mixer. An update waits until its ``min_groups`` groups (1 where it has none) were seen since
-            the last, or the epoch ends.
+        mixer: an attached mixer; an update waits until its ``min_groups`` were seen since the last.
         group_names: one name per group.
         processes: those that share each batch.
     """
 
     def __init__(self, mixer: Mixer, group_names: Sequence[int | str], processes: Processes) -> None:
         self.mixer, self._names, self._processes = mixer, group_names, processes
+        self._tells = takes_info(mixer.update, num_others=1)
+        self._signed = getattr(mixer, "signed", False)
+        self.num_updates = 0
+        self._mix_sum: Vector = np.zeros(len(group_names))  # of the batches observed since the last update
+        self._drawn = Drawn(mixer.prior, np.zeros(len(group_names), dtype=np.int64), mixer.sizes, 0)  # at the last one
         self._losses = GroupLosses(len(group_names))  # since the last update
         self._num_observed = 0  # batches, since the last update
         self._update_due = False  # once what is pending has arrived
@@ -75,15 +89,15 @@ class Feedback:
             losses: those that this process knows, shape ``(num_samples,)``, any device, detached; may be none.
             groups: number of the group of each, shape ``(num_samples,)``, in [0, num_groups).
             batch: number of the batch, for the errors.
-            weights: what each sample counts (its tokens), at least 0, shape ``(num_samples,)``, any device; None: 1
-                each.
+            weights: what each sample counts (its tokens), at least 0, shape ``(num_samples,)``; None: 1 each.
 
         Raises:
             ValueError: if a loss or a weight is negative, NaN or infinite; nothing is added then.
         """
         if not len(groups):
             return
-        sums, shared = sum_batch(losses, groups, weights, len(self._names)), self._processes.shared
+        sums = sum_batch(losses, groups, weights, len(self._names), signed=self._signed)
+        shared = self._processes.shared
         if not shared and sums.device.type == "cpu":
             error = self._accumulate(BatchSums(sums.numpy(), batch))
             if error is not None:
@@ -92,7 +106,7 @@ class Feedback:
         self._sums = sums if self._sums is None else self._sums + sums.to(self._sums.device)
         self._batch, self._device = batch, losses.device
 
-    def step(self, epoch_ended: bool, must_match: dict[str, int]) -> None:
+    def step(self, epoch_ended: bool, must_match: dict[str, int], drawn: Drawn | None = None) -> None:
         """Count an observed batch, and update the mix if that is due.
 
         Every process calls it for every batch, also for one of which it added no losses.
@@ -100,6 +114,7 @@ class Feedback:
         Args:
             epoch_ended: whether the batch is the last of its epoch.
             must_match: what, besides the mix, must be the same on every process, by name.
+            drawn: what the mixer is told of the batch.
 
         Raises:
             ValueError: if a loss or a weight was negative, NaN or infinite, on any process; that batch is left out.
@@ -109,6 +124,8 @@ class Feedback:
         self._settle()
         self._raise_if_apart()
         self._num_observed += 1
+        self._drawn = drawn or self._drawn
+        self._mix_sum = self._mix_sum + self._drawn.proportions
         self._send(must_match)
         self._raise_error()
         self._update_due = bool(self.mixer.due(self._num_observed, epoch_ended))
@@ -162,10 +179,17 @@ class Feedback:
             self._update()
 
     def _update(self) -> None:
-        means, self._num_observed = self._losses.pop_means(), 0
-        if not np.isnan(means).all():  # else of none of these batches the losses are known
-            self._group_losses = frozen(means)
+        (means, counts), num_observed, self._num_observed = self._losses.pop(), max(self._num_observed, 1), 0
+        mix, self._mix_sum = self._mix_sum / num_observed, np.zeros_like(self._mix_sum)
+        if np.isnan(means).all():  # of none of these batches the losses are known
+            return
+        self._group_losses = frozen(means)
+        if self._tells:
+            _, draws, sizes, batch_size = self._drawn
+            self.mixer.update(means.copy(), MixInfo(counts, mix, draws, sizes, batch_size, self.num_updates))
+        else:
             self.mixer.update(means.copy())
+        self.num_updates += 1
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -181,15 +205,15 @@ class Feedback:
                 raise RuntimeError(found)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return numbers, strings, lists and tensors; the same on every process.
-
-        No collective: any process may ask, alone, at any time.
-        """
+        """Return numbers, strings, lists and tensors; the same on every process, of which any may ask alone."""
         self._arrive()
         return {
             "mixer": self.mixer.state_dict(),
             "pool": self._losses.state_dict(),
             "num_observed": self._num_observed,
+            "num_updates": self.num_updates,
+            "mix_sum": self._mix_sum.tolist(),
+            "draws": self._drawn.draws.tolist(),
             "update_due": self._update_due,
             "error": self._error,
             "group_losses": [None if np.isnan(loss) else loss for loss in self._group_losses.tolist()],
@@ -209,6 +233,9 @@ class Feedback:
         self.mixer.load_state_dict(state["mixer"])
         self._losses.load_state_dict(state["pool"])
         self._num_observed, self._update_due = state["num_observed"], state["update_due"]
+        self.num_updates = state.get("num_updates", 0)
+        self._mix_sum = np.array(state.get("mix_sum", [0.0] * found))
+        self._drawn = self._drawn._replace(draws=np.array(state.get("draws", [0] * found), dtype=np.int64))
         losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
         self._group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending, self._sums, self._batch = state["error"], None, None, None, None

@@ -46,13 +46,13 @@ class GroupLosses:
         self._table = total
         return True
 
-    def pop_means(self) -> Vector:
-        """Return the mean loss of each group, NaN where none was seen, and begin anew."""
+    def pop(self) -> tuple[Vector, Vector]:
+        """Return the mean loss of each group, NaN where none was seen, with the counts, and begin anew."""
         sums, counts = np.split(self._table, 2)
         with np.errstate(invalid="ignore"):
             means: Vector = sums / counts  # 0 / 0 is NaN: not seen
         self._table = np.zeros_like(self._table)
-        return means
+        return means, counts
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums and counts; nothing where no sample was seen."""
@@ -68,7 +68,9 @@ class GroupLosses:
         self._table = np.concatenate(parts).astype(np.float64)
 
 
-def sum_batch(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+def sum_batch(
+    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, *, signed: bool = False
+) -> Tensor:
     """Sum the losses of a batch by group, where they are.
 
     A loss that is negative turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that
@@ -79,6 +81,7 @@ def sum_batch(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None,
         groups: group of each sample, shape ``(num_samples,)``, in [0, num_groups).
         weights: what each sample counts, shape ``(num_samples,)``, any device; None: 1 each.
         num_groups: how many groups there are.
+        signed: whether values below 0 are as good as any.
 
     Returns:
         The sums of the losses, then the counts of the samples, shape ``(2 * num_groups,)``, on the device of the
@@ -90,13 +93,15 @@ def sum_batch(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None,
     """
     with torch.no_grad():
         add_up = _sum_on_host if losses.device.type == "cpu" else _sum_on_device
-        return add_up(losses, groups, weights, num_groups)
+        return add_up(losses, groups, weights, num_groups, signed)
 
 
-def _sum_on_host(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+def _sum_on_host(
+    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, signed: bool
+) -> Tensor:
     # By NumPy, which takes a fraction of torch's time for the few numbers of a batch.
     values = losses.detach().double().numpy()
-    if not (values >= 0).all():
+    if not signed and not (values >= 0).all():
         values = clear_rounding(torch.from_numpy(values)).numpy()
     shares = np.ones(len(values))
     if weights is not None:
@@ -108,10 +113,12 @@ def _sum_on_host(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | No
     return torch.from_numpy(np.bincount(places, np.concatenate([values, shares]), 2 * num_groups))
 
 
-def _sum_on_device(losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int) -> Tensor:
+def _sum_on_device(
+    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, signed: bool
+) -> Tensor:
     losses = losses.detach().to(_sum_dtype(losses.device))
     where = to_device(torch.from_numpy(groups if groups.flags.writeable else groups.copy()), losses.device)
-    values = clear_rounding(losses)
+    values = losses if signed else clear_rounding(losses)
     shares = torch.ones_like(values)
     if weights is not None:
         shares = to_device(weights.detach().to(losses.dtype), losses.device)

@@ -7,13 +7,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import nn
 
 from learn2mix.checks import check_whole
 from learn2mix.feedback.arguments import check_group_losses, check_groups
 from learn2mix.feedback.devices import to_device
-from learn2mix.feedback.feedback import Feedback
+from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import check_mixer
@@ -78,15 +79,16 @@ class ReweightedLoss(nn.Module):
         super().__init__()
         check_mixer(mixer)
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
-        mixer.attach(partition.proportions, partition.group_names, owner=self)
+        mixer.attach(partition.proportions, partition.group_names, owner=self, sizes=partition.sizes)
         self.criterion, self.mixer = criterion, mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
         if self._num_batches is None and _follows_epochs(mixer):
             raise ValueError(
                 "num_batches must be given for a mixer that updates once an epoch: how many batches an epoch has"
             )
-        self._feedback = Feedback(mixer, partition.group_names, Processes(process_group=process_group))
-        self._batch = 0  # over all epochs
+        self._processes = Processes(process_group=process_group)
+        self._feedback = Feedback(mixer, partition.group_names, self._processes)
+        self._batch = self._num_samples = 0  # over all epochs; samples over all processes
         self._register()
 
     def _register(self) -> None:
@@ -136,8 +138,17 @@ class ReweightedLoss(nn.Module):
         weights = to_device(torch.from_numpy(shares[numbers]).to(losses.dtype), losses.device)
         self._feedback.add(losses, numbers, batch=self._batch + 1)
         self._batch += 1
-        self._feedback.step(position + 1 == self._num_batches, {"number of batches": self._batch})
+        self._feedback.step(
+            position + 1 == self._num_batches, {"number of batches": self._batch}, self._drawn(len(losses))
+        )
         return weights
+
+    def _drawn(self, batch_size: int) -> Drawn:
+        """Say what a batch was drawn at: the data's own mix, so that all groups are repeated alike."""
+        batch_size *= self._processes.num_replicas
+        self._num_samples += batch_size
+        prior = self.mixer.prior
+        return Drawn(prior, np.rint(prior * self._num_samples).astype(np.int64), self.mixer.sizes, batch_size)
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""
@@ -148,12 +159,12 @@ class ReweightedLoss(nn.Module):
 
         The same on every process, and any may ask alone.
         """
-        return {"batch": self._batch, "feedback": self._feedback.state_dict()}
+        return {"batch": self._batch, "num_samples": self._num_samples, "feedback": self._feedback.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` returned."""
         self._feedback.load_state_dict(state["feedback"])
-        self._batch = state["batch"]
+        self._batch, self._num_samples = state["batch"], state.get("num_samples", 0)
 
 
 def _follows_epochs(mixer: Mixer) -> bool:

@@ -103,8 +103,7 @@ class MixingCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where the sampler is, where a learning rate finder trains before the training."""
-        searches = any(hasattr(callback, "lr_find") for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        if searches and self._restored is None:
+        if self._restored is None and any(hasattr(callback, "lr_find") for callback in trainer.callbacks):  # type: ignore[attr-defined]
             trainer.fit_loop.setup_data()
             self._restored = find_sampler(trainer).state_dict()
 
@@ -207,6 +206,7 @@ class MixingCallback(Callback):
         self._sampler = find_sampler(trainer)
         _refuse_another_split(trainer, self._sampler)
         self._sampler.trusted = True
+        self._losses.follow(self._sampler)
         if state is not None:
             self._sampler.load_state_dict(state, strict=False)
             if not trainer.fit_loop.epoch_loop.restarting:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
 from learn2mix.feedback.per_sample import PerSampleLoss
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
     from torch import Tensor
+
+    from learn2mix.batches.sampler import MixedBatchSampler
+    from learn2mix.batches.stream import MixedStream
 
 __all__ = ["LossFinder"]
 
@@ -33,6 +37,12 @@ class LossFinder:
     def find_criteria(self, pl_module: LightningModule) -> None:
         """Look for the criteria that keep losses."""
         self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
+
+    def follow(self, sampler: MixedBatchSampler | MixedStream) -> None:
+        """Let the criteria that know their mix follow the one that is steered."""
+        for criterion in self._criteria:
+            if isinstance(criterion, MixAdjustedLoss):
+                criterion.follow(sampler)
 
     def forget(self) -> None:
         """Forget the losses kept so far."""

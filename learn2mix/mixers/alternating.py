@@ -14,6 +14,7 @@ from learn2mix.mixers.mixes import refuse_unknown
 
 if TYPE_CHECKING:
     from learn2mix.checks import Vector
+    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["AlternatingMix"]
 
@@ -86,7 +87,7 @@ class AlternatingMix(Mixer):
         self._mixes = [_mix_of(turn, names, prior) for turn in turns]
         return self._mixes[0]
 
-    def seek(self, batch: int, epoch: int) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
         self._place = (batch, epoch)
         if self.every != "plateau":
             self._take_turn(epoch if self.every == "epoch" else batch // int(self.every))

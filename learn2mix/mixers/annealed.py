@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from learn2mix.checks import Vector
+    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["AnnealedMix"]
 
@@ -68,7 +69,7 @@ class AnnealedMix(Mixer):
         self._end = starting_mix(self._asked_end, prior, "end", self.group_names)
         return self._at(0)
 
-    def seek(self, batch: int, epoch: int) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
         self._batch, self.proportions = batch, self._at(batch)
 
     def settings(self) -> dict[str, Any]:  # noqa: D102

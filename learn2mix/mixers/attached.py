@@ -14,6 +14,8 @@ from learn2mix.checks import as_proportions, frozen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
+
     from learn2mix.checks import Vector
 
 __all__ = ["Attached"]
@@ -32,6 +34,7 @@ class Attached:
     _prior: Vector | None = None
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
+    _sizes: Vector | None = None
     _owner: weakref.ref[Any] | None = None
     _fresh: dict[str, Any] | None = None  # the state before anything was learned
 
@@ -44,7 +47,13 @@ class Attached:
             if vector is not None:
                 frozen(vector)  # NumPy copies to writable arrays
 
-    def attach(self, prior: Sequence[float] | Vector, group_names: Sequence[int | str], owner: object = None) -> None:
+    def attach(
+        self,
+        prior: Sequence[float] | Vector,
+        group_names: Sequence[int | str],
+        owner: object = None,
+        sizes: ArrayLike | None = None,
+    ) -> None:
         """Bind the mixer to groups; a sampler does this once, when it is made.
 
         Args:
@@ -52,6 +61,7 @@ class Attached:
             group_names: one name a group.
             owner: what the mixer belongs to from now on, held by a weak reference; None for nobody. Once an owner is
                 gone, the next one of the same groups finds the mixer as it was before the first.
+            sizes: samples of each group, NaN where unknown; None where all are.
 
         Raises:
             ValueError: if the mixer is attached to other groups, its settings do not fit these, or another owner lives.
@@ -60,11 +70,12 @@ class Attached:
         prior, names = frozen(as_proportions(prior, len(group_names), "prior")), list(group_names)
         if self._prior is None or self._group_names is None:
             self._prior, self._group_names = prior, names
+            self._sizes = np.full(len(names), np.nan) if sizes is None else np.array(sizes, dtype=np.float64)
             try:
                 self._begin()
                 self._fresh = copy.deepcopy(self.state_dict()) | {"proportions": None, "settings": {}}
             except Exception:
-                self._prior = self._group_names = self._proportions = None
+                self._prior = self._group_names = self._proportions = self._sizes = None
                 raise
         elif self._group_names != names or not np.array_equal(self._prior, prior):
             raise ValueError(
@@ -108,6 +119,12 @@ class Attached:
         """The data's own proportions, shape ``(num_groups,)``, float64; a copy."""
         prior: Vector = self._attached(self._prior).copy()
         return prior
+
+    @property
+    def sizes(self) -> Vector:
+        """Samples of each group when the mixer was attached, shape ``(num_groups,)``, NaN where unknown; a copy."""
+        sizes: Vector = self._attached(self._sizes).copy()
+        return sizes
 
     @property
     def group_names(self) -> list[Any]:

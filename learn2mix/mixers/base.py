@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from learn2mix.checks import as_proportions, differences, frozen, on_the_host, warn_of_differences
+from learn2mix.checks import ROUNDING, as_number, as_proportions, differences, frozen, on_the_host, warn_of_differences
+from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
 from learn2mix.mixers.mixes import refuse_empty_groups, starting_mix
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from typing_extensions import Self
 
     from learn2mix.checks import Vector
+    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
@@ -27,8 +31,10 @@ class Mixer(Attached):
     the sampler asks :meth:`due`, and if so calls :meth:`update`.
 
     A rule that follows the losses overrides :meth:`due` and :meth:`update`; a rule that follows the progress of the
-    run overrides :meth:`seek`. Both assign ``self.proportions``, which checks the mix. What else a rule remembers goes
-    into :meth:`state_dict`: with that a run resumes, and a mixer whose sampler is gone begins anew.
+    run overrides :meth:`seek`. Both are told more by a :class:`~learn2mix.mixers.info.MixInfo` if they take a last
+    argument ``info``, and assign ``self.proportions``, which checks the mix and keeps each share within ``floor`` and
+    ``most``. What else a rule remembers goes into :meth:`state_dict`: with that a run resumes, and a mixer whose
+    sampler is gone begins anew.
 
     Attributes:
         needs_losses: whether the mix moves by training losses, so that a loop which never observes any is an error.
@@ -36,6 +42,9 @@ class Mixer(Attached):
             run that cannot give it is an error.
         min_groups: how many groups must have been seen before an update; until then it waits, unless the epoch ends.
             A rule that compares groups says 2: from the losses of one alone it learns nothing.
+        signed: whether it takes values below 0 (rewards, progress) in the place of losses; else they are an error.
+        floor: least share of each group that has samples, at most ``1 / num_groups``.
+        most: largest share of each group, at least ``1 / num_groups``.
 
     Example:
         >>> class WorstGroup(Mixer):
@@ -43,7 +52,7 @@ class Mixer(Attached):
         ...     needs_losses = True
         ...     def due(self, num_batches, epoch_ended):
         ...         return epoch_ended
-        ...     def update(self, losses):
+        ...     def update(self, losses, info=None):
         ...         worst = np.arange(len(losses)) == np.nanargmax(losses)
         ...         self.proportions = 0.5 * self.prior + 0.5 * worst
         >>> mixer = WorstGroup()
@@ -56,8 +65,22 @@ class Mixer(Attached):
     needs_losses: bool = False
     needs_validation: Literal["loss", "group_losses"] | None = None
     min_groups: int = 1
+    signed: bool = False
+    floor: float = 0.0
+    most: float = 1.0
+    _arguments: dict[str, Any] | None = None  # of the constructor
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments, so that a state names them whatever the constructor makes of them."""
+        mixer = super().__new__(cls)
+        with suppress(TypeError):  # the constructor will raise it; a copy is made without arguments
+            bound = inspect.signature(cls.__init__).bind(mixer, *args, **kwargs)
+            bound.apply_defaults()
+            mixer._arguments = bound.arguments | bound.kwargs
+        return mixer
 
     def _begin(self) -> None:
+        self._check_bounds()
         if type(self).proportions is Mixer.proportions:  # else the subclass computes its mix when it is read
             self.proportions = self.initial_proportions(self.prior)
 
@@ -85,20 +108,36 @@ class Mixer(Attached):
         self._proportions = frozen(self._bounded(vector))
 
     def _bounded(self, mix: Vector) -> Vector:
-        """Return a mix within the bounds of the rule; as it is unless overridden."""
+        """Return a mix in which each group with samples has at least ``floor`` and at most ``most``."""
+        if self.floor > 0 or self.most < 1:
+            present = self.prior > 0
+            mix[present] = within_bounds(mix[present], self.floor, self.most)
         return mix
+
+    def _check_bounds(self) -> None:
+        num_present = int(np.count_nonzero(self.prior))
+        floor = as_number(self.floor, "floor", "of at least 0 and at most 1 / num_groups")
+        most = as_number(self.most, "most", "of at least 1 / num_groups and at most 1")
+        if not floor >= 0:
+            raise ValueError(f"floor must be at least 0, got {self.floor}")
+        if floor * num_present > 1:
+            raise ValueError(f"floor must be at most 1 / num_groups = {1 / num_present:.4g}, got {self.floor}")
+        if not (most <= 1 <= most * num_present + ROUNDING):
+            raise ValueError(f"most must be at least 1 / num_groups = {1 / num_present:.4g} and at most 1, got {most}")
 
     @property
     def follows_progress(self) -> bool:
         """Whether the mix of a batch is known from its place in the run alone, before any result comes back."""
         return type(self).seek is not Mixer.seek
 
-    def seek(self, batch: int, epoch: int) -> None:
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
         """Be told which batch is composed next; for rules that follow the progress of the run.
 
         Args:
-            batch: batches composed before it, over all epochs, from 0.
+            batch: batches composed before it, over all epochs, from 0. Batches that were composed ahead and taken back
+                are composed again, so it may go back; what a rule makes of its arguments alone is right then too.
             epoch: the epoch it belongs to, from 0.
+            info: what was drawn before; from a sampler, stream or loader always there.
         """
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:
@@ -112,12 +151,13 @@ class Mixer(Attached):
         """
         return epoch_ended
 
-    def update(self, losses: Vector) -> None:
+    def update(self, losses: Vector, info: MixInfo | None = None) -> None:
         """Move the mix by the losses since the last update.
 
         Args:
-            losses: mean loss of each group over its samples, shape ``(num_groups,)``, float64, at least 0; NaN for a
-                group that was not seen. Pooled over batches and processes.
+            losses: mean loss of each group over its samples, shape ``(num_groups,)``, float64, at least 0 (any sign
+                where the rule is ``signed``); NaN for a group that was not seen. Pooled over batches and processes.
+            info: which batches they are of, and what was drawn; from a sampler, stream or loader always there.
         """
 
     def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:
@@ -131,15 +171,15 @@ class Mixer(Attached):
     def settings(self) -> dict[str, Any]:
         """Return what the rule was set to, as plain values by name; a resumed run is told where they differ.
 
-        Unless overridden: each argument of the constructor that is kept in an attribute of its name, if it is a number,
-        a string, None, or a list of these.
+        Unless overridden: each argument of the constructor that is a number, a string, None, or a list or array of
+        these; as it is now, where an attribute has its name.
 
         Example:
             >>> class Steep(Mixer):
             ...     def __init__(self, step_size=0.1):
-            ...         self.step_size, self.num_updates = step_size, 0
-            >>> Steep().settings()
-            {'step_size': 0.1}
+            ...         self._rate = step_size
+            >>> Steep(0.5).settings()
+            {'step_size': 0.5}
         """
         names = [
             name
@@ -147,8 +187,9 @@ class Mixer(Attached):
             if "__init__" in vars(kind) and kind is not object
             for name in inspect.signature(vars(kind)["__init__"]).parameters
         ]
-        kept = vars(self)
-        return {name: kept[name] for name in names if name in kept and _is_plain(kept[name])}
+        values = (self._arguments or {}) | vars(self)
+        found = {name: _as_list(values[name]) for name in names if name in values}
+        return {name: value for name, value in found.items() if _is_plain(value)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: strings, numbers, lists and tensors only."""
@@ -192,6 +233,10 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, (bool, int, float, str, np.bool_, np.number))
+
+
+def _as_list(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.functional import check_power, temper
+from learn2mix.checks import check_power
+from learn2mix.functional import temper
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.mixes import plain_request, starting_mix
 

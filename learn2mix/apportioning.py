@@ -1,0 +1,87 @@
+"""Whole samples for shares: largest remainders, with what is owed carried to the next batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from learn2mix.checks import as_proportions, check_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from learn2mix.checks import Counts, Vector
+
+__all__ = ["apportion", "apportion_owed"]
+
+FEW = 512  # values that are sorted as fast as partitioned
+
+
+def apportion(proportions: ArrayLike, batch_size: int) -> Counts:
+    """Split a batch into whole samples a group, by largest remainders.
+
+    Args:
+        proportions: the mix, shape ``(num_groups,)``, non-negative, sums to 1.
+        batch_size: samples to hand out, at least 1.
+
+    Returns:
+        Counts, shape ``(num_groups,)``, int64, summing to ``batch_size``; each within one of
+        ``proportions * batch_size``. Equal remainders favour the earlier group.
+
+    Raises:
+        ValueError: if ``proportions`` is no mix, or ``batch_size`` is below 1.
+
+    Example:
+        >>> apportion([0.5, 0.3, 0.2], batch_size=8)
+        array([4, 2, 2])
+    """
+    batch_size = check_whole(batch_size, "batch_size")
+    return apportion_owed(as_proportions(proportions) * batch_size, batch_size)
+
+
+def apportion_owed(owed: Vector, batch_size: int) -> Counts:
+    """Hand out a batch one sample at a time, each to the group that is owed most.
+
+    With ``owed = credit + proportions * batch_size`` and ``credit = owed - counts`` carried to the next batch, after
+    any number of batches, under any path of proportions, a group has had
+
+    - less than one sample more than its summed share: a group is only served while it is owed something, so its
+      credit stays above ``1 / num_groups - 1``;
+    - at most ``H(num_groups) - 1`` samples less, ``H`` the harmonic numbers (0.5 for 2 groups, 1.93 for 10, 4.19 for
+      100). Let ``d(m)`` bound the mean credit of the ``m`` groups with most. If other groups were served last, ``r``
+      of them, each of them had at least that mean less one, so ``d(m) <= d(m + r) + r / (m + r)``, and
+      ``d(num_groups) = 0``: the sum telescopes to ``1/2 + ... + 1/num_groups``.
+
+    No rule that does not know the future mixes does better: against a mix that is always uniform over the groups not
+    yet served, some group falls behind by exactly that much.
+
+    Args:
+        owed: samples owed to each group, shape ``(num_groups,)``, above -1, sums to ``batch_size``.
+        batch_size: samples to hand out.
+
+    Example:
+        >>> apportion_owed(np.array([-0.5, 2.0, 2.5]), 4)
+        array([0, 2, 2])
+    """
+    counts = owed.astype(np.int64)  # towards zero: the whole samples owed, and none to a group that is ahead
+    short = batch_size - int(counts.sum())
+    if short > 0:
+        counts[_smallest(counts - owed, short)] += 1
+    while short < 0:  # Groups that are ahead leave too little for the whole samples owed: the least owed wait.
+        served = np.flatnonzero(counts)[::-1]
+        waiting = served[_smallest((owed - counts)[served], -short)]
+        counts[waiting] -= 1
+        short += len(waiting)
+    return counts
+
+
+def _smallest(values: Vector, number: int) -> NDArray[np.int64]:
+    """Return where the smallest values are; of equal ones the first, on every machine."""
+    if len(values) < FEW or number >= len(values):
+        return values.argsort(kind="stable")[:number]
+    largest = np.partition(values, number - 1)[number - 1]  # of 10,000: in a twentieth of the time to sort them
+    chosen = values < largest
+    chosen[np.flatnonzero(values == largest)[: number - np.count_nonzero(chosen)]] = True
+    first: NDArray[np.int64] = chosen.nonzero()[0]
+    return first

@@ -1,0 +1,202 @@
+"""Cross-entropy that knows the mix of its batch."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from learn2mix.feedback.devices import to_device
+from learn2mix.feedback.means import mean_and_each
+from learn2mix.feedback.per_sample import PerSampleLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+__all__ = ["MixAdjustedLoss"]
+
+
+class MixAdjustedLoss(PerSampleLoss):
+    r"""Trains on the logits plus the log of the mix of their batch, so that any mix aims at the same classifier.
+
+    .. math:: \ell(x, y) = -\log \frac{\tfrac{a_y}{t_y} e^{z_y(x)}}{\sum_i \tfrac{a_i}{t_i} e^{z_i(x)}}
+
+    with the mix ``a`` of the batch being trained on and the mix ``t`` that the classifier is for. At its optimum the
+    logits are those of a classifier for ``t``, whatever the mix: so the mix decides only how fast, and at which
+    variance, it is learned. Logit adjustment (Menon et al., arXiv 2007.07314) and balanced softmax (Ren et al., arXiv
+    2007.10740) with the live mix in the place of the data's class frequencies. In evaluation mode nothing is added.
+
+    It takes the mix from the sampler, stream or loader that it follows; under Lightning :class:`MixingCallback` lets
+    it follow that of the Trainer. Or give it: ``criterion(logits, targets, log_mix=sampler.log_mix())``. The groups
+    must be the classes: whole numbers are columns of the logits, other names stand for the columns in sorted order. A
+    class that is not in the batch's mix is left out of the softmax.
+
+    Args:
+        criterion: a module or function of ``(logits, targets)`` that returns one loss per sample; None for
+            ``nn.CrossEntropyLoss(reduction="none")``.
+        target: the mix ``t``: ``"uniform"`` for the balanced error, ``"prior"`` for the data's own mix, a vector of
+            shape ``(num_classes,)``, or a mapping from names to shares.
+        observed: the losses that are kept for the mixer: ``"adjusted"``, those that are trained on, or ``"plain"``,
+            those of the logits alone.
+
+    Attributes:
+        losses: of the last batch, as :attr:`PerSampleLoss.losses`.
+
+    Raises:
+        ValueError: when called in training, if it follows nothing and is given no mix, the groups are not the classes,
+            or the logits are not of shape ``(batch_size, num_classes)``.
+
+    Example:
+        >>> from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
+        >>> loader = MixedLoader(range(4), MixedBatchSampler([0, 0, 0, 1], FixedMix([0.75, 0.25]), batch_size=4))
+        >>> criterion = MixAdjustedLoss().follow(loader)
+        >>> for batch in loader:
+        ...     logits, targets = torch.zeros(4, 2), batch // 3
+        ...     print(criterion(logits, targets), criterion.eval()(logits, targets))
+        tensor(0.5623) tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        criterion: nn.Module | Callable[..., Tensor] | None = None,
+        target: Sequence[float] | ArrayLike | Mapping[Any, float] | str = "uniform",
+        *,
+        observed: Literal["adjusted", "plain"] = "adjusted",
+    ) -> None:
+        super().__init__(nn.CrossEntropyLoss(reduction="none") if criterion is None else criterion)
+        if observed not in ("adjusted", "plain"):
+            raise ValueError(f'observed must be "adjusted" or "plain", got {observed!r}')
+        self.target, self.observed = target, observed
+        self._source: weakref.ref[Any] | None = None
+        self._is_checked = False  # whether the targets were seen to be the groups
+        self._register()
+
+    def _register(self) -> None:
+        self._handle = next(_handles)
+        _living[self._handle] = self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_source": None}  # a copy follows nothing yet
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._register()
+
+    def follow(self, source: Any) -> Self:
+        """Take the mix of each batch from a sampler, stream or loader; held by a weak reference.
+
+        Raises:
+            TypeError: if it is none of these.
+        """
+        source = getattr(source, "sampler", source)
+        if not hasattr(source, "log_mix"):
+            raise TypeError(
+                f"source must be a MixedBatchSampler, MixedStream or MixedLoader, got {type(source).__name__}"
+            )
+        self._source, self._is_checked = weakref.ref(source), False
+        return self
+
+    def forward(self, logits: Tensor, targets: Tensor, log_mix: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Return the mean loss, a scalar.
+
+        Args:
+            logits: shape ``(batch_size, num_classes)``.
+            targets: classes, shape ``(batch_size,)``, or their probabilities, shape ``(batch_size, num_classes)``.
+            log_mix: what is added to the logits, shape ``(num_classes,)``; None asks the sampler that it follows.
+            kwargs: go to the criterion.
+        """
+        if not self.training:
+            return super().forward(logits, targets, **kwargs)
+        if logits.ndim != 2:
+            raise ValueError(f"logits must have the shape (batch_size, num_classes), got {tuple(logits.shape)}")
+        if log_mix is None:
+            log_mix = self._find_log_mix(logits, targets)
+        if log_mix.shape != logits.shape[1:]:
+            raise ValueError(
+                f"log_mix must have one value per class, shape ({logits.shape[1]},), got {tuple(log_mix.shape)}; the "
+                "groups of the sampler must be the classes"
+            )
+        mean = super().forward(logits + log_mix.to(logits), targets, **kwargs)
+        if self.observed == "plain":
+            with torch.no_grad():
+                plain = self.criterion(logits, targets, **kwargs)
+                self._kept.losses = mean_and_each(self.criterion, plain, (logits, targets), kwargs)[1].detach()
+        return mean
+
+    def _find_log_mix(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return torch.ops.learn2mix.log_mix(logits.detach(), targets, self._handle)  # type: ignore[no-any-return]
+        return self._ask(logits, targets)
+
+    @torch.no_grad()
+    def _ask(self, logits: Tensor, targets: Tensor) -> Tensor:
+        source = None if self._source is None else self._source()
+        if source is None:
+            raise ValueError(
+                "MixAdjustedLoss: it is not known which batch this is; call criterion.follow(loader) once, pass "
+                "log_mix=sampler.log_mix(), or under Lightning Trainer(callbacks=[MixingCallback()]); for validation, "
+                "criterion.eval()"
+            )
+        columns = _columns(source.group_names, logits.shape[1])
+        if not self._is_checked:
+            _check_targets(source, columns, targets)
+            self._is_checked = True
+        target = None if isinstance(self.target, str) and self.target == "prior" else self.target
+        moved = torch.full((logits.shape[1],), -torch.inf)
+        moved[columns] = source.log_mix(target)
+        return to_device(moved, logits.device).to(logits.dtype)
+
+
+def _columns(names: list[Any], num_classes: int) -> list[int]:
+    """Return the column of the logits of each group."""
+    if all(isinstance(name, int) for name in names):
+        columns = [int(name) for name in names]
+        if max(columns) < num_classes:
+            return columns
+    elif len(names) == num_classes and all(isinstance(name, str) for name in names):
+        return list(range(num_classes))
+    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    raise ValueError(
+        f"MixAdjustedLoss: the groups must be the classes, but there are {num_classes} columns of logits and "
+        f"{len(names)} groups ({shown}); use groups made of the targets, or another loss"
+    )
+
+
+def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
+    """Refuse groups that are not the classes: the batch's targets must be those of its groups. Waits for the device."""
+    if targets.is_floating_point():
+        return  # probabilities, as of MixUp
+    expected = sorted(columns[group] for group in source.groups_in_training())
+    found = sorted(targets.flatten().tolist())
+    if len(expected) == len(found) and expected != found and found[0] >= 0:  # below 0: to be ignored
+        raise ValueError(
+            f"MixAdjustedLoss: the groups must be the classes, but a batch with the groups "
+            f"{sorted(set(expected))[:5]} has targets {sorted(set(found))[:5]} in other numbers; make the sampler's "
+            "groups of the targets, or use another loss"
+        )
+
+
+# What torch.compile cannot trace is one operator of the graph, which finds its module by a number.
+_handles = count()
+_living: WeakValueDictionary[int, MixAdjustedLoss] = WeakValueDictionary()
+_TAGS = [
+    getattr(torch.Tag, name) for name in ("nondeterministic_seeded", "cudagraph_unsafe") if hasattr(torch.Tag, name)
+]
+torch.library.define("learn2mix::log_mix", "(Tensor logits, Tensor targets, int handle) -> Tensor", tags=_TAGS)
+
+
+@torch.library.impl("learn2mix::log_mix", "default")
+def _ask_by_handle(logits: Tensor, targets: Tensor, handle: int) -> Tensor:
+    return _living[handle]._ask(logits, targets)
+
+
+@torch.library.register_fake("learn2mix::log_mix")  # type: ignore[untyped-decorator]
+def _ask_for_shapes(logits: Tensor, targets: Tensor, handle: int) -> Tensor:
+    return logits.new_empty(logits.shape[1])

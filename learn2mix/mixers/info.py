@@ -1,0 +1,47 @@
+"""What a mixer is told besides the losses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from learn2mix.checks import Counts, Vector
+
+__all__ = ["MixInfo", "takes_info"]
+
+
+class MixInfo(NamedTuple):
+    """Where the run is when a mixer is asked to move; all arrays have the shape ``(num_groups,)`` and are read-only.
+
+    Attributes:
+        counts: samples that the losses are of (the sum of their weights, where the loop gives weights), float64; zeros
+            in :meth:`Mixer.seek`, which has no losses.
+        proportions: the mean of what the batches observed since the last update were asked to be; in ``seek`` what the
+            batch before was asked to be.
+        draws: samples drawn of each group, over all processes, up to the batch observed last; in ``seek`` in all
+            batches composed before. int64.
+        sizes: samples that each group has, float64; NaN where that is not known.
+        batch_size: samples per batch, over all processes.
+        num_updates: updates before this one.
+    """
+
+    counts: Vector
+    proportions: Vector
+    draws: Counts
+    sizes: Vector
+    batch_size: int
+    num_updates: int
+
+
+def takes_info(method: Callable[..., Any], num_others: int) -> bool:
+    """Whether a method takes a :class:`MixInfo` after its other arguments; rules written before it existed do not.
+
+    Example:
+        >>> takes_info(lambda losses: None, 1), takes_info(lambda losses, info: None, 1)
+        (False, True)
+    """
+    kinds = [parameter.kind for parameter in inspect.signature(method).parameters.values()]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return inspect.Parameter.VAR_POSITIONAL in kinds or sum(kind in positional for kind in kinds) > num_others
