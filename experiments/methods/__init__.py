@@ -8,6 +8,7 @@ from experiments.methods.importance import Importance
 from experiments.methods.ldam import LdamDrw
 from experiments.methods.logit_adjustment import LogitAdjusted, LogitAdjustedLoss
 from experiments.methods.method import Batches, Method
+from experiments.methods.mix_adjusted import FADING, LEARN2MIX_PASSES, MIX_ADJUSTED
 from experiments.methods.mixing import BALANCED, LEARN2MIX, LEARN2MIX_EPOCH, LEARN2MIX_STEP
 from experiments.methods.reweighted import Reweighted
 from experiments.methods.smote import Smote
@@ -27,6 +28,9 @@ METHODS: dict[str, Method] = {
         LogitAdjusted(),
         LogitAdjustedLoss(),
         LdamDrw(),
+        MIX_ADJUSTED,
+        FADING,
+        LEARN2MIX_PASSES,
         Static(),
         OneShot(),
         Reweighted(),
