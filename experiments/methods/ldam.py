@@ -30,12 +30,12 @@ class CosineLayer(nn.Module):
     """A last layer of scores that are the scaled cosines between features and each class's direction.
 
     Args:
-        linear: whose weights the directions begin with; its bias is dropped.
+        linear: whose rows the directions begin with, at length 1; its bias is dropped.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight = linear.weight
+        self.weight = nn.Parameter(F.normalize(linear.weight.detach()))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(N, d)`` -> scores ``(N, num_classes)``."""

@@ -65,7 +65,8 @@ def test_the_last_layer_alone_is_changed(task):
     layers = [module for module in changed.model.modules() if isinstance(module, CosineLayer)]
     (linear,) = [module for module in plain.model.modules() if isinstance(module, torch.nn.Linear)][-1:]
     assert len(layers) == 1
-    assert torch.equal(layers[0].weight, linear.weight)
+    assert torch.allclose(layers[0].weight, linear.weight / linear.weight.norm(dim=1, keepdim=True))
+    assert layers[0].weight.requires_grad
     count, of_changed = (sum(map(torch.numel, training.model.parameters())) for training in (plain, changed))
     assert of_changed == count - 4  # the bias
     outputs = changed.model(changed._test.inputs)

@@ -42,7 +42,7 @@ def test_the_recipe_is_that_of_the_prototypes():
 
 def test_a_larger_group_counts_as_one_of_the_size_given():
     groups = np.repeat([0, 1, 2], [10, 6, 4])
-    for shares, sizes in (([1, 1, 1], [5, 5, 4]), ([0.5, 0.5, 0.5], [2, 2, 2]), ([1, 0.2, 0.5], [5, 1, 2])):
+    for shares, sizes in (([1, 1, 1], [5, 5, 4]), ([0.5, 0.5, 0.5], [2, 2, 2]), ([1, 0.2, 0.6], [5, 1, 2])):
         kept = choose_kept(groups, shares, np.random.default_rng(0), per_group=5)
         assert np.bincount(groups[kept]).tolist() == sizes
 
