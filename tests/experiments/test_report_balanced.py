@@ -91,7 +91,8 @@ def test_differences_are_paired_and_starred_where_the_test_rejects(section):
 
 def test_seeds_without_a_partner_do_not_count(folder):
     runs = [run_of("balanced", seed, COUNTS[0], BALANCED[seed]) for seed in (0, 1)]
-    section = section_of(folder, *runs, run_of("importance", 1, COUNTS[0], FADING[1]))
+    runs += [run_of("importance", seed, COUNTS[0], FADING[seed]) for seed in (1, 2)]
+    section = section_of(folder, *runs)
     assert cell(balanced_table(section), "importance", "over balanced") == "+7.5"
 
 
