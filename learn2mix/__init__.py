@@ -10,7 +10,18 @@ from learn2mix.batches.stream import MixedStream
 from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
 from learn2mix.feedback.per_sample import PerSampleLoss
 from learn2mix.feedback.reweighting import ReweightedLoss
-from learn2mix.mixers import AlternatingMix, AnnealedMix, FadingMix, FixedMix, Learn2Mix, Mixer
+from learn2mix.mixers import (
+    AlternatingMix,
+    AnnealedMix,
+    ExcessLoss,
+    FadingMix,
+    FixedMix,
+    GroupDRO,
+    Learn2Mix,
+    Mixer,
+    OnlineDataMixing,
+    StagedMix,
+)
 from learn2mix.partition import Partition
 from learn2mix.version import __version__ as __version__
 
@@ -22,8 +33,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AlternatingMix",
     "AnnealedMix",
+    "ExcessLoss",
     "FadingMix",
     "FixedMix",
+    "GroupDRO",
     "GroupLossMeter",
     "Learn2Mix",
     "MixAdjustedLoss",
@@ -32,9 +45,11 @@ __all__ = [
     "MixedStream",
     "Mixer",
     "MixingCallback",
+    "OnlineDataMixing",
     "Partition",
     "PerSampleLoss",
     "ReweightedLoss",
+    "StagedMix",
     "ZeroLagLoader",
 ]
 

@@ -1,18 +1,12 @@
 """Probabilities for the world from a classifier that was trained on another mix."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from learn2mix.checks import as_proportions
 from learn2mix.functional import importance_weights
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
 
 __all__ = ["adjust_logits"]
 
@@ -35,8 +29,7 @@ def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Te
         New logits, shape ``(..., num_classes)``; minus infinity for a class with a prior of 0.
 
     Raises:
-        ValueError: if the lengths differ, one of the two is no mix, or a class with a prior was not trained on: what
-            the classifier says of it is no probability to correct.
+        ValueError: if the lengths differ, one of the two is no mix, or a class with a prior was not trained on.
 
     Example:
         >>> logits = torch.zeros(1, 2)  # says 50 : 50, as it learned from balanced batches

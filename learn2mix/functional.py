@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "apportion",
     "apportion_owed",
+    "effective_numbers",
+    "exponentiate",
     "fading",
     "importance_weights",
     "log_mix",
     "raise_to_floor",
     "temper",
+    "unimax",
     "update_proportions",
     "within_bounds",
 ]
@@ -95,6 +98,26 @@ def raise_to_floor(shares: Vector, floor: float) -> Vector:
     return raised
 
 
+def exponentiate(proportions: ArrayLike, gains: ArrayLike) -> Vector:
+    r"""Move the mix by exponentiated gradient ascent: ``a_i`` in proportion to ``a_i exp(gain_i)``.
+
+    Args:
+        proportions: the mix ``a``, shape ``(num_groups,)``, sums to 1.
+        gains: any finite numbers, shape ``(num_groups,)``; NaN for a group that keeps its share, while the others share
+            the rest.
+
+    Example:
+        >>> exponentiate([0.5, 0.25, 0.25], [0.0, np.log(2.0), np.nan])
+        array([0.375, 0.375, 0.25 ])
+    """
+    mix, gains = as_proportions(proportions), np.asarray(gains, dtype=np.float64)
+    known = ~np.isnan(gains)
+    if mix[known].any():
+        grown = mix[known] * np.exp(gains[known] - gains[known].max())
+        mix[known] = mix[known].sum() * grown / grown.sum()
+    return mix
+
+
 def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     """Lift every share to ``floor``, and cut it at ``most``; the others take what is cut, in proportion.
 
@@ -110,9 +133,10 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     capped = np.zeros(len(bounded), dtype=bool)
     while (over := ~capped & (bounded > most)).any():
         capped |= over
-        left, others = shares.sum() - most * np.count_nonzero(capped), bounded[~capped]
+        others = bounded[~capped]
+        others = others / others.max() if others.any() else np.ones(len(others))  # so that a tiny sum divides
         bounded[capped] = most
-        bounded[~capped] = others * (left / others.sum()) if others.any() else left / max(len(others), 1)
+        bounded[~capped] = others / others.sum() * (shares.sum() - most * np.count_nonzero(capped))
     return bounded
 
 
@@ -237,3 +261,40 @@ def temper(prior: ArrayLike, power: float) -> Vector:
     raised = (shares / (shares.max() if number >= 0 else shares.min())) ** number  # at most 1, so nothing overflows
     prior[present] = raised / raised.sum()
     return prior
+
+
+def unimax(sizes: ArrayLike, *, budget: float, passes: float) -> Vector:
+    """Return the most even mix at which a budget draws no group more than ``passes`` times over.
+
+    UniMax (Chung et al., arXiv 2304.09151, Algorithm 1): from the smallest group on, each gets an even part of what
+    is left of the budget, or ``passes`` over its data where these are fewer.
+
+    Example:
+        >>> unimax([1000, 10, 100], budget=300, passes=2)
+        array([0.46666667, 0.06666667, 0.46666667])
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    given, left = np.zeros(len(sizes)), budget
+    for place, group in enumerate(np.argsort(sizes, kind="stable").tolist()):
+        given[group] = min(left / (len(sizes) - place), passes * sizes[group])
+        left -= given[group]
+    mix: Vector = given / given.sum()
+    return mix
+
+
+def effective_numbers(sizes: ArrayLike, *, beta: float) -> Vector:
+    r"""Return the mix at which classes count as with class-balanced weights (Cui et al., arXiv 1901.05555, eq. 2).
+
+    .. math:: a_i \propto n_i \frac{1 - \beta}{1 - \beta^{n_i}}
+
+    with sizes ``n`` and ``beta`` in [0, 1): 0 keeps the data's own mix, near 1 all classes get the same.
+
+    Example:
+        >>> effective_numbers([900, 100, 0], beta=0.99).round(3)
+        array([0.851, 0.149, 0.   ])
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    present, shares = sizes > 0, np.zeros(len(sizes))
+    shares[present] = sizes[present] / (1 - np.power(beta, sizes[present]))
+    mix: Vector = shares / shares.sum()
+    return mix

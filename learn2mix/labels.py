@@ -1,38 +1,72 @@
 """Labels and targets as users have them, turned into NumPy arrays, or into an error that says what to give instead."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from learn2mix.checks import check_whole, on_the_host
+from learn2mix.checks import on_the_host
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    Array = NDArray[Any]
-
-__all__ = ["as_columns", "as_labels", "as_targets", "encode", "encode_combinations"]
-
+Array = NDArray[Any]
 CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
 
 
-def as_columns(labels: Any) -> list[Any] | None:
-    """Return the columns of labels that are tuples, or None where they are something else.
+def encode(labels: Any) -> tuple[list[Any], Array]:
+    """Return the labels that occur, sorted, and the number of each sample's among them.
 
     Args:
-        labels: what a user gave as the labels of the samples.
-
-    Raises:
-        ValueError: if the tuples differ in length.
-        TypeError: if some labels are tuples and others are not.
+        labels: one integer, string or tuple of them for each sample.
 
     Example:
-        >>> as_columns([("bird", 0), ("fish", 1)])
-        [['bird', 'fish'], [0, 1]]
+        >>> encode([7, 3, 3])
+        ([3, 7], array([1, 0, 0], dtype=uint8))
     """
+    columns = _as_columns(labels)
+    if columns is not None:
+        return encode_combinations([encode(column) for column in columns])
+    array = _as_labels(labels)
+    names = np.unique(array)
+    codes = np.empty(len(array), dtype=np.min_scalar_type(len(names) - 1))
+    for start in range(0, len(array), CHUNK):
+        codes[start : start + CHUNK] = np.searchsorted(names, array[start : start + CHUNK])
+    return names.tolist(), codes
+
+
+def encode_combinations(columns: list[tuple[list[Any], Array]]) -> tuple[list[Any], Array]:
+    """Return the tuples that occur, sorted, and the number of each sample's; ``columns`` are from :func:`encode`."""
+    lengths = [len(codes) for _, codes in columns]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"labels must all be of the same samples, got lengths {', '.join(map(str, lengths))}")
+    first, codes = columns[0]
+    names = [(name,) for name in first]
+    for further, more in columns[1:]:
+        # One column after the other, so that the numbers stay below num_samples ** 2.
+        pairs, codes = np.unique(codes.astype(np.int64) * len(further) + more, return_inverse=True)
+        names = [(*names[pair // len(further)], further[pair % len(further)]) for pair in pairs.tolist()]
+    return names, codes.astype(np.min_scalar_type(len(names) - 1))
+
+
+def as_targets(targets: ArrayLike) -> Array:
+    """Return targets as an array of finite numbers, shape ``(num_samples,)``."""
+    array = np.asarray(on_the_host(targets, "targets"))
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"targets must be real numbers, got {array.dtype}")
+    if array.ndim != 1:
+        hint = "; give targets.squeeze(1)" if array.shape[1:] == (1,) else "; give one column: targets[:, 0]"
+        hint = hint if array.ndim == 2 else ""
+        raise ValueError(f"targets must be 1-D, one target a sample, got shape {array.shape}{hint}")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise ValueError(
+            f"targets: {len(bad)} of {array.size} are not finite (first at index {bad[0]}: {array[bad[0]]}); drop "
+            "these samples, or make groups of your own and give them to Partition.by_class"
+        )
+    return array
+
+
+def _as_columns(labels: Any) -> list[Any] | None:
+    """Return the columns of labels that are tuples, or None where they are something else."""
     is_array = getattr(getattr(labels, "dtype", None), "kind", "") == "O"
     if not (isinstance(labels, Sequence) or is_array) or isinstance(labels, (str, bytes)) or not len(labels):
         return None
@@ -48,16 +82,8 @@ def as_columns(labels: Any) -> list[Any] | None:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def as_labels(labels: ArrayLike) -> Array:
-    """Return labels as an array of integers (at least 0) or strings, shape ``(num_samples,)``.
-
-    Args:
-        labels: one label a sample.
-
-    Raises:
-        ValueError: if they are none, not 1-D, or negative.
-        TypeError: if they are neither all integers nor all strings.
-    """
+def _as_labels(labels: Any) -> Array:
+    """Return labels as an array of integers (at least 0) or strings, shape ``(num_samples,)``."""
     array = _as_array(labels)
     if array.ndim != 1:
         hint = _columns_hint(array) if array.ndim == 2 else ""
@@ -76,79 +102,6 @@ def as_labels(labels: ArrayLike) -> Array:
     return array
 
 
-def as_targets(targets: ArrayLike, num_groups: int) -> Array:
-    """Return targets as an array of numbers, shape ``(num_samples,)``, with at least ``num_groups`` different ones.
-
-    Raises:
-        ValueError: if they are not 1-D, not finite, or too few of them differ, or ``num_groups`` is below 1.
-        TypeError: if they are no real numbers, or ``num_groups`` is not whole.
-    """
-    array = np.asarray(on_the_host(targets, "targets"))
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"targets must be real numbers, got {array.dtype}")
-    if array.ndim != 1:
-        hint = "; give targets.squeeze(1)" if array.shape[1:] == (1,) else "; give one column: targets[:, 0]"
-        hint = hint if array.ndim == 2 else ""
-        raise ValueError(f"targets must be 1-D, one target a sample, got shape {array.shape}{hint}")
-    bad = np.flatnonzero(~np.isfinite(array))
-    if len(bad):
-        raise ValueError(
-            f"targets: {len(bad)} of {array.size} are not finite (first at index {bad[0]}: {array[bad[0]]}); drop "
-            "these samples, or make groups of your own and give them to Partition.by_class"
-        )
-    if check_whole(num_groups, "num_groups") > len(np.unique(array)):
-        raise ValueError(
-            f"num_groups must be at most the number of different targets, {len(np.unique(array))}, got {num_groups}"
-        )
-    return array
-
-
-def encode(labels: Any) -> tuple[list[Any], Array]:
-    """Return the labels that occur, sorted, and the number of each sample's among them.
-
-    Args:
-        labels: one integer, string or tuple of them for each sample.
-
-    Raises:
-        ValueError: if they are none, not 1-D, or negative, or tuples of different lengths.
-        TypeError: if they are no integers, strings or tuples.
-
-    Example:
-        >>> encode([7, 3, 3])
-        ([3, 7], array([1, 0, 0], dtype=uint8))
-    """
-    columns = as_columns(labels)
-    if columns is not None:
-        return encode_combinations([encode(column) for column in columns])
-    array = as_labels(labels)
-    names = np.unique(array)
-    codes = np.empty(len(array), dtype=np.min_scalar_type(len(names) - 1))
-    for start in range(0, len(array), CHUNK):
-        codes[start : start + CHUNK] = np.searchsorted(names, array[start : start + CHUNK])
-    return names.tolist(), codes
-
-
-def encode_combinations(columns: list[tuple[list[Any], Array]]) -> tuple[list[Any], Array]:
-    """Return the tuples that occur, sorted, and the number of each sample's among them.
-
-    Args:
-        columns: names and numbers of each label, as :func:`encode` returns them.
-
-    Raises:
-        ValueError: if the columns differ in length.
-    """
-    lengths = [len(codes) for _, codes in columns]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"labels must all be of the same samples, got lengths {', '.join(map(str, lengths))}")
-    first, codes = columns[0]
-    names = [(name,) for name in first]
-    for further, more in columns[1:]:
-        # One column after the other, so that the numbers stay below num_samples ** 2.
-        pairs, codes = np.unique(codes.astype(np.int64) * len(further) + more, return_inverse=True)
-        names = [(*names[pair // len(further)], further[pair % len(further)]) for pair in pairs.tolist()]
-    return names, codes.astype(np.min_scalar_type(len(names) - 1))
-
-
 def _as_array(labels: Any) -> Array:
     if not (isinstance(labels, Sequence) or hasattr(labels, "__array__") or np.isscalar(labels)):
         raise TypeError(f"labels must be a 1-D array or sequence, one label a sample, got {type(labels).__name__}")
@@ -157,12 +110,9 @@ def _as_array(labels: Any) -> Array:
         array: Array = np.asarray(labels)
     except ValueError as error:
         raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
-    if array.dtype == object or (array.dtype.kind == "U" and not isinstance(labels, np.ndarray)):
-        array = _from_objects(np.asarray(labels, dtype=object))  # NumPy would spell NaN and numbers among strings
-    return array
-
-
-def _from_objects(array: Array) -> Array:
+    if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
+        return array
+    array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
     kinds = sorted({type(value).__name__ for value in array.flat})
     if len(kinds) != 1:
         raise TypeError(f"labels must be all integers or all strings, got a mix of {', '.join(kinds) or 'nothing'}")

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import frozen
-from learn2mix.labels import CHUNK, as_targets, encode, encode_combinations
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sized
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from learn2mix.checks import Counts, Vector
-
-    Array = NDArray[Any]
-
-__all__ = ["Partition", "plain_names"]
+from learn2mix.checks import Counts, Vector, check_whole, frozen
+from learn2mix.labels import CHUNK, Array, as_targets, encode, encode_combinations
 
 
 class Partition:
     """The samples of a data set, split into groups.
 
-    Use :meth:`by_class`, :meth:`by_quantile` or :meth:`by_dataset` to make one. It does not change once it is made: its
-    arrays are read-only, and its names are handed out as a new list.
+    Use :meth:`by_class`, :meth:`by_quantile` or :meth:`by_dataset` to make one. It does not change once it is made.
 
     Args:
         sizes: samples of each group, whole numbers of at least 0, not all 0, shape ``(num_groups,)``.
@@ -35,8 +24,8 @@ class Partition:
         order: all sample indices, group after group, shape ``(num_samples,)``; None if they already lie in that order.
 
     Attributes:
-        sizes: samples of each group, shape ``(num_groups,)``, int64.
-        offsets: where each group begins in ``order``, and where the last one ends, shape ``(num_groups + 1,)``, int64.
+        sizes: samples of each group, shape ``(num_groups,)``, int64, read-only.
+        offsets: where each group begins in ``order``, and the last one ends, shape ``(num_groups + 1,)``, as ``sizes``.
 
     Raises:
         ValueError: if a size is negative, all are 0, or there is not one name a group.
@@ -67,16 +56,14 @@ class Partition:
 
     @classmethod
     def by_class(cls, labels: Sequence[Any] | ArrayLike, *more_labels: Sequence[Any] | ArrayLike) -> Partition:
-        """Group samples by their labels.
+        """Group samples by their labels: one group for each label that occurs, sorted, named by it.
+
+        Of several labels, one for each combination that occurs, named by a tuple.
 
         Args:
             labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``; or
                 tuples of such labels.
             more_labels: further labels of the same samples, each as ``labels``.
-
-        Returns:
-            One group for each label that occurs, in sorted order, named by it; of several labels, one for each
-            combination that occurs, named by a tuple.
 
         Raises:
             ValueError: if labels are empty, not 1-D, have a negative value, or differ in length.
@@ -97,15 +84,11 @@ class Partition:
     def by_quantile(cls, targets: Sequence[float] | ArrayLike, num_groups: int) -> Partition:
         """Group samples by a continuous target, from the lowest to the highest, in groups as even as ties allow.
 
-        Equal targets are always in one group. Where no targets are equal, sizes differ by at most 1; where many are,
-        as zeros of counts, the group that has them is larger, and the others share the rest.
+        Equal targets are always in one group, and no group is empty. They are named 0 (lowest) to ``num_groups - 1``.
 
         Args:
             targets: a finite number for each sample, 1-D array-like of shape ``(num_samples,)``.
             num_groups: at least 1, and at most the number of different targets.
-
-        Returns:
-            ``num_groups`` groups, named 0 (lowest) to ``num_groups - 1``, none of them empty.
 
         Raises:
             ValueError: if a target is NaN or infinite, they are not 1-D, or fewer than ``num_groups`` differ.
@@ -116,17 +99,13 @@ class Partition:
             >>> partition.indices(0), partition.indices(1)
             (array([0, 2, 3], dtype=int32), array([1, 4, 5], dtype=int32))
         """
-        values, codes, counts = np.unique(as_targets(targets, num_groups), return_inverse=True, return_counts=True)
+        values, codes, counts = np.unique(as_targets(targets), return_inverse=True, return_counts=True)
+        if check_whole(num_groups, "num_groups") > len(values):
+            raise ValueError(
+                f"num_groups must be at most the number of different targets, {len(values)}, got {num_groups}"
+            )
         group_of_value = np.repeat(np.arange(num_groups), np.diff(_cuts(counts, num_groups), append=len(values)))
         return cls._by_codes(group_of_value[codes], list(range(num_groups)))
-
-    @classmethod
-    def _by_codes(cls, codes: Array, names: list[Any]) -> Partition:
-        """Make a partition from the number of each sample's group."""
-        sizes = np.zeros(len(names), dtype=np.int64)
-        for start in range(0, len(codes), CHUNK):
-            sizes += np.bincount(codes[start : start + CHUNK], minlength=len(names))
-        return cls(sizes, names, _sort_by_group(codes, sizes))
 
     @classmethod
     def by_dataset(
@@ -140,8 +119,7 @@ class Partition:
             group_names: one name a data set; None numbers them from 0, or takes the keys of a mapping.
 
         Raises:
-            ValueError: if there is no data set, all are empty, there is not one name a data set, or a mapping is
-                named once more.
+            ValueError: if all are empty, there is not one name a data set, or a mapping is named once more.
             TypeError: if a data set has no length, or ``datasets`` is no collection of data sets.
 
         Example:
@@ -151,8 +129,14 @@ class Partition:
         if isinstance(datasets, Mapping):
             if group_names is not None:
                 raise ValueError(f"group_names: the keys of datasets are the names; leave it out, got {group_names!r}")
-            group_names = list(datasets)
-        members = _members(datasets)
+            group_names, datasets = list(datasets), list(datasets.values())
+        members = getattr(datasets, "datasets", datasets)
+        if not isinstance(members, Sequence) or isinstance(members, str):
+            raise TypeError(
+                "datasets must be a ConcatDataset, a sequence or a mapping of data sets, got "
+                f"{type(datasets).__name__}; to group the samples of one by their labels, use "
+                "Partition.by_class(labels)"
+            )
         without = [index for index, member in enumerate(members) if not hasattr(member, "__len__")]
         if without:
             raise TypeError(f"datasets: number {without[0]} has no length; only sized data sets can be partitioned")
@@ -160,6 +144,22 @@ class Partition:
         if sum(sizes) == 0:
             raise ValueError(f"datasets must hold at least one sample, got {len(members)} data sets without any")
         return cls(sizes, range(len(members)) if group_names is None else group_names)
+
+    @classmethod
+    def _by_codes(cls, codes: Array, names: list[Any]) -> Partition:
+        """Make a partition from the number of each sample's group, by a counting sort in chunks."""
+        sizes = np.zeros(len(names), dtype=np.int64)
+        for start in range(0, len(codes), CHUNK):
+            sizes += np.bincount(codes[start : start + CHUNK], minlength=len(names))
+        order = np.empty(len(codes), dtype=_index_dtype(len(codes)))
+        cursor = np.cumsum(sizes) - sizes  # the place in order of each group's next sample
+        for start in range(0, len(codes), CHUNK):
+            chunk = codes[start : start + CHUNK]
+            counts = np.bincount(chunk, minlength=len(sizes))
+            slots = np.repeat(cursor - (counts.cumsum() - counts), counts) + np.arange(len(chunk))
+            order[slots] = chunk.argsort(kind="stable") + start
+            cursor += counts
+        return cls(sizes, names, order)
 
     @property
     def group_names(self) -> list[Any]:
@@ -203,28 +203,19 @@ class Partition:
 def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any]:
     """Return the names of groups as they go into a state: NumPy's as those of Python.
 
-    Args:
-        names: of the groups.
-        argument: what an error calls them.
-
-    Raises:
-        TypeError: if one is neither an integer, a string nor a tuple of them.
-
     Example:
         >>> plain_names(np.array(["web", "books"]))
         ['web', 'books']
     """
-    return [_plain(name, argument) for name in names]
-
-
-def _plain(name: Any, argument: str) -> Any:
-    if isinstance(name, np.generic):
-        name = name.item()
-    if isinstance(name, tuple):
-        return tuple(_plain(part, argument) for part in name)
-    if not isinstance(name, (int, str)):
-        raise TypeError(f"{argument} must be integers, strings or tuples of them, got {name!r}")
-    return name
+    plain = []
+    for given in names:
+        name = given.item() if isinstance(given, np.generic) else given
+        if isinstance(name, tuple):
+            name = tuple(plain_names(name, argument))
+        elif not isinstance(name, (int, str)):
+            raise TypeError(f"{argument} must be integers, strings or tuples of them, got {name!r}")
+        plain.append(name)
+    return plain
 
 
 def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:
@@ -243,18 +234,6 @@ def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:
     return array.astype(np.int64)
 
 
-def _members(datasets: Any) -> list[Any]:
-    if isinstance(datasets, Mapping):
-        return list(datasets.values())
-    members = getattr(datasets, "datasets", datasets)
-    if not isinstance(members, Sequence) or isinstance(members, str):
-        raise TypeError(
-            f"datasets must be a ConcatDataset, a sequence or a mapping of data sets, got {type(datasets).__name__}; "
-            "to group the samples of one by their labels, use Partition.by_class(labels)"
-        )
-    return list(members)
-
-
 def _cuts(counts: Counts, num_groups: int) -> Counts:
     """Return where each group begins among the sorted values, so that sizes are as even as the counts allow."""
     before = np.concatenate([[0], np.cumsum(counts)])  # samples below each value
@@ -266,19 +245,6 @@ def _cuts(counts: Counts, num_groups: int) -> Counts:
         cut -= bool(goal - before[cut - 1] < before[cut] - goal)  # the nearer of the two
         cuts[group] = min(max(cut, first + 1), len(counts) - left)  # at least one value for each group
     return cuts
-
-
-def _sort_by_group(codes: Array, sizes: Counts) -> Array:
-    """Return all sample indices, group after group, ascending within a group: a counting sort by chunks."""
-    order = np.empty(len(codes), dtype=_index_dtype(len(codes)))
-    cursor = np.cumsum(sizes) - sizes
-    for start in range(0, len(codes), CHUNK):
-        chunk = codes[start : start + CHUNK]
-        counts = np.bincount(chunk, minlength=len(sizes))
-        slots = np.repeat(cursor - (counts.cumsum() - counts), counts) + np.arange(len(chunk))
-        order[slots] = chunk.argsort(kind="stable") + start
-        cursor += counts
-    return order
 
 
 def _index_dtype(num_samples: int) -> type[np.signedinteger[Any]]:

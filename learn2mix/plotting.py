@@ -1,22 +1,15 @@
 """Pictures of a mix."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike, NDArray
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 __all__ = ["plot_proportions"]
 
-# More names than this cannot be read beside a picture of ordinary size.
-MAX_NAMED = 20
+MAX_NAMED = 20  # more names cannot be read beside a picture of ordinary size
 
 
 def plot_proportions(
@@ -24,13 +17,11 @@ def plot_proportions(
 ) -> Axes:
     """Draw the path of a mix as a stacked area: one band a group, in the order of the groups, the first lowest.
 
-    A mix holds until the next one, so the bands have steps: between two mixes there was none.
-
-    Of more than 20 groups, the 19 that end largest keep their names and the rest becomes one band.
+    The bands have steps, for a mix holds until the next one. Of more than 20 groups, the 19 that end largest keep their
+    names and the rest becomes one band.
 
     Args:
-        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` is drawn from
-            ``x = t`` to ``t + 1``.
+        proportions: the mix at each time, shape ``(num_times, num_groups)``; row ``t`` spans ``t`` to ``t + 1``.
         group_names: one name a group; None numbers them from 0.
         ax: where to draw; None makes a new figure.
 
@@ -52,7 +43,10 @@ def plot_proportions(
     if len(names) != path.shape[1]:
         raise ValueError(f"group_names must be one a group: {path.shape[1]} groups, got {len(names)} names")
     if len(names) > MAX_NAMED:
-        path, names = _pool_small_groups(path, names)
+        kept = np.sort(np.argsort(-path[-1], kind="stable")[: MAX_NAMED - 1])  # those that end largest, in their order
+        rest = np.delete(path, kept, axis=1)
+        path = np.column_stack([path[:, kept], rest.sum(axis=1)])
+        names = [*(names[group] for group in kept), f"{rest.shape[1]} others"]
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     # From dark to light in one colour-blind safe map, so that the order tells the bands apart for any number of them.
@@ -64,12 +58,3 @@ def plot_proportions(
     # Reversed, so that the names stand in the order of the bands.
     ax.legend(reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="group")
     return ax
-
-
-def _pool_small_groups(path: NDArray[np.float64], names: list[str]) -> tuple[NDArray[np.float64], list[str]]:
-    """Keep the groups that end largest, in their order; add up the others."""
-    is_named = np.zeros(len(names), dtype=bool)
-    is_named[np.argsort(-path[-1], kind="stable")[: MAX_NAMED - 1]] = True
-    rest = path[:, ~is_named]
-    kept_names = [name for name, kept in zip(names, is_named, strict=True) if kept]
-    return np.column_stack([path[:, is_named], rest.sum(axis=1)]), [*kept_names, f"{rest.shape[1]} others"]

@@ -111,3 +111,92 @@ def train(prior, loss_of, *, batch_size, num_batches, num_epochs, mixing_rate, e
                 mix = update_proportions(mix, pooled_means(pool, len(prior)), mixing_rate, floor)
                 pool, steps_since_update = [], 0
     return trace
+
+
+# Rules besides the paper's; a mix is a list of shares, a loss None or NaN where a group was not seen.
+
+
+def remember(before, losses, memory):
+    """Exponential moving average of each group's losses; the first one counts in full."""
+    after = []
+    for old, new in zip(before, losses, strict=True):
+        after.append(new if not known(old) else old if not known(new) else memory * old + (1 - memory) * new)
+    return after
+
+
+def what_repeats_leave(draws, sizes, passes):
+    """exp(-(r_i - min r) / R), with r the passes over each group."""
+    repeats = [drawn / size for drawn, size in zip(draws, sizes, strict=True)]
+    return [math.exp(-(r - min(repeats)) / passes) for r in repeats]
+
+
+def learn2mix_with_passes(mix, losses, draws, sizes, passes, mixing_rate, floor=0.0):
+    left = what_repeats_leave(draws, sizes, passes)
+    faded = [loss * share if known(loss) else None for loss, share in zip(losses, left, strict=True)]
+    return update_proportions(mix, faded, mixing_rate, floor)
+
+
+def fading(previous, draws, sizes, passes, mixing_rate):
+    """A step from the mix of the batch before towards what repeats leave of a uniform mix."""
+    left = what_repeats_leave(draws, sizes, passes)
+    return [a + mixing_rate * (s / math.fsum(left) - a) for a, s in zip(previous, left, strict=True)]
+
+
+def exponentiated(mix, gains):
+    """a_i exp(g_i), normalised over the groups that were seen; the others keep their shares."""
+    seen = [i for i in range(len(mix)) if known(gains[i])]
+    rest = math.fsum(mix[i] for i in seen)
+    grown = {i: mix[i] * math.exp(gains[i]) for i in seen}
+    return [rest * grown[i] / math.fsum(grown.values()) if i in grown else mix[i] for i in range(len(mix))]
+
+
+def group_dro(mix, losses, sizes, step_size, adjustment):
+    gains = [
+        step_size * (loss + adjustment / math.sqrt(size)) if known(loss) else None
+        for loss, size in zip(losses, sizes, strict=True)
+    ]
+    return exponentiated(mix, gains)
+
+
+def online_data_mixing(rewards, losses, batch_mix, update, alpha):
+    """EXP3 with averaged rewards; ``update`` counts from 1. Returns the rewards and the mix."""
+    num_groups = len(rewards)
+
+    def epsilon(t):
+        return min(1 / num_groups, math.sqrt(math.log(num_groups) / (num_groups * t))) if t else 1 / num_groups
+
+    rewards = [
+        alpha * old + (1 - alpha) * loss / share if known(loss) else old
+        for old, loss, share in zip(rewards, losses, batch_mix, strict=True)
+    ]
+    weights = [math.exp(epsilon(update - 1) * reward) for reward in rewards]
+    left = 1 - num_groups * epsilon(update)
+    return rewards, [left * weight / math.fsum(weights) + epsilon(update) for weight in weights]
+
+
+def excess_loss(mix, losses, reference, step_size, smoothing):
+    gains = [
+        step_size * max(loss - base, 0.0) if known(loss) else None for loss, base in zip(losses, reference, strict=True)
+    ]
+    return [(1 - smoothing) * a + smoothing / len(mix) for a in exponentiated(mix, gains)]
+
+
+def tempered(sizes, power):
+    raised = [size**power for size in sizes]
+    return [value / math.fsum(raised) for value in raised]
+
+
+def unimax(sizes, budget, passes):
+    """From the smallest group on: an even part of what is left, or all that its passes allow."""
+    order, given, left = sorted(range(len(sizes)), key=lambda i: sizes[i]), {}, budget
+    while order:
+        i = order.pop(0)
+        given[i] = min(left / (len(order) + 1), passes * sizes[i])
+        left -= given[i]
+    return [given[i] / math.fsum(given.values()) for i in range(len(sizes))]
+
+
+def effective_numbers(sizes, beta):
+    """Samples of a class, each weighted by 1 over the effective number of samples of its class."""
+    weights = [size * (1 - beta) / (1 - beta**size) for size in sizes]
+    return [weight / math.fsum(weights) for weight in weights]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2mix.feedback.agreement import checks_of, differences, same_everywhere
+from learn2mix.feedback.pending import checks_of, differences, same_everywhere
 
 RANKS = 100_000
 

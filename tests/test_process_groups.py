@@ -52,7 +52,9 @@ def test_two_models_on_four_processes(tmp_path):
             Processes(process_group=groups[1 - pair])
         with pytest.raises(ValueError, match=f"those of the process_group, 2 and {place}, got 4 and {rank}"):
             Processes(4, rank, groups[pair])
-        found["sum"] = sized.all_reduce(torch.tensor([losses])).item()
+        total = torch.tensor([losses])
+        sized.start_all_reduce(total).wait()
+        found["sum"] = total.item()
         found["gather"] = sized.all_gather(rank)
         dist.new_group([0, 1]), dist.new_group([2, 3])  # the same members again
         found["looked up among twins"] = mean_of(Processes(2, place), losses)

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-__all__ = ["Answer", "Unreadable", "collated"]
-
 
 class Unreadable:
     """Stands in the place of a sample that could not be read."""
@@ -24,25 +22,19 @@ class Answer(NamedTuple):
     batch: Any  # None where no sample is left
     kept: list[int] | None  # places of the samples that are left; None for all
     skipped: list[str]  # what could not be read, and why
-    news: dict[str, Any] | None  # what was learnt of the sources of a stream
+    news: Any  # what was learnt of the sources of a stream
 
 
 def collated(
     samples: list[Any], name: Callable[[int], str], collate: Callable[[list[Any]], Any], *, skip: bool
 ) -> tuple[Any, list[int] | None, list[str]]:
-    """Make a batch of samples.
+    """Return a batch of samples, the places of those that are left in it (None for all), and which were dropped.
 
     Args:
         samples: in the order of the batch; :class:`Unreadable` where one could not be read.
         name: says of the sample at a place where it is from, for the errors.
-        collate: the loader's ``collate_fn``.
+        collate: the loader's ``collate_fn``; a RuntimeError names the samples that it cannot put together.
         skip: whether samples may be missing: unreadable, or dropped by ``collate``.
-
-    Returns:
-        The batch, the places of the samples that are left in it (None for all), and which ``collate`` dropped.
-
-    Raises:
-        RuntimeError: if ``collate`` fails; names the samples that do not go together.
     """
     kept = [place for place, sample in enumerate(samples) if sample is not Unreadable]
     readable = [samples[place] for place in kept]
@@ -61,10 +53,12 @@ def collated(
     dropped: list[str] = []
     length = 0 if batch is None else batch_length(batch)
     if skip and length not in (None, len(readable)):
-        left = _survivors(readable, collate) if length else []
-        if len(left) == length:
-            dropped = [f"{name(kept[place])}: dropped by collate_fn" for place in sorted({*range(len(kept))} - {*left})]
-            kept = [kept[place] for place in left]
+        survives = [bool(length) and _survives(sample, collate) for sample in readable]
+        if sum(survives) == length:
+            dropped = [
+                f"{name(place)}: dropped by collate_fn" for place, left in zip(kept, survives, strict=True) if not left
+            ]
+            kept = [place for place, left in zip(kept, survives, strict=True) if left]
     return (batch if kept else None), (None if len(kept) == len(samples) else kept), dropped
 
 
@@ -80,17 +74,12 @@ def batch_length(batch: Any) -> int | None:
     return None
 
 
-def _survivors(samples: list[Any], collate: Callable[[list[Any]], Any]) -> list[int]:
-    """Return the places of the samples that ``collate`` keeps, by giving it each alone."""
-    left = []
-    for place, sample in enumerate(samples):
-        try:
-            alone = batch_length(collate([sample]))
-        except Exception:  # a batch without samples: whatever collate_fn makes of it
-            continue
-        if alone:
-            left.append(place)
-    return left
+def _survives(sample: Any, collate: Callable[[list[Any]], Any]) -> bool:
+    """Whether ``collate`` keeps a sample, given alone."""
+    try:
+        return bool(batch_length(collate([sample])))
+    except Exception:  # a batch without samples: whatever collate_fn makes of it
+        return False
 
 
 def _check_keys(samples: list[Any], places: list[int], name: Callable[[int], str]) -> None:

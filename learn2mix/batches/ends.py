@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from learn2mix.checks import Counts, Vector
-
-__all__ = ["ON_EXHAUSTED", "Ends"]
+from numpy.typing import NDArray
 
 ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
 
@@ -21,87 +13,69 @@ ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
 class Ends:
     """What is known of the lengths of the sources, and whether a batch may be drawn.
 
-    A source that does not tell its length is read ahead, farther than any batch on its way can reach, so that no batch
-    is composed that cannot be filled.
-
-    Args:
-        rule: one of ``ON_EXHAUSTED``.
-        sizes: samples of each source; None where it does not say.
+    A source of unknown length is read ahead, farther than any batch on its way can reach, so that each batch can be
+    filled. ``drawn`` is always the samples drawn of each source in this epoch, shape ``(num_sources,)``.
 
     Attributes:
+        stops: whether an epoch ends with the sources.
         lengths: samples of each source, shape ``(num_sources,)``; -1 where not known.
     """
 
-    def __init__(self, rule: str, sizes: Sequence[int | None]) -> None:
-        self.rule = rule
-        self.lengths: Counts = np.array([-1 if size is None else size for size in sizes], dtype=np.int64)
-        self._known_up_to: Counts = np.zeros(len(sizes), dtype=np.int64)  # samples that each source has for certain
+    def __init__(self, rule: str, lengths: NDArray[np.int64]) -> None:
+        self._rule, self.stops, self.lengths = rule, rule != "restart", lengths
+        self._known_up_to = np.zeros_like(lengths)  # samples that each source has for certain
 
-    @property
-    def stops(self) -> bool:
-        """Whether an epoch ends with the sources."""
-        return self.rule != "restart"
-
-    def learn(self, lengths: dict[int, int], known_up_to: dict[int, int]) -> None:
-        """Note what a reader found out: whole lengths, and how many samples a source has at least."""
-        for source, length in lengths.items():
-            if length >= 0 and self.lengths[source] < 0:
-                self.lengths[source] = length
-        for source, count in known_up_to.items():
-            self._known_up_to[source] = max(self._known_up_to[source], count)
+    def learn(self, source: int, length: int | None, known_up_to: int = 0) -> None:
+        """Note the length of a source, if it is known, and how many samples it has at least."""
+        if length is not None and self.lengths[source] < 0:
+            self.lengths[source] = length
+        self._known_up_to[source] = max(self._known_up_to[source], known_up_to)
 
     def begin_epoch(self) -> None:
         """Read the sources from their beginning."""
         self._known_up_to[:] = 0
 
-    def look_ahead(self, drawn: Counts, horizon: int) -> Counts:
-        """Return how far each source is to be looked at, shape ``(num_sources,)``; 0 where its end does not matter.
-
-        Args:
-            drawn: samples drawn of each source in this epoch.
-            horizon: samples by which the batches on their way may go beyond that.
-        """
-        unknown = (self.lengths < 0) & self.stops
-        ahead: Counts = np.where(unknown, drawn + horizon, 0)
+    def look_ahead(self, drawn: NDArray[np.int64], horizon: int) -> list[int]:
+        """Return up to which sample, ``horizon`` beyond those drawn, each source is to be read; 0 for none."""
+        if not self.stops:
+            return [0] * len(drawn)
+        ahead: list[int] = np.where(self.lengths < 0, drawn + horizon, 0).tolist()
         return ahead
 
-    def knows_enough(self, drawn: Counts, batch_size: int) -> bool:
+    def knows_enough(self, drawn: NDArray[np.int64], batch_size: int) -> bool:
         """Whether it is known of each source if it can give a whole batch more."""
-        if not self.stops:
-            return True
-        return bool(np.all((self.lengths >= 0) | (self._known_up_to >= drawn + batch_size)))
+        return not self.stops or bool(np.all((self.lengths >= 0) | (self._known_up_to >= drawn + batch_size)))
 
-    def limits(self, drawn: Counts) -> Vector | None:
+    def limits(self, drawn: NDArray[np.int64]) -> NDArray[Any] | None:
         """Return the samples left of each source, shape ``(num_sources,)``; None where they do not bound a batch."""
-        if self.rule != "drop":
-            return None
-        left: Vector = np.where(self.lengths >= 0, self.lengths - drawn, np.inf)
-        return left
+        return np.where(self.lengths >= 0, self.lengths - drawn, np.inf) if self._rule == "drop" else None
 
-    def ended(self, drawn: Counts, num_replicas: int) -> bool:
+    def _done(self, drawn: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which sources were drawn to their end."""
+        return (self.lengths >= 0) & (drawn >= self.lengths)
+
+    def ended(self, drawn: NDArray[np.int64], num_replicas: int) -> bool:
         """Whether the epoch is over: no process may get a batch of which another gets nothing."""
         limits = self.limits(drawn)
         if limits is not None:
             return bool(limits.sum() < num_replicas)
-        done = (self.lengths >= 0) & (drawn >= self.lengths)
-        return self.rule == "stop_all" and bool(done.all())
+        return self._rule == "stop_all" and bool(self._done(drawn).all())
 
-    def short_of(self, drawn: Counts) -> NDArray[np.int64]:
+    def short_of(self, drawn: NDArray[np.int64]) -> list[int]:
         """Return the sources that have fewer samples than were drawn, where that ends the epoch."""
-        if self.rule != "stop_first":
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero((self.lengths >= 0) & (drawn > self.lengths))
+        if self._rule != "stop_first":
+            return []
+        short: list[int] = np.flatnonzero((self.lengths >= 0) & (drawn > self.lengths)).tolist()
+        return short
 
-    def never_ending(self, drawn: Counts, proportions: Vector) -> list[int]:
+    def never_ending(self, drawn: NDArray[np.int64], proportions: NDArray[np.float64]) -> list[int]:
         """Return the sources without a share that ``"stop_all"`` would wait for for ever, at this mix."""
-        if self.rule != "stop_all":
-            return []
-        done = (self.lengths >= 0) & (drawn >= self.lengths)
-        if not done[proportions > 0].all():
-            return []
-        return [int(source) for source in np.flatnonzero(~done & (proportions == 0))]
+        done = self._done(drawn)
+        ended = done[proportions > 0].all()
+        waits: list[int] = np.flatnonzero(~done & (proportions == 0)).tolist() if ended else []
+        return waits
 
-    def mix_of_those_left(self, proportions: Vector, drawn: Counts) -> Vector:
+    def mix_of_those_left(self, proportions: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the mix without the sources that are used up, where they leave it."""
         limits = self.limits(drawn)
         if limits is None:
@@ -109,14 +83,4 @@ class Ends:
         left = np.where(limits > 0, proportions, 0.0)
         if left.sum() == 0:
             left = (limits > 0).astype(np.float64)
-        mix: Vector = left / left.sum()
-        return mix
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the lengths as a list; what is known of the others is found out again."""
-        return {"lengths": self.lengths.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; lengths that the sources tell here go first."""
-        self.learn(dict(enumerate(state["lengths"])), {})
-        self.begin_epoch()
+        return left / left.sum()  # type: ignore[no-any-return]

@@ -3,61 +3,36 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data._utils import worker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from learn2mix.batches.sources import Seen
-
-__all__ = ["EndedError", "IndexedPasses", "ReadError", "Shuffled", "SourcePasses", "StuckError"]
+from learn2mix.batches.sources import Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
-class EndedError(Exception):
-    """A source that does not restart has fewer samples than were asked for."""
-
-
 class ReadError(Exception):
-    """A source failed; its next sample may be read all the same.
+    """A source failed; what it gives next takes the place of the sample that failed."""
 
-    Args:
-        message: what happened.
-        number: of the sample, where it has one and cannot be used; None where the next sample gets its number.
-    """
 
-    def __init__(self, message: str, number: int | None = None) -> None:
-        super().__init__(message)
-        self.number = number
+class SampleError(ReadError):
+    """A sample is there, and cannot be used."""
 
 
 class StuckError(ReadError):
     """A source failed and cannot go on."""
 
 
+@dataclass(eq=False)
 class SourcePasses:
     """Samples by number: sample ``n`` of endless passes over an iterable.
 
-    Reads forward. It keeps the last samples, so that batches that are taken back cost no reading, and reads ahead where
-    it has to see whether the end is near.
-
-    Args:
-        open_pass: begins a pass, given how many were before it.
-        keep: samples to keep behind the newest one asked for.
-        restart: whether passes follow each other.
-        seen: what the process is seen as while the source is read; None as one without workers.
-        save: returns the source's own state, to go on from without reading again; None where it has none.
-
-    Attributes:
-        length: samples in a pass; None while that is not known.
-        saves: whether the source has a state of its own.
-        told: when a reader reported the length last, and which.
+    It keeps the last samples, so that batches that are taken back cost no reading.
 
     Example:
         >>> passes = SourcePasses(lambda number: iter("abc"), keep=2)
@@ -65,27 +40,23 @@ class SourcePasses:
         (['b', 'c', 'a'], 3)
     """
 
-    def __init__(
-        self,
-        open_pass: Callable[[int], Iterator[Any]],
-        *,
-        keep: int,
-        restart: bool = True,
-        seen: Seen | None = None,
-        save: Callable[[], Any] | None = None,
-    ) -> None:
-        self._open_pass, self._keep, self._restart, self._save = open_pass, keep, restart, save
-        self._seen = seen
-        self.length: int | None = None
-        self.saves, self.told = save is not None, (-1, -1)
+    open_pass: Callable[[int], Iterator[Any]]  # begins a pass, given how many were before it
+    keep: int  # samples to keep behind the newest one asked for
+    restart: bool = True  # whether passes follow each other
+    seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
+    save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
+    length: int | None = None  # samples in a pass, once that is known
+
+    def __post_init__(self) -> None:
         self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
         self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
         self._begin(0, 0)
 
     def _begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
         """Go to sample ``number``, in the pass that began with sample ``start``."""
-        self._next, self._start, self._pass, self._reread = number, start, samples, False
-        self._chunks: deque[tuple[int, list[Any]]] = deque()  # what was read last, with the numbers of the first
+        self._oldest = self._next = number  # numbers of the first sample that is kept, and of the next to read
+        self._start, self._pass, self._reread = start, samples, False
+        self._kept: list[Any] = []
 
     def resume(self, number: int, start: int, length: int | None, samples: Iterator[Any]) -> None:
         """Go on with a pass that was opened in its middle, at sample ``number``."""
@@ -93,115 +64,68 @@ class SourcePasses:
         self._begin(number, start, samples)
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
-        """Return samples ``first`` to ``first + count``, or those at some places among them.
-
-        Raises:
-            EndedError: if the source ends before and does not restart.
-            ReadError: if it fails.
-        """
-        if first < self._next:
-            samples = self._again(first, count)
-        else:
-            if first > self._next:
-                self._skip_to(first)
-            samples = self._read_to(first + count)
-        if self._next - self._chunks[0][0] > 2 * self._keep + count:
-            self._forget(first - self._keep)
+        """Return samples ``first`` to ``first + count``, or those at some places among them."""
+        while first < self._oldest or first + count > self._next:
+            if first < self._oldest:
+                start = first - first % self.length if self.length else 0
+                self._begin(start, start)
+            elif first > self._next:
+                self._skip_towards(first)
+            else:
+                self._read(first + count - self._next)
+        place = first - self._oldest
+        samples = self._kept[place : place + count]
+        if len(self._kept) > 2 * self.keep + count:
+            self._forget(first - self.keep)
         return samples if places is None else [samples[place] for place in places]
 
-    def ends_before(self, number: int) -> bool:
-        """Read up to sample ``number`` of the first pass, and say whether the pass ends before it."""
+    def look_ahead(self, number: int) -> None:
+        """Read up to sample ``number``, or up to the end of the first pass, which tells its length."""
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
             except ReadError as error:
                 self._ahead = error
-        return self.length is not None and self.length < number
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return where it is, with the source's own state; None where it has none."""
-        if self._save is None or self._pass is None:
+        if self.save is None or self._pass is None:
             return None
-        return {"number": self._next, "start": self._start, "length": self.length, "state": self._save()}
+        return {"number": self._next, "start": self._start, "length": self.length, "state": self.save()}
 
-    def _again(self, first: int, count: int) -> list[Any]:
-        """Return samples that were read before, and read on if the last of them were not."""
-        if not self._chunks or first < self._chunks[0][0]:
-            start = first - first % self.length if self.length else 0
-            self._begin(start, start)
-            return self.get(first, count)
-        self._read_to(first + count)
-        samples: list[Any] = []
-        for number, chunk in self._chunks:
-            samples += chunk[max(first - number, 0) : max(first + count - number, 0)]
-        return samples
+    def _skip_towards(self, number: int) -> None:
+        """Go on to a sample; of passes that lie between, none is read once their length is known."""
+        if self.length and self.restart and number - self._start >= 2 * self.length:
+            self._begin(number - number % self.length, number - number % self.length)
+        else:
+            self._read(min(number - self._next, SKIPPED_AT_ONCE))
+            self._forget(self._next - self.keep)
 
-    def _skip_to(self, number: int) -> None:
-        """Go to a sample; of passes that lie between, none is read once their length is known."""
-        while self._next < number:
-            if self.length and self._restart and number - self._start >= 2 * self.length:
-                self._begin(number - number % self.length, number - number % self.length)
-            else:
-                self._read_some(min(number - self._next, SKIPPED_AT_ONCE))
-                self._forget(self._next - self._keep)
+    def _forget(self, number: int) -> None:
+        """Drop what was read before a sample."""
+        if number > self._oldest:
+            del self._kept[: number - self._oldest]
+            self._oldest = number
 
-    def _read_to(self, number: int) -> list[Any]:
-        """Read up to a sample, and return what was read."""
-        fresh: list[Any] = []
-        while self._next < number:
-            read = self._read_some(number - self._next)
-            fresh = fresh + read if fresh else read
-        return fresh
-
-    def _read_some(self, count: int) -> list[Any]:
-        """Read some samples, unless it is known that there are none, or that they cannot be read."""
+    def _read(self, count: int) -> None:
+        """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
         if self._ahead is not None:
             error, self._ahead = self._ahead, None
             raise error
-        if not self._restart and self._ended:
-            raise EndedError(f"it has {self.length} samples, and more were asked for")
-        return self._read(count)
-
-    @property
-    def _ended(self) -> bool:
-        return self._pass is None and self.length is not None and not self._restart
-
-    def _read(self, count: int) -> list[Any]:
-        """Read some samples of the pass: as many as asked for, or up to its end, which is noted."""
         if self._pass is None:
-            self._pass = self._open_pass(self._start // self.length if self.length else 0)
-        fresh: list[Any] = []
-        info, worker._worker_info = worker._worker_info, self._seen  # type: ignore[assignment]  # as seen_as, at no cost
+            if self.length is not None and not self.restart:
+                raise StuckError(f"is shorter than its len says: it has {self.length} samples, and more were asked for")
+            self._pass = self.open_pass(self._start // self.length if self.length else 0)
+        end = self._next + count
         try:
-            fresh.extend(islice(self._pass, count))
+            self._extend(self._pass, count)
         except Exception as error:
-            self._keep_read(fresh)
             kind = StuckError if self._reread and self._failed_at == self._next else ReadError
             self._failed_at = self._next
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
-        finally:
-            worker._worker_info = info
-        if len(fresh) < count:
-            self._keep_read(fresh)
-            self._end_pass()
-        else:
-            self._chunks.append((self._next, fresh))
-            self._next, self._failed_at = self._next + count, -1
-        return fresh
-
-    def _keep_read(self, fresh: list[Any]) -> None:
-        if fresh:
-            self._chunks.append((self._next, fresh))
-            self._next += len(fresh)
-            self._failed_at = -1
-
-    def _forget(self, number: int) -> None:
-        """Drop what was read before a sample."""
-        while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= number:
-            self._chunks.popleft()
-
-    def _end_pass(self) -> None:
+        if self._next == end:
+            return
         if self._failed_at == self._next:  # a generator ends when it has failed, which is no end of the data
             self._begin(self._start, self._start)
             self._reread = True
@@ -211,31 +135,30 @@ class SourcePasses:
             raise StuckError("is empty")
         self._start, self._pass = self._next, None
 
+    def _extend(self, samples: Iterator[Any], count: int) -> None:
+        """Keep so many samples more; where reading them fails, those before."""
+        info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
+        try:
+            self._kept.extend(islice(samples, count))
+        finally:
+            worker._worker_info = info
+            number, self._next = self._next, self._oldest + len(self._kept)
+            if self._next > number:
+                self._failed_at = -1
+
 
 class IndexedPasses:
-    """The same for map-style data, of which any sample can be read alone.
-
-    Args:
-        samples: the data, with ``__getitem__`` and ``__len__``.
-        order: returns the order of a pass, given how many were before it; None for the order of the data.
-    """
+    """The same for map-style data, each pass in the order that ``order`` returns, given how many were before it."""
 
     def __init__(self, samples: Any, order: Callable[[int], list[int]] | None = None) -> None:
-        self._samples, self._order = samples, order
-        self.length: int | None = len(samples)
-        self.saves, self.told = False, (-1, -1)
-        self._shuffled: tuple[int, list[int]] = (-1, [])
+        self._samples, self._order, self.length = samples, order, len(samples)
+        self._shuffled: tuple[int, list[int]] = (-1, [])  # a pass, and its order
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
-        """Return samples ``first`` to ``first + count``, or those at some places among them; reads no others.
-
-        Raises:
-            ReadError: if one cannot be read.
-        """
+        """Return samples as :meth:`SourcePasses.get` does; reads no others."""
         return [self._get(first + place) for place in (range(count) if places is None else places)]
 
     def _get(self, number: int) -> Any:
-        assert self.length
         before, place = divmod(number, self.length)
         if self._order is not None:
             if self._shuffled[0] != before:
@@ -244,24 +167,14 @@ class IndexedPasses:
         try:
             return self._samples[place]
         except Exception as error:
-            raise ReadError(f"failed at its sample {place}: {type(error).__name__}: {error}", number) from error
-
-    def ends_before(self, number: int) -> bool:
-        """Say whether the first pass ends before sample ``number``."""
-        assert self.length
-        return self.length < number
+            raise SampleError(f"failed at its sample {place}: {type(error).__name__}: {error}") from error
 
     def snapshot(self) -> None:
         """Return None: there is nothing to read again."""
 
 
 class Shuffled:
-    """Samples in the order in which they leave a buffer at random; the buffer grows while they leave it.
-
-    Args:
-        samples: where they come from; an error of it passes through, and the next sample may be asked for.
-        size: samples in the buffer once it is full.
-        generator: of the order.
+    """Samples as they leave a growing buffer at random. No generator: it goes on after an error of ``samples``.
 
     Example:
         >>> sorted(Shuffled(iter(range(5)), 3, random.Random(0)))

@@ -1,40 +1,38 @@
-"""Which part of which shard each batch reads: planned in the process that trains, the same on every process."""
+"""How far the shards of the sources are read, planned where the batches are composed, and states to go on from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from learn2mix.checks import Counts
-
-    Table = NDArray[np.int64]
-
-__all__ = ["Segment", "Shards"]
+WHOLE = -1  # in the place of a shard: the source in the order that every reader sees
 
 Segment = tuple[int, int, int]  # shard, number of the first sample in its endless passes, samples
 
 
 class Shards:
-    """How far each shard of each source is read, over all processes.
+    """How far each shard of each source is read, over all processes; the same on every process.
 
     Batch ``n`` reads from shard ``n % num_shards``, which is that of one worker. A shard that is a pass ahead of
-    another waits, and the others take over. Until the length of a shard is known, its batches may run into its next
-    pass.
+    another waits, and the others take over, once a length is known.
 
     Attributes:
         drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``; replaced and
             not written to, so that it can be gone back to.
         lengths: samples in each shard, same shape; -1 where not known.
+        used: False once it is known that no source is split so.
+        states: of sources that have one: the newest, by source and shard, to go on from without reading again.
     """
 
     def __init__(self, num_sources: int) -> None:
-        self.drawn: Table = np.zeros((num_sources, 1), dtype=np.int64)
-        self.lengths: Table = np.full((num_sources, 1), -1)
-        self.used = True  # False once it is known that no source is split so
+        self.drawn: NDArray[np.int64] = np.zeros((num_sources, 1), dtype=np.int64)
+        self.lengths: NDArray[np.int64] = np.full((num_sources, 1), -1)
+        self.used = True
+        self.states: dict[tuple[int, int], deque[dict[str, Any]]] = {}
 
     @property
     def num_shards(self) -> int:
@@ -47,69 +45,67 @@ class Shards:
             self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
             self.lengths = np.full_like(self.drawn, -1)
 
-    def learn(self, lengths: dict[tuple[int, int], int]) -> None:
-        """Note lengths, by source and shard; -1 where still not known."""
-        for (source, shard), length in lengths.items():
+    def learn(self, source: int, shard: int, length: int | None, state: Any, max_ahead: int) -> None:
+        """Note a length, if it is known, and a state that can be saved; as many as batches may be taken back."""
+        if length is not None and shard != WHOLE:
             self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
+        if state is not None and _is_plain(state):
+            self.states.setdefault((source, shard), deque(maxlen=max_ahead + 3)).append(state)
 
-    def sizes(self) -> Counts:
-        """Return the samples of each source, shape ``(num_sources,)``; -1 where not known."""
-        return np.where((self.lengths >= 0).all(axis=1), self.lengths.sum(axis=1), -1)
+    def states_before(self, drawn: Any, own: Any, by_shard: Any) -> list[Any]:
+        """Return the newest states, as source, shard and state, that are not beyond where the sources are to go on.
 
-    def plan(self, number: int, counts: Counts) -> list[list[Segment]] | None:
-        """Say what a batch reads of each source, and count it as drawn; None where each source is one shard."""
+        That is after the samples drawn by all processes and by this one, both shape ``(num_sources,)``, and by shard.
+        """
+        found = []
+        for (source, shard), states in self.states.items():
+            at = int(min(drawn[source], own[source]) if shard == WHOLE else by_shard[source][shard])
+            fitting = [state for state in states if state["number"] <= at]
+            if fitting:
+                found.append([source, shard, max(fitting, key=lambda state: int(state["number"]))])
+        return found
+
+    def load_states(self, states: list[Any]) -> None:
+        """Restore what :meth:`states_before` returned."""
+        self.states = {(source, shard): deque([state], maxlen=3) for source, shard, state in states}
+
+    def plan(self, number: int, counts: NDArray[np.int64], again: Any = None) -> list[list[Segment]] | None:
+        """Return what a batch reads of each source (``again``, if given), and count it; None if there are no shards."""
+        self.drawn = self.drawn.copy()
+        if again is not None:
+            for source, segments in enumerate(again):
+                for shard, _, count in segments:
+                    self.drawn[source, shard] += count
+            return again  # type: ignore[no-any-return]
         if self.num_shards == 1 or not self.used:
-            self.drawn = self._count(counts)
+            self.drawn[:, 0] += counts
             return None
-        self.drawn = self.drawn.copy()
+        drawn, lengths = self.drawn.tolist(), self.lengths.tolist()
         shard = number % self.num_shards
-        known = np.any(self.lengths >= 0, axis=1).tolist()
-        segments: list[list[Segment]] = []
-        for source, (count, is_known) in enumerate(zip(counts.tolist(), known, strict=True)):
-            if is_known:
-                segments.append(self._plan(source, shard, count))
-            else:
-                segments.append([(shard, int(self.drawn[source, shard]), count)] if count else [])
-                self.drawn[source, shard] += count
-        return segments
+        planned = [_take(drawn[n], lengths[n], shard, count) for n, count in enumerate(counts.tolist())]
+        self.drawn = np.array(drawn, dtype=np.int64)
+        return planned
 
-    def _plan(self, source: int, shard: int, count: int) -> list[Segment]:
-        """Plan for a source once a shard's length is known: read the shards with the fewest passes first."""
-        drawn, lengths = self.drawn[source], self.lengths[source]
-        segments = []
-        while count:
-            passes = np.where(lengths > 0, drawn // np.maximum(lengths, 1), 0)
-            passes[lengths == 0] = np.iinfo(np.int64).max  # an empty shard is never read
-            turn = [(shard + step) % len(drawn) for step in range(len(drawn))]
-            chosen = next(candidate for candidate in turn if passes[candidate] == passes.min())
-            length = int(lengths[chosen])
-            part = count if length <= 0 else min(count, length - int(drawn[chosen]) % length)
-            segments.append((chosen, int(drawn[chosen]), part))
-            drawn[chosen] += part
-            count -= part
-        return segments
 
-    def repeat(self, segments: list[list[Segment]], counts: Counts) -> None:
-        """Count as drawn what was planned for a batch before a stop."""
-        if not segments:
-            self.drawn = self._count(counts)
-            return
-        self.drawn = self.drawn.copy()
-        for source, parts in enumerate(segments):
-            for shard, _, count in parts:
-                self.drawn[source, shard] += count
+def _take(drawn: list[int], lengths: list[int], shard: int, count: int) -> list[Segment]:
+    """Take samples of a source, counted in ``drawn``: from the shards with the fewest passes first, in turn."""
+    turn = [*range(shard, len(drawn)), *range(shard)] if max(lengths) > 0 else [shard]
+    segments = []
+    while count:
+        passes = [drawn[each] // lengths[each] if lengths[each] > 0 else 0 for each in turn]
+        chosen = turn[passes.index(min(passes))]
+        length = lengths[chosen]
+        part = min(count, length - drawn[chosen] % length) if length > 0 else count
+        segments.append((chosen, drawn[chosen], part))
+        drawn[chosen] += part
+        count -= part
+    return segments
 
-    def _count(self, counts: Counts) -> Table:
-        """Return the draws with those of a batch, all of one shard, where it does not matter of which."""
-        drawn: Table = self.drawn.copy()
-        drawn[:, 0] += counts
-        return drawn
 
-    def state_dict(self, drawn: Table) -> dict[str, Any]:
-        """Return a position and the lengths as lists."""
-        return {"drawn": drawn.tolist(), "lengths": self.lengths.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.drawn = np.array(state["drawn"], dtype=np.int64)
-        self.lengths = np.array(state["lengths"], dtype=np.int64)
+def _is_plain(value: Any) -> bool:
+    """Whether ``torch.load(weights_only=True)`` reads a value back."""
+    if isinstance(value, dict):
+        return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, bytes, torch.Tensor)

@@ -8,26 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
-from learn2mix.batches.ends import ON_EXHAUSTED, Ends
+from learn2mix.batches.ends import ON_EXHAUSTED
 from learn2mix.batches.resume import fit_stream_state
-from learn2mix.batches.shards import Shards
-from learn2mix.batches.source_states import SourceStates
-from learn2mix.batches.sources import name_sources, prior_of
+from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
+from learn2mix.mixers.base import Mixer
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.base import Mixer
-
-__all__ = ["MixedStream"]
 
 STATE_VERSION = 2
 
@@ -36,16 +31,15 @@ class MixedStream(Requesting, IterableDataset[Any]):
     """Composes each batch by a mixer's proportions from sources that can only be iterated.
 
     Give it to :class:`learn2mix.MixedLoader`, or without workers to ``DataLoader(stream, batch_size=None)``: both give
-    whole batches, collated, each with exactly ``batch_size`` samples. The process that trains composes; workers answer
-    requests, and keep the sources open across epochs.
+    collated batches. The process that trains composes them; workers read them, and keep the sources open across epochs.
 
     How a source is split over the workers and processes that read it:
 
     - map-style data: nobody reads what another does;
     - a source with a method ``shard(num_shards=, index=)`` (Hugging Face's) and one that asks
       ``torch.utils.data.get_worker_info()`` split themselves, also by rank where they ask for it or say so;
-    - any other is read whole by each, which must see the same order, and uses its own part. Work on the samples pays
-      off in ``decode_fn`` or ``collate_fn`` then, which see only that part.
+    - any other is read whole by each, which must see the same order. Do costly work on samples in ``decode_fn`` or
+      ``collate_fn``, which see only the part that is used.
 
     Args:
         sources: a mapping from group names to iterables, or a sequence of iterables; at least 2. Each must give the
@@ -59,8 +53,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
             sources until each was drawn to its end; ``"drop"`` draws each sample once, and a source that is used up
             leaves the mix (the last batch may be smaller; samples fewer than the processes are left out). But for
-            ``"restart"`` each epoch reads the sources from their beginning, each worker all of them, so that every
-            process has the same number of batches.
+            ``"restart"`` each epoch reads the sources from their beginning, each worker all of them.
         collate_fn: makes a batch of a list of samples; None for torch's.
         decode_fn: makes a sample of what a source gives; called by the worker that uses the sample.
         shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source. It fills
@@ -71,14 +64,12 @@ class MixedStream(Requesting, IterableDataset[Any]):
         process_group: as for :class:`learn2mix.MixedBatchSampler`.
 
     Raises:
-        ValueError: if there are fewer than 2 sources, one is empty, a number is out of range, ``on_exhausted`` is
-            unknown or ``mixer`` belongs to another stream; while iterating, if a source turns out to be empty, is a
-            one-shot iterator that would have to begin again, ends before the first batch of an epoch, or has no share
-            where ``"stop_all"`` waits for it. Its name is in the message.
-        TypeError: if a source is not iterable, or a path, text or mapping; a name is neither an integer, a string nor a
-            tuple of them, a number is not whole, or ``mixer`` is no mixer.
-        RuntimeError: while iterating, if a source fails or its order differs between workers; its name and the number
-            of the sample are in the message.
+        ValueError: if there are fewer than 2 sources, a number is out of range, ``on_exhausted`` is unknown or
+            ``mixer`` belongs to another stream; also while iterating, if a source is empty, cannot begin again, ends
+            before the first batch of an epoch, or has no share where ``"stop_all"`` waits for it.
+        TypeError: if a source is no iterable of samples, a name neither an integer, a string nor a tuple of them, a
+            number not whole, or ``mixer`` no mixer.
+        RuntimeError: while iterating, if a source fails or its order differs between workers.
 
     Example:
         >>> from learn2mix import FixedMix
@@ -110,40 +101,20 @@ class MixedStream(Requesting, IterableDataset[Any]):
         if on_exhausted not in ON_EXHAUSTED:
             raise ValueError(f"on_exhausted must be one of {', '.join(map(repr, ON_EXHAUSTED))}, got {on_exhausted!r}")
         named = name_sources(sources)
-        names = [source.name for source in named]
-        self._sizes_by_source = _check_sizes_by_source(batch_size, names)
+        sizes = _check_batch_sizes(batch_size, [source.name for source in named])
         super().__init__(
+            named,
             mixer,
-            prior_of(named),
-            names,
-            batch_size=batch_size if self._sizes_by_source is None else int(max(self._sizes_by_source)),  # type: ignore[arg-type]
+            on_exhausted,
+            sizes,
+            batch_size=batch_size if sizes is None else int(max(sizes)),
             seed=seed,
             order=order,
             processes=Processes(num_replicas, rank, process_group),
             sizes=[np.nan if source.size is None else source.size for source in named],
         )
-        self.on_exhausted = on_exhausted
-        self._ends = Ends(on_exhausted, [source.size for source in named])
-        self._reader = StreamReader(
-            named,
-            collate_fn,
-            decode_fn,
-            seed=self.seed,
-            shuffle_buffer=check_whole(shuffle_buffer, "shuffle_buffer", minimum=0),
-            restart=on_exhausted in ("restart", "stop_all"),
-            stops=self._ends.stops,
-        )
-        self._shards = Shards(len(named))
-        self._own_drawn = np.zeros((self.num_replicas, len(named)), dtype=np.int64)
-        self._plans = {}
-        self._again = {}
-        self._states = SourceStates()
-        self._epoch_start = self._composition.draws
-        self._max_ahead = 0
-        self._residue = None
-        self._digests, self._kinds = {}, {}
-
-    # ------------------------------------------------------------------ batches
+        self._shuffle_buffer = check_whole(shuffle_buffer, "shuffle_buffer", minimum=0)
+        self._reader = StreamReader(named, default_collate if collate_fn is None else collate_fn, decode_fn)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
@@ -160,8 +131,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
         return batches
 
     def _sizes(self) -> Any:
-        sizes = np.where(self._ends.lengths > 0, self._ends.lengths, self._shards.sizes())
-        return np.where(sizes > 0, sizes, np.nan)
+        shards = self._shards.lengths
+        by_shard = np.where((shards > 0).all(axis=1), shards.sum(axis=1), np.nan)
+        return np.where(self._ends.lengths > 0, self._ends.lengths, by_shard)
 
     def _identity(self) -> dict[str, int]:
         return {"sources": zlib.crc32(repr(self.group_names).encode())}
@@ -173,25 +145,24 @@ class MixedStream(Requesting, IterableDataset[Any]):
         """
         composition = self._composition.state_dict(self._counts_as_trained())
         composed = composition["composed"]
-        shards, own, _ = self._plans.get(composed, (self._shards.drawn, self._own_drawn, None))
-        plans = {number: plan for number, (_, _, plan) in self._plans.items()} | self._again
+        shards, own = self._before.get(composed, (self._shards.drawn, self._own_drawn))
         drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
         return {
             "version": STATE_VERSION,
             "group_names": self.group_names,
             "global_batch_size": self.global_batch_size,
             "on_exhausted": self.on_exhausted,
-            "shuffle_buffer": self._reader.shuffle_buffer,
+            "shuffle_buffer": self._shuffle_buffer,
             "order": self.order,
             "seed": self.seed,
             "observing": self._observing,
             **composition,
             "epoch_start": self._epoch_start.tolist(),
-            "plans": [plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
-            "ends": self._ends.state_dict(),
-            "shards": self._shards.state_dict(shards),
+            "plans": [self._plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
+            "ends": {"lengths": self._ends.lengths.tolist()},
+            "shards": {"drawn": shards.tolist(), "lengths": self._shards.lengths.tolist()},
             "own": own.tolist(),
-            "states": self._states.state_dict(drawn, own[self.rank], shards),
+            "states": self._shards.states_before(drawn, own[self.rank], shards),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
         }
@@ -199,9 +170,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
-        Reads the sources again up to there, as far as the running pass goes, unless they have states of their own. The
-        number of workers may be another. So may the sources: those of the same name go on where they were. Settings of
-        this stream and its mixer win over those in the state, with a warning that names each; the seed is the state's.
+        Reads the running pass of each source again up to there, unless it has a state of its own. The number of workers
+        may be another, and so may the sources: those of the same name go on. Settings of this stream and its mixer win
+        over those in the state, with a warning; the seed is the state's.
 
         Args:
             state: what :meth:`state_dict` returned.
@@ -212,16 +183,19 @@ class MixedStream(Requesting, IterableDataset[Any]):
         """
         state = fit_stream_state(state, self, strict=strict)
         self._feedback.load_state_dict(state["feedback"])
-        self.seed = self._reader.seed = state["seed"]
+        self.seed = state["seed"]
         self._reader.begin_anew()
         self._composition.load_state_dict(state)
         self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
-        self._plans.clear()
-        self._again = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
-        self._ends.load_state_dict(state["ends"])
-        self._shards.load_state_dict(state["shards"])
+        self._before.clear()
+        self._plans = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
+        for source, length in enumerate(state["ends"]["lengths"]):
+            self._ends.learn(source, length)  # lengths that the sources tell here go first
+        self._ends.begin_epoch()
+        self._shards.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
+        self._shards.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
         self._own_drawn = np.array(state["own"], dtype=np.int64)
-        self._states.load_state_dict(state["states"])
+        self._shards.load_states(state["states"])
         self._digests.clear()
         self._residue = state.get("residue")
         self._restart(state)
@@ -229,16 +203,13 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
 def _check_removed(removed: dict[str, Any]) -> None:
     if removed.pop("prefetch_factor", None) is not None:
-        warnings.warn(
-            "MixedStream: prefetch_factor has no effect any more; give it to the loader",
-            DeprecationWarning,
-            stacklevel=3,
-        )
+        message = "MixedStream: prefetch_factor has no effect any more; give it to the loader"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
     if removed:
         raise TypeError(f"MixedStream: unexpected keyword argument {next(iter(removed))!r}")
 
 
-def _check_sizes_by_source(batch_size: Any, names: list[Any]) -> Vector | None:
+def _check_batch_sizes(batch_size: Any, names: list[Any]) -> NDArray[np.float64] | None:
     """Return the samples that a batch of each source alone has, shape ``(num_sources,)``; None for one number."""
     if not isinstance(batch_size, Mapping):
         return None

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from torch.utils.data import default_collate
+from typing import Any, NamedTuple
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
-from learn2mix.batches.passes_of_source import EndedError, ReadError, StuckError
-from learn2mix.batches.source_reader import WHOLE, Readers, SourceReader
+from learn2mix.batches.passes_of_source import ReadError, SampleError, StuckError
+from learn2mix.batches.shards import WHOLE, Segment
+from learn2mix.batches.source_reader import Settings, SourceReader
 from learn2mix.batches.sources import OneShotError, Source
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from learn2mix.batches.shards import Segment
-
-__all__ = ["Part", "Request", "StreamReader"]
-
 MOST_FAILURES = 1000  # of a source in a row
+
+
+class News(NamedTuple):
+    """What a reader learnt of a source, or of a shard of it."""
+
+    kind: str  # how the source is split
+    length: int | None
+    digest: int | None  # as the reader's
+    state: Any  # to go on from; None where the source has none of its own
+    known_up_to: int = 0  # samples that it has for certain; it may have more
 
 
 class Part(NamedTuple):
@@ -44,64 +46,23 @@ class Request(NamedTuple):
     epoch: int  # in each of which the sources are read from their beginning; 0 where they go on
     parts: list[Part]
     order: list[int] | None  # of the samples, which come source after source; None leaves them so
-    readers: Readers
-    keep: int  # samples that a reader keeps, to go back to
-    resume: dict[tuple[int, int], dict[str, Any]]  # states of sources to go on from, by source and shard
-
-
-class News:
-    """What a reader learnt of the sources: by source, or by source and shard."""
-
-    def __init__(self) -> None:
-        self.kinds: dict[int, str] = {}
-        self.lengths: dict[tuple[int, int], int] = {}
-        self.known_up_to: dict[int, int] = {}  # samples that a source is known to have; it may have more
-        self.digests: dict[int, int] = {}
-        self.states: dict[tuple[int, int], dict[str, Any]] = {}
-
-    def packed(self) -> dict[str, Any] | None:
-        """Return it as a message; None where there is nothing to tell."""
-        return {name: value for name, value in vars(self).items() if value} or None
+    settings: Settings
 
 
 class StreamReader:
-    """Reads the sources of a stream; goes to the workers.
-
-    Args:
-        sources: to read.
-        collate: makes a batch of a list of samples; None for torch's.
-        decode: makes a sample of what a source gives, of this process's samples only; None leaves them.
-        seed: of the shuffling.
-        shuffle_buffer: samples of each source from which to draw at random.
-        restart: whether passes over a source follow each other within an epoch.
-        stops: whether each epoch reads the sources from their beginning.
-    """
+    """Reads the sources of a stream; goes to the workers. Set ``skip`` to leave out samples that cannot be used."""
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        collate: Callable[[list[Any]], Any] | None,
-        decode: Callable[[Any], Any] | None,
-        *,
-        seed: int,
-        shuffle_buffer: int,
-        restart: bool,
-        stops: bool,
+        self, sources: Sequence[Source], collate: Callable[[list[Any]], Any], decode: Callable[[Any], Any] | None
     ) -> None:
-        self.sources, self.decode = sources, decode
-        self.collate = default_collate if collate is None else collate
-        self.seed, self.shuffle_buffer, self.restart, self.stops = seed, shuffle_buffer, restart, stops
-        self.skip = False
+        self.sources, self.collate, self.decode, self.skip = sources, collate, decode, False
         self._epoch = 0
         self._generation = -1
         self._open: dict[int, SourceReader] = {}
+        self._told: dict[tuple[int, int], int | None] = {}  # lengths told to this generation
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}  # iterators stay where they are
-
-    def __len__(self) -> int:
-        """What torch's loader asks of map-style data; requests are not counted."""
-        return 1 << 62
+        return self.__dict__ | {"_open": {}, "_told": {}}  # iterators stay where they are
 
     def check_pickling(self) -> None:
         """Raise a TypeError that names a source which cannot be sent to a worker that is not forked."""
@@ -116,24 +77,24 @@ class StreamReader:
 
     def begin_anew(self) -> None:
         """Read every source from its beginning."""
-        self._open = {}
+        self._open, self._told = {}, {}
 
     def __getitem__(self, request: Request) -> Answer:
         """Return the batch that is asked for."""
         if request.epoch != self._epoch:
             self.begin_anew()
+        if request.generation != self._generation:
+            self._told = {}
         self._epoch, self._generation = request.epoch, request.generation
-        news = News()
+        news: dict[tuple[int, int], News] = {}
         skipped: list[str] = []
         samples: list[Any] = []
         for part in request.parts:
             samples += self._read(part, request, news, skipped)
-        batch, kept = None, None
-        if samples:
-            samples = samples if request.order is None else [samples[place] for place in request.order]
-            batch, kept, dropped = collated(samples, partial(self._name, request), self.collate, skip=self.skip)
-            skipped += dropped
-        return Answer(request.number, request.generation, batch, kept, skipped, news.packed())
+        if request.order is not None:
+            samples = [samples[place] for place in request.order]
+        batch, kept, dropped = collated(samples, partial(self._name, request), self.collate, skip=self.skip)
+        return Answer(request.number, request.generation, batch, kept, skipped + dropped, news)
 
     def _name(self, request: Request, place: int) -> str:
         """Say where the sample at a place of a batch is from."""
@@ -147,24 +108,15 @@ class StreamReader:
 
     def _reader(self, number: int, request: Request) -> SourceReader:
         if number not in self._open:
-            reader = SourceReader(
-                self.sources[number],
-                request.readers,
-                seed=self.seed,
-                buffer=self.shuffle_buffer,
-                epoch=request.epoch,
-                stops=self.stops,
-                restart=self.restart,
-                keep=request.keep,
-            )
-            for (source, shard), state in request.resume.items():
+            reader = SourceReader(self.sources[number], request.settings, request.epoch)
+            for source, shard, state in request.settings.resume:
                 if source == number:
                     reader.resume(shard, state)
             self._open[number] = reader
         return self._open[number]
 
-    def _read(self, part: Part, request: Request, news: News, skipped: list[str]) -> list[Any]:
-        source, samples = self.sources[part.source], []
+    def _read(self, part: Part, request: Request, news: dict[Any, News], skipped: list[str]) -> list[Any]:
+        source, samples, state = self.sources[part.source], [], None
         try:
             reader = self._reader(part.source, request)
             for shard, first, count, places in _wanted(part, reader.kind):
@@ -174,54 +126,44 @@ class StreamReader:
                     samples += [self._sample(source, passes, first + place, skipped) for place in mine]
                 else:
                     samples += passes.get(first, count, places)
-                if passes.saves and (state := passes.snapshot()) is not None:
-                    news.states[part.source, shard] = state
-                if passes.told != (self._generation, passes.length):
-                    self._tell(news, part.source, shard, reader, passes)
+                key, length, state = (part.source, shard), passes.length, passes.snapshot()
+                if state is not None or self._told.get(key, -1) != length:
+                    self._told[key] = length
+                    news[key] = News(reader.kind, length, reader.digest, state)
             if part.look_ahead:
                 passes = reader.passes(WHOLE)
-                passes.ends_before(part.look_ahead)
-                news.known_up_to[part.source] = part.look_ahead
-                self._tell(news, part.source, WHOLE, reader, passes)
-        except OneShotError:
-            raise
-        except (EndedError, ReadError) as error:
-            _raise_naming(source, error)
+                passes.look_ahead(part.look_ahead)
+                news[part.source, WHOLE] = News(reader.kind, passes.length, reader.digest, state, part.look_ahead)
         except Exception as error:
-            raise RuntimeError(f"sources: {source.name!r} failed: {type(error).__name__}: {error}") from error
+            cause = error.__cause__ if isinstance(error, ReadError) else error
+            if isinstance(cause, OneShotError):
+                raise cause from None
+            if isinstance(error, StuckError) and str(error) == "is empty":
+                raise ValueError(f"sources: {source.name!r} is empty") from None
+            said = error if isinstance(error, ReadError) else f"failed: {type(error).__name__}: {error}"
+            raise RuntimeError(f"sources: {source.name!r} {said}") from cause
         return samples
 
-    def _tell(self, news: News, source: int, shard: int, reader: SourceReader, passes: Any) -> None:
-        """Report what is new since the last answer of this generation."""
-        passes.told = self._generation, passes.length
-        news.kinds[source] = reader.kind
-        if passes.length is not None:
-            news.lengths[source, shard] = passes.length
-        if reader.digest is not None:
-            news.digests[source] = reader.digest
-
     def _sample(self, source: Source, passes: Any, number: int, skipped: list[str]) -> Any:
+        """Read and decode one sample; ``Unreadable`` where it cannot be used and may be left out."""
         for _ in range(MOST_FAILURES):
             try:
                 sample = passes.get(number, 1)[0]
-                return sample if self.decode is None else self._decoded(sample, number)
-            except StuckError:
-                raise
+                return sample if self.decode is None else _decoded(self.decode, sample, number)
             except ReadError as error:
-                if not self.skip:
+                if not self.skip or isinstance(error, StuckError):
                     raise
                 skipped.append(f"{source.name!r} {error}")
-                if error.number is not None:  # this sample is there, and cannot be used
+                if isinstance(error, SampleError):
                     return Unreadable
         raise StuckError(f"failed {MOST_FAILURES} times in a row")
 
-    def _decoded(self, sample: Any, number: int) -> Any:
-        assert self.decode is not None
-        try:
-            return self.decode(sample)
-        except Exception as error:
-            said = f"sample {number}: decode_fn failed: {type(error).__name__}: {error}"
-            raise ReadError(said, number) from error
+
+def _decoded(decode: Callable[[Any], Any], sample: Any, number: int) -> Any:
+    try:
+        return decode(sample)
+    except Exception as error:
+        raise SampleError(f"sample {number}: decode_fn failed: {type(error).__name__}: {error}") from error
 
 
 def _wanted(part: Part, kind: str) -> list[tuple[int, int, int, list[int] | None]]:
@@ -239,13 +181,3 @@ def _wanted(part: Part, kind: str) -> list[tuple[int, int, int, list[int] | None
         wanted.append((shard, start, count, places))
         before += count
     return wanted
-
-
-def _raise_naming(source: Source, error: Exception) -> None:
-    if isinstance(error, EndedError):
-        raise RuntimeError(f"sources: {source.name!r} is shorter than its len says: {error}") from None
-    if isinstance(error.__cause__, OneShotError):
-        raise error.__cause__ from None
-    if str(error) == "is empty":
-        raise ValueError(f"sources: {source.name!r} is empty") from None
-    raise RuntimeError(f"sources: {source.name!r} {error}") from error.__cause__

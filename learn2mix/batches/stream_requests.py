@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from learn2mix.batches.answers import Answer
+from learn2mix.batches.composition import Batch
+from learn2mix.batches.ends import Ends
 from learn2mix.batches.mixed import MixedBatches
-from learn2mix.batches.source_reader import Readers
+from learn2mix.batches.shards import WHOLE, Shards
+from learn2mix.batches.source_reader import Settings
+from learn2mix.batches.sources import Source
 from learn2mix.batches.split import own_counts
-from learn2mix.batches.stream_reader import Part, Request
+from learn2mix.batches.stream_reader import Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from learn2mix.batches.answers import Answer
-    from learn2mix.batches.composition import Batch
-    from learn2mix.batches.ends import Ends
-    from learn2mix.batches.shards import Shards
-    from learn2mix.batches.source_states import SourceStates
-    from learn2mix.batches.stream_reader import StreamReader
-    from learn2mix.checks import Vector
-
-__all__ = ["PROBE", "Requesting"]
+from learn2mix.mixers.base import Mixer
 
 PROBE = -1  # in the place of a batch's number: asks only where the sources end
 
@@ -33,36 +26,50 @@ PROBE = -1  # in the place of a batch's number: asks only where the sources end
 class Requesting(MixedBatches):
     """Composes requests, and learns from the answers where the sources end."""
 
-    on_exhausted: str
-    _ends: Ends
-    _shards: Shards
-    _states: SourceStates
-    _sizes_by_source: Vector | None  # samples in a batch of each source alone, where they differ
-    _own_drawn: NDArray[np.int64]  # samples of each source that each process had, shape (num_replicas, num_sources)
-    _plans: dict[
-        int, tuple[Any, Any, Any]
-    ]  # of batches that wait: where the shards and processes were, and what it reads
-    _again: dict[int, Any]  # what batches read that were planned before a stop
-    _epoch_start: NDArray[np.int64]  # draws when the epoch began
-    _max_ahead: int  # batches that a loader has on their way
-    _digests: dict[int, int]
     _reader: StreamReader
-    _residue: int | None  # of the numbers of the batches that this copy in a worker gives
-    _kinds: dict[int, str]  # how the sources are split, as far as readers have told
+    _shuffle_buffer: int
+
+    def __init__(self, sources: list[Source], mixer: Mixer, on_exhausted: str, batch_sizes: Any, **others: Any) -> None:
+        lengths = np.array([source.size or -1 for source in sources])
+        sizes = lengths.astype(np.float64) if (lengths > 0).all() else np.ones(len(lengths))
+        super().__init__(mixer, sizes / sizes.sum(), [source.name for source in sources], **others)
+        self.on_exhausted = on_exhausted
+        self._batch_sizes = batch_sizes  # samples that a batch of each source alone has; None for self.batch_size
+        self._ends = Ends(on_exhausted, lengths)
+        self._shards = Shards(len(sources))
+        self._own_drawn = np.zeros((self.num_replicas, len(sources)), dtype=np.int64)  # by each process, of each source
+        self._epoch_start = self._composition.draws  # draws when the epoch began
+        self._before: dict[int, Any] = {}  # where shards and processes were before a batch that waits, by its number
+        self._plans: dict[int, Any] = {}  # what batches read that wait, or that are composed again, by their numbers
+        self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
+        self._digests: dict[int, int] = {}  # as readers have told, and so are the kinds
+        self._kinds: dict[int, str] = {}
 
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
         self._max_ahead = max_ahead
         self._shards.split(num_shards)
-        self._readers = Readers(self._shards.num_shards, self.rank, self.num_replicas)
-        self._resume = self._states.before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn)
+        size = self.batch_size * self._split[1]
+        self._horizon = (max_ahead + 2) * size
+        self._settings = Settings(
+            self.seed,
+            self._shuffle_buffer,
+            restart=self.on_exhausted in ("restart", "stop_all"),
+            stops=self._ends.stops,
+            num_shards=self._shards.num_shards,
+            num_replicas=self.num_replicas,
+            keep=self._horizon if max_ahead else 2 * size,
+            resume=self._shards.states_before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn),
+        )
 
-    def _answered(self, iteration: int) -> Iterator[Any]:
+    def _answered(self, iteration: int, num_workers: int = 1, residue: int = 0) -> Iterator[Any]:
+        """Read every batch here, or those that are the part of this copy in a worker."""
         for request in self._requests(iteration):
-            answer = self._reader[request]
-            self._learn(answer)
-            if answer.number != PROBE:
-                yield answer.batch
+            if request.number == PROBE or request.number % num_workers == residue:
+                answer = self._reader[request]
+                self._learn(answer)
+                if request.number != PROBE:
+                    yield answer.batch
         self._end_iteration()
 
     def _in_worker(self, worker: int, num_workers: int) -> Iterator[Any]:
@@ -76,13 +83,7 @@ class Requesting(MixedBatches):
         self._prepare(num_shards=1, max_ahead=0)
         if self._residue is None:
             self._residue = (self._composition.composed + worker) % num_workers
-        for request in self._requests(iteration):
-            if request.number == PROBE or request.number % num_workers == self._residue:
-                answer = self._reader[request]
-                self._learn(answer)
-                if request.number != PROBE:
-                    yield answer.batch
-        self._end_iteration()
+        yield from self._answered(iteration, num_workers, self._residue)
 
     def _requests(self, iteration: int) -> Iterator[Request]:
         """Compose the batches of an epoch, each when it is asked for; yields a probe while it is not known how to."""
@@ -90,22 +91,21 @@ class Requesting(MixedBatches):
         while True:
             self._check_current(iteration)
             drawn = self._drawn()
-            if self._ends.stops and not self._ends.knows_enough(drawn, self.global_batch_size):
+            if not self._ends.knows_enough(drawn, self.batch_size * self._split[1]):
                 yield self._request(None, drawn)
-            elif self._ends.stops and self._ends.ended(drawn, self._split[1]):
+                continue
+            batch = None if self._ends.ended(drawn, self._split[1]) else self._next_batch(drawn)
+            if batch is None:
                 break
-            else:
-                batch = self._next_batch(drawn)
-                if batch is None:
-                    break
-                yield self._request(batch, drawn)
+            yield self._request(batch, drawn)
         self._exhaust()
 
     def _next_batch(self, drawn: NDArray[np.int64]) -> Batch | None:
         """Compose a batch; None where a source ends before it could be filled."""
         self._refuse_to_wait(drawn)
         batch = self._composition.compose(self._size_of, self._find_mix, self._ends.limits(drawn))
-        if not self._ends.stops or not len(short := self._ends.short_of(drawn + batch.counts)):
+        short = self._ends.short_of(drawn + batch.counts)
+        if not short:
             return batch
         self._composition.undo_newest()
         if self._composition.position == 0:
@@ -116,59 +116,44 @@ class Requesting(MixedBatches):
             )
         return None
 
-    def _size_of(self, proportions: Vector) -> int:
-        size = self.batch_size if self._sizes_by_source is None else float(proportions @ self._sizes_by_source)
+    def _size_of(self, proportions: NDArray[np.float64]) -> int:
+        size = self.batch_size if self._batch_sizes is None else float(proportions @ self._batch_sizes)
         return max(1, round(size)) * self._split[1]
 
-    def _find_mix(self, batch: int, epoch: int) -> Vector:
+    def _find_mix(self, batch: int, epoch: int) -> NDArray[np.float64]:
         return self._ends.mix_of_those_left(super()._find_mix(batch, epoch), self._drawn())
 
     def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
         """Return the request for a batch, or for news of the ends alone."""
-        size = self.batch_size * self._split[1]
-        horizon = (self._max_ahead + 2) * size
-        number, order, segments, places = PROBE, None, None, None
-        own = self._own_drawn[self._split[0]]
-        counts = own * 0
+        rank, num_replicas = self._split
+        own = self._own_drawn[rank].tolist()
+        nothing: list[Any] = [None] * len(own)
+        number, order, places, segments = PROBE, None, nothing, nothing
+        counts = np.zeros_like(drawn)
         if batch is not None:
             self._announce(batch)
-            number, counts, segments = batch.number, batch.counts, self._plan(batch)
-            mine, order = self._own(batch)
-            places = None if self._split[1] == 1 else _by_source(mine, counts)
-        wanted, look = counts.tolist(), None
-        if self._ends.stops:
-            look = self._ends.look_ahead(drawn + counts, horizon).tolist()
+            number, counts, segments = batch.number, batch.counts, self._plan(batch) or nothing
+            own_places, order = self._own(batch)
+            places = nothing if num_replicas == 1 else _by_source(own_places, counts)
+        look = self._ends.look_ahead(drawn + counts, self._horizon)
+        columns = zip(drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
         parts = [
-            Part(
-                source,
-                start,
-                count,
-                places[source] if places else None,
-                before,
-                segments[source] if segments else None,
-                look[source] if look else 0,
-            )
-            for source, (start, count, before) in enumerate(zip(drawn.tolist(), wanted, own.tolist(), strict=True))
-            if count or (look and look[source])
+            Part(source, start, count, mine, before, planned, ahead)
+            for source, (start, count, mine, before, planned, ahead) in enumerate(columns)
+            if count or ahead
         ]
         epoch = self._composition.epoch if self._ends.stops else 0
-        keep = horizon if self._max_ahead else 2 * size
         order = None if order is None else order.tolist()
-        return Request(number, self._generation, epoch, parts, order, self._readers, keep, self._resume)
+        return Request(number, self._generation, epoch, parts, order, self._settings)
 
     def _plan(self, batch: Batch) -> Any:
-        before = self._shards.drawn, self._own_drawn
-        segments = self._again.get(batch.number) if batch.replayed else None
-        if segments is None:
-            segments = self._shards.plan(batch.number, batch.counts)
-        else:
-            self._shards.repeat(segments, batch.counts)
-        replicas = self._split[1]
+        replicas, again = self._split[1], self._plans.get(batch.number) if batch.replayed else None
+        self._before[batch.number] = self._shards.drawn, self._own_drawn
+        segments = self._plans[batch.number] = self._shards.plan(batch.number, batch.counts, again)
         self._own_drawn = self._own_drawn + (own_counts(batch.counts, replicas) if replicas > 1 else batch.counts)
-        self._plans[batch.number] = (*before, segments)
-        oldest = self._composition.waiting[0].number
-        while (number := next(iter(self._plans))) < oldest:
-            del self._plans[number]
+        for past in (self._before, self._plans):
+            while (number := next(iter(past))) < self._composition.waiting[0].number:
+                del past[number]
         return segments
 
     def _epoch_composed(self) -> bool:
@@ -189,16 +174,16 @@ class Requesting(MixedBatches):
 
     def _learn(self, answer: Answer) -> None:
         """Take note of what a reader found out about the sources."""
-        if answer.generation != self._generation or answer.news is None:
+        if answer.generation != self._generation:
             return
-        news = {"lengths": {}, "known_up_to": {}, "states": {}, "digests": {}, "kinds": {}} | answer.news
-        self._ends.learn({s: n for (s, shard), n in news["lengths"].items() if shard < 0}, news["known_up_to"])
-        self._shards.learn({key: n for key, n in news["lengths"].items() if key[1] >= 0})
-        self._states.learn(news["states"], self._max_ahead)
-        self._kinds |= news["kinds"]
+        for (source, shard), news in answer.news.items():
+            self._kinds[source] = news.kind
+            if shard == WHOLE:
+                self._ends.learn(source, news.length, news.known_up_to)
+            self._shards.learn(source, shard, news.length, news.state, self._max_ahead)
         self._shards.used = len(self._kinds) < len(self._prior) or "shards" in self._kinds.values()
-        for source, found in news["digests"].items():
-            if self._digests.setdefault(source, found) != found:
+        for (source, _), news in answer.news.items():
+            if news.digest is not None and self._digests.setdefault(source, news.digest) != news.digest:
                 raise RuntimeError(
                     f"sources: {self.group_names[source]!r} begins with another sample in each worker, so its order "
                     "differs (shuffled without a seed?) and samples would be lost and doubled; seed it, give it a "
@@ -212,22 +197,19 @@ class Requesting(MixedBatches):
 
     def _take_back(self) -> None:
         super()._take_back()
-        at = self._composition
-        if at.composed in self._plans:
-            self._shards.drawn, self._own_drawn, _ = self._plans[at.composed]
-        replayed = {n: self._plans[n][2] for n in self._plans if at.composed <= n < at.composed + at.num_replays}
-        self._again = {n: plan for n, plan in self._again.items() if n >= at.composed} | replayed
-        self._plans.clear()
+        here = self._shards.drawn, self._own_drawn
+        self._shards.drawn, self._own_drawn = self._before.get(self._composition.composed, here)
+        self._before.clear()
 
     def _begin_epoch(self) -> None:
         super()._begin_epoch()
-        self._again.clear()
+        self._plans.clear()
         self._epoch_start = self._composition.draws
         if self._ends.stops:
             self._ends.begin_epoch()
             self._shards.drawn = np.zeros_like(self._shards.drawn)
             self._own_drawn = np.zeros_like(self._own_drawn)
-            self._states.clear()
+            self._shards.states.clear()
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:

@@ -9,10 +9,15 @@ import numpy as np
 import torch
 
 from learn2mix.checks import frozen
-from learn2mix.feedback.agreement import differences
-from learn2mix.feedback.arguments import check_group_losses, check_groups, check_losses
-from learn2mix.feedback.group_losses import GroupLosses, describe_bad_batch, sum_batch
-from learn2mix.feedback.pending import BatchSums, PendingSums, sum_over_processes
+from learn2mix.feedback.group_losses import (
+    GroupLosses,
+    check_group_losses,
+    check_groups,
+    check_losses,
+    describe_bad_batch,
+    sum_batch,
+)
+from learn2mix.feedback.pending import BatchSums, PendingSums, differences, sum_over_processes
 from learn2mix.mixers.info import MixInfo, takes_info
 
 if TYPE_CHECKING:

@@ -1,33 +1,94 @@
-"""Losses summed by group: of a batch where they are, of the batches since the last update on the host."""
-
-from __future__ import annotations
+"""Losses of a batch, checked and summed by group where they are, and their sums since the last update."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from learn2mix.checks import LOSS_ROUNDING, on_the_host
-from learn2mix.feedback.devices import to_device
+from learn2mix.checks import LOSS_ROUNDING, Vector, as_losses, on_the_host
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
-    from numpy.typing import NDArray
-    from torch import Tensor
 
-    from learn2mix.checks import Vector
+def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
+    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
+    losses = _as_tensor(losses)
+    shape = tuple(losses.shape)
+    if shape != (count,):
+        advice = _advice(shape, count)
+        raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
+    return losses if losses.is_floating_point() else losses.float()
 
-__all__ = ["GroupLosses", "clear_rounding", "describe_bad_batch", "sum_batch", "sum_by_group"]
+
+def _as_tensor(values: Tensor | ArrayLike) -> Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.detach()
+    if isinstance(values, (list, tuple)):
+        device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
+        if device is not None:
+            return torch.stack([torch.as_tensor(value, device=device).detach() for value in values])
+    return torch.as_tensor(np.asarray(values), device="cpu")  # whatever torch.set_default_device says
+
+
+def _advice(shape: tuple[int, ...], count: int) -> str:
+    """Return what to do with losses that are of another shape than ``(count,)``."""
+    if shape in ((), (1,)):
+        return 'make the criterion with reduction="none"'
+    if shape == (count, 1):
+        return "give losses.squeeze(1)"
+    if shape[0] == count:
+        return "give the mean of each sample: losses.flatten(1).mean(1)"
+    if len(shape) > 1 and shape[1] == count:
+        way_out = "losses.squeeze(0)" if shape[0] == 1 else "losses.mean(0) if these are views of the same samples"
+        return f"give {way_out}; {FOR_A_STREAM}"
+    if len(shape) > 1:
+        return f"give one value for each: losses.flatten(1).mean(1); {FOR_A_STREAM}"
+    if shape[0] < count:
+        return (
+            "where collate_fn left samples out, call observe(None), or pass groups= with the group of each loss that "
+            "is left; concatenate the losses of micro-batches"
+        )
+    each, rest = divmod(shape[0], count)
+    if rest:
+        return "pass groups= with the group of each loss"
+    return (
+        f"that is {each} per sample: give losses.view({each}, {count}).mean(0) for views that were concatenated one "
+        f"after the other, losses.view({count}, {each}).mean(1) for losses of a sample that are neighbours, or pass "
+        f"groups= with the group of each loss; {FOR_A_STREAM}"
+    )
+
+
+def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -> Tensor:
+    """Return the groups of a batch as an int64 tensor, shape ``(batch_size,)``, in [0, num_groups), or raise.
+
+    On an accelerator their range is not checked: the host would wait, and the kernel that indexes by them refuses.
+    """
+    try:
+        numbers = groups if isinstance(groups, torch.Tensor) else torch.as_tensor(groups, device="cpu")
+        found = str(numbers.dtype).removeprefix("torch.")
+    except (TypeError, ValueError, RuntimeError):
+        numbers, found = None, repr(groups)
+    if numbers is None or numbers.is_floating_point() or numbers.is_complex():
+        raise TypeError(f"groups must be the numbers of the groups, whole numbers from 0, and not labels; got {found}")
+    if numbers.shape != (batch_size,):
+        raise ValueError(f"groups must be one number a sample, shape ({batch_size},), got {tuple(numbers.shape)}")
+    if numbers.device.type == "cpu" and batch_size:
+        least, largest = int(numbers.min()), int(numbers.max())
+        if least < 0 or largest >= num_groups:
+            raise ValueError(f"groups must lie in [0, {num_groups}), got {least} to {largest}; numbers, and not labels")
+    return numbers.long()
+
+
+def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:
+    """Return the validation losses of the groups as a vector of shape ``(num_groups,)``, or raise a ValueError."""
+    return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")
 
 
 class GroupLosses:
-    """Sums and counts of the losses of each group since the last update.
-
-    Args:
-        num_groups: how many groups there are.
-    """
+    """Sums and counts of the losses of each group since the last update."""
 
     def __init__(self, num_groups: int) -> None:
         self._table = np.zeros(2 * num_groups)  # the sums, then the counts, as of a batch
@@ -61,48 +122,31 @@ class GroupLosses:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` returned, from any device."""
-        if not state:
-            self._table = np.zeros_like(self._table)
-            return
-        parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
-        self._table = np.concatenate(parts).astype(np.float64)
+        self._table = np.zeros_like(self._table)
+        if state:
+            parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
+            self._table = np.concatenate(parts).astype(np.float64)
 
 
 def sum_batch(
     losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, *, signed: bool = False
 ) -> Tensor:
-    """Sum the losses of a batch by group, where they are.
+    """Return the sums of the losses by group, then the counts, shape ``(2 * num_groups,)``, on the losses' device.
 
-    A loss that is negative turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that
-    is negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
-
-    Args:
-        losses: shape ``(num_samples,)``, any device, detached.
-        groups: group of each sample, shape ``(num_samples,)``, in [0, num_groups).
-        weights: what each sample counts, shape ``(num_samples,)``, any device; None: 1 each.
-        num_groups: how many groups there are.
-        signed: whether values below 0 are as good as any.
-
-    Returns:
-        The sums of the losses, then the counts of the samples, shape ``(2 * num_groups,)``, on the device of the
-        losses; float64, or float32 on a device that has no other.
+    A negative loss turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that is
+    negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
+    ``signed``: a value below 0 is as good as any.
 
     Example:
         >>> sum_batch(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), None, num_groups=3)
         tensor([3., 0., 5., 2., 0., 1.], dtype=torch.float64)
     """
-    with torch.no_grad():
-        add_up = _sum_on_host if losses.device.type == "cpu" else _sum_on_device
-        return add_up(losses, groups, weights, num_groups, signed)
-
-
-def _sum_on_host(
-    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, signed: bool
-) -> Tensor:
+    if losses.device.type != "cpu":
+        return _sum_on_device(losses, groups, weights, num_groups, signed)
     # By NumPy, which takes a fraction of torch's time for the few numbers of a batch.
     values = losses.detach().double().numpy()
     if not signed and not (values >= 0).all():
-        values = clear_rounding(torch.from_numpy(values)).numpy()
+        values = _clear_rounding(torch.from_numpy(values)).numpy()
     shares = np.ones(len(values))
     if weights is not None:
         shares = weights.detach().cpu().double().numpy()
@@ -118,7 +162,7 @@ def _sum_on_device(
 ) -> Tensor:
     losses = losses.detach().to(_sum_dtype(losses.device))
     where = to_device(torch.from_numpy(groups if groups.flags.writeable else groups.copy()), losses.device)
-    values = losses if signed else clear_rounding(losses)
+    values = losses if signed else _clear_rounding(losses)
     shares = torch.ones_like(values)
     if weights is not None:
         shares = to_device(weights.detach().to(losses.dtype), losses.device)
@@ -127,14 +171,32 @@ def _sum_on_device(
     return torch.cat([sum_by_group(values, where, num_groups), sum_by_group(shares, where, num_groups)])
 
 
-def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
-    """Return the error message for a batch that has unusable losses or weights; None if all are usable.
+def _clear_rounding(losses: Tensor) -> Tensor:
+    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``; NaN stays."""
+    # masked_fill, for it hands a number to the kernel and copies none to the device.
+    return losses.clamp(min=0).masked_fill(losses < -LOSS_ROUNDING, -torch.inf)
 
-    Args:
-        names: one name per group.
-        table: what :func:`sum_batch` returned of the batch.
-        batch: its number.
-    """
+
+def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """Sum losses by group where they are, in float64, or in float32 on a device that has no other (Apple's)."""
+    losses = losses.detach().to(_sum_dtype(losses.device))
+    # index_add_, for it has a deterministic kernel on every device.
+    return losses.new_zeros(num_groups).index_add_(0, groups, losses)
+
+
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device; on CUDA the host does not wait for what the GPU still has to do."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
+    """Return the error message for a :func:`sum_batch` with unusable losses or weights; None if all are usable."""
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(table.sum()):
             return None
@@ -153,41 +215,3 @@ def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) ->
 def _in_groups(names: Sequence[int | str], bad: list[int]) -> str:
     named = ", ".join(repr(names[group]) for group in bad[:5]) + (", ..." if len(bad) > 5 else "")
     return f"in {len(bad)} of {len(names)} groups ({named}); the mix stays as it was"
-
-
-def clear_rounding(losses: Tensor) -> Tensor:
-    """Set losses that are below 0 by rounding alone to 0, and those that are negative to ``-inf``.
-
-    Args:
-        losses: any shape; NaN stays.
-
-    Example:
-        >>> clear_rounding(torch.tensor([2.0, -1e-7, -0.5]))
-        tensor([2., 0., -inf])
-    """
-    # masked_fill, for it hands a number to the kernel and copies none to the device.
-    return losses.clamp(min=0).masked_fill(losses < -LOSS_ROUNDING, -torch.inf)
-
-
-def sum_by_group(losses: Tensor, groups: Tensor, num_groups: int) -> Tensor:
-    """Sum losses by group, on the device where they are.
-
-    Args:
-        losses: shape ``(num_samples,)``.
-        groups: group of each sample, shape ``(num_samples,)``, int64 in [0, num_groups).
-        num_groups: how many groups there are.
-
-    Returns:
-        The sums, shape ``(num_groups,)``; float64, or float32 on a device that has no other.
-
-    Example:
-        >>> sum_by_group(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 0, 2]), num_groups=3)
-        tensor([3., 0., 5.], dtype=torch.float64)
-    """
-    losses = losses.detach().to(_sum_dtype(losses.device))
-    # index_add_, for it has a deterministic kernel on every device.
-    return losses.new_zeros(num_groups).index_add_(0, groups, losses)
-
-
-def _sum_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64

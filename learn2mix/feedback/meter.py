@@ -1,7 +1,5 @@
 """Mean loss of each group, as a metric."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -12,16 +10,11 @@ from torch.nn import Module
 from torchmetrics import Metric
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.arguments import check_groups
-from learn2mix.feedback.group_losses import sum_by_group
-
-__all__ = ["GroupLossMeter"]
+from learn2mix.feedback.group_losses import check_groups, sum_by_group
 
 
 class GroupLossMeter(Metric):
     """Mean loss of each group over all its samples, also over batches and processes.
-
-    Sums in float64; in float32 on a device that has no other (Apple's).
 
     Args:
         num_groups: how many groups there are, at least 1.
@@ -48,11 +41,7 @@ class GroupLossMeter(Metric):
         self.add_state("counts", torch.zeros(self.num_groups, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, losses: Tensor, groups: Tensor) -> None:
-        """Add the losses of a batch.
-
-        Args:
-            losses: shape ``(batch_size,)``.
-            groups: group of each sample, shape ``(batch_size,)``, whole numbers in [0, num_groups).
+        """Add the losses of a batch and the groups of its samples, in [0, num_groups); both of shape ``(batch_size,)``.
 
         Raises:
             ValueError: if the two are not 1-D and of one length, or a group is out of range.
@@ -68,7 +57,7 @@ class GroupLossMeter(Metric):
         self.counts += sum_by_group(torch.ones_like(losses), groups, self.num_groups)
 
     def compute(self) -> Tensor:
-        """Return the mean loss of each group, shape ``(num_groups,)``; NaN for a group without samples."""
+        """Return the mean loss of each group, shape ``(num_groups,)``, float64 (float32 on MPS); NaN: no sample."""
         return self.sums / self.counts
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:

@@ -10,9 +10,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from learn2mix.feedback.devices import to_device
-from learn2mix.feedback.means import mean_and_each
-from learn2mix.feedback.per_sample import PerSampleLoss
+from learn2mix.feedback.group_losses import to_device
+from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

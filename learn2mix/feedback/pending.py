@@ -1,54 +1,37 @@
-"""The sums of one batch, on their way over the processes and to the host."""
+"""The sums of one batch on their way over the processes and to the host, and a check that all hold the same."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
-from learn2mix.feedback.agreement import NUM_CHECKS, checks_of, same_everywhere
-from learn2mix.feedback.devices import HostCopy, to_device
+from learn2mix.checks import Vector
+from learn2mix.feedback.group_losses import to_device
+from learn2mix.feedback.processes import Processes
 
-if TYPE_CHECKING:
-    import torch.distributed as dist
-    from torch import Tensor
-
-    from learn2mix.checks import Vector
-    from learn2mix.feedback.processes import Processes
-
-__all__ = ["BatchSums", "PendingSums", "sum_over_processes"]
+NUM_CHECKS = 4
+NUM_SHOWN = 5  # ranks in a message
 
 
 class BatchSums(NamedTuple):
-    """Sums and counts of the losses of a batch by group, on the host.
+    """Sums and counts of the losses of a batch by group, on the host."""
 
-    Attributes:
-        table: the sums, then the counts, shape ``(2 * num_groups,)``, float64.
-        batch: its number.
-        apart: what had to be the same on every process, if it was not; else None.
-    """
-
-    table: Vector
-    batch: int
-    apart: dict[str, int] | None = None
+    table: Vector  # the sums, then the counts, shape (2 * num_groups,)
+    batch: int  # its number
+    apart: dict[str, int] | None = None  # what had to be the same on every process, if it was not
 
 
 class PendingSums:
-    """Sums of a batch that somebody else is at work on: the other processes, an accelerator, or both.
+    """Sums of a batch that the other processes, an accelerator, or both are at work on.
 
-    To wait for them is no collective, so any process may do it at any time.
-
-    Args:
-        table: the sums, then the counts, shape ``(2 * num_groups,)``. Of several processes there follow, in the same
-            vector, how many of them know the batch, the sum of its number over them, and the checks.
-        batch: the number of the batch; None if it is in the table.
-        work: what sums a table on the host over the processes; it holds the sums once that is done.
-        must_match: what is to be the same on every process.
-        num_processes: how many there are.
-
-    Attributes:
-        late: whether an accelerator has them, so that the host waits until the next batch is under way.
+    The table holds the sums, then the counts, shape ``(2 * num_groups,)``. Of several processes there follow, instead
+    of ``batch``, how many of them know the batch, the sum of its number over them, and the checks of ``must_match``.
     """
 
     def __init__(
@@ -60,15 +43,21 @@ class PendingSums:
         must_match: dict[str, int] | None = None,
         num_processes: int = 1,
     ) -> None:
-        self.late = table.device.type != "cpu"
         self._batch, self._work, self._must_match, self._num_processes = batch, work, must_match, num_processes
-        self._copy = HostCopy(table)
+        self.late = table.device.type != "cpu"  # so the host reads them once the next batch is under way
+        self._table, self._copied = table, None
+        if table.device.type == "cuda":  # copied while the GPU goes on; Apple's memory may be freed before it is read
+            self._table = table.to("cpu", non_blocking=True)  # into pinned memory
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record(torch.cuda.current_stream(table.device))  # the copy's, whatever device is current
 
     def read(self) -> BatchSums:
-        """Wait for the sums and return them."""
+        """Wait for the sums and return them; no collective, so any process may do it at any time."""
         if self._work is not None and not self.late:
             self._work.wait()
-        values = self._copy.read().astype(np.float64, copy=False)
+        if self._copied is not None:
+            self._copied.synchronize()
+        values = self._table.cpu().numpy().astype(np.float64, copy=False)
         if self._must_match is None:
             return BatchSums(values, self._batch or 0)
         table, (times, number), checks = np.split(values, [-NUM_CHECKS - 2, -NUM_CHECKS])
@@ -81,12 +70,7 @@ def sum_over_processes(
 ) -> PendingSums:
     """Begin to sum those of a batch over the processes; each of them does so for each batch.
 
-    Args:
-        sums: sums and counts of this process, shape ``(2 * num_groups,)``.
-        batch: number of the batch; None if this process does not know its losses.
-        must_match: what is to be the same on every process.
-        processes: those that share the batch.
-        device: where this process has its losses; None if it never knew any.
+    ``batch`` is None if this process does not know its losses, ``device`` if it never knew any.
     """
     device = processes.summing_device(device)
     known = [0.0, 0.0] if batch is None else [1.0, float(batch)]
@@ -97,3 +81,51 @@ def sum_over_processes(
     if device.type != "cpu":
         work.wait()  # the stream waits, and not the host
     return PendingSums(table, work=work, must_match=must_match, num_processes=processes.num_replicas)
+
+
+def checks_of(must_match: dict[str, int]) -> list[float]:
+    """Return numbers whose sums over all processes show whether these hold the same values.
+
+    Two halves of a checksum, of 16 bits each, and their squares: float64 holds the sums of the squares exactly on up to
+    2 ** 21 processes.
+
+    Example:
+        >>> same_everywhere([2 * check for check in checks_of({"seed": 7})], num_processes=2)
+        True
+    """
+    halves = divmod(zlib.crc32(repr(must_match).encode()), 1 << 16)
+    return [float(value) for half in halves for value in (half, half**2)]
+
+
+def same_everywhere(sums: Sequence[float], num_processes: int) -> bool:
+    """Say by the sums of :func:`checks_of` over the processes whether all had the same checks.
+
+    All are equal if and only if ``n * sum(check ** 2) == sum(check) ** 2`` (Cauchy and Schwarz), compared as whole
+    numbers, for a square of a sum has more digits than a float64. So one all-reduce tells every process of a mismatch.
+    """
+    totals = [int(value) for value in sums]
+    pairs = zip(totals[::2], totals[1::2], strict=True)
+    return all(num_processes * total_of_squares == total**2 for total, total_of_squares in pairs)
+
+
+def differences(must_match: Sequence[dict[str, int]]) -> str | None:
+    """Return the message that names the ranks that differ from rank 0, by what, and the values; None if none does."""
+    first = must_match[0]
+    found = {rank: [name for name in first if other.get(name) != first[name]] for rank, other in enumerate(must_match)}
+    differing = {rank: names for rank, names in found.items() if names}
+    if not differing:
+        return None
+    shown = dict(list(differing.items())[:NUM_SHOWN])
+    said = [f"rank {rank} has another {' and '.join(names)} than rank 0" for rank, names in shown.items()]
+    if len(differing) > NUM_SHOWN:
+        said.append(f"{len(differing) - NUM_SHOWN} more ranks differ")
+    named = {name for names in differing.values() for name in names}
+    shown = {0: [name for name in first if name in named]} | shown
+    values = [
+        f"rank {rank}: " + ", ".join(f"{name} {must_match[rank].get(name)}" for name in names)
+        for rank, names in shown.items()
+    ]
+    return (
+        f"the processes have come apart: {'; '.join(said)}. Give each the same data, mixer, seed, state and "
+        f"number of batches ({'; '.join(values)})"
+    )

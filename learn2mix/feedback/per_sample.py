@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from learn2mix.feedback.means import mean_and_each
-
-__all__ = ["PerSampleLoss"]
+# By the method, for a subclass with a forward of its own (a focal loss) takes a mean of its own.
+CLASSIFICATION = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
+CLASSIFICATION_FUNCTIONS = (F.cross_entropy, F.nll_loss)
 
 
 class PerSampleLoss(nn.Module):
     """Returns the mean of a criterion's losses and keeps the loss of each sample.
 
-    Takes the place of the criterion it wraps, and asks nothing else of the training step. The mean is the one that the
-    criterion itself returns with ``reduction="mean"``: of ``nn.CrossEntropyLoss``, ``nn.NLLLoss`` and their functions
-    torch's own, with ``weight``, ``ignore_index`` and ``label_smoothing`` (NaN where every target is ignored), of
-    ``nn.CTCLoss`` over the lengths of the targets, of all others the plain one, over all elements.
+    Takes the place of the criterion it wraps. The mean is the one that the criterion itself returns with
+    ``reduction="mean"``: of ``nn.CrossEntropyLoss``, ``nn.NLLLoss`` and their functions torch's own, with ``weight``,
+    ``ignore_index`` and ``label_smoothing`` (NaN where every target is ignored), of ``nn.CTCLoss`` over the lengths of
+    the targets, of all others the plain one, over all elements.
 
-    Its state has the keys of the criterion, as if it were not wrapped; a state with the keys of version 1, below
-    ``criterion.``, loads too.
+    Its state has the keys of the criterion, as if it were not wrapped; a state of version 1 loads too.
 
     Args:
         criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
             (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
 
-    Attributes:
-        criterion: what it wraps.
-
     Raises:
         ValueError: when called, if the criterion returns a scalar.
 
     Example:
-        >>> import torch
         >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
         >>> criterion(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
         tensor(2.)
@@ -51,9 +49,9 @@ class PerSampleLoss(nn.Module):
         """Return the mean loss, a scalar; the arguments go to the criterion."""
         losses: Tensor = self.criterion(*args, **kwargs)
         if losses.ndim == 0:
-            name = type(self.criterion).__name__
             raise ValueError(
-                f'criterion must return one loss a sample, but {name} returned a scalar; make it with reduction="none"'
+                f"criterion must return one loss a sample, but {type(self.criterion).__name__} returned a scalar; make "
+                'it with reduction="none"'
             )
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.
@@ -126,3 +124,46 @@ class _Kept:
     def __init__(self, losses: Tensor | None = None, before: _Kept | None = None) -> None:
         self.losses = losses
         self.before: _Kept = self if before is None else before
+
+
+def mean_and_each(
+    criterion: Any, losses: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Return the mean of the losses as the criterion itself takes it, and the mean loss of each sample.
+
+    Classes that are ignored count in neither; where all are, the mean is NaN, as torch's, and a sample's loss 0.
+
+    Example:
+        >>> logits, targets = torch.zeros(2, 3), torch.tensor([0, -100])
+        >>> criterion = nn.CrossEntropyLoss(reduction="none")
+        >>> mean_and_each(criterion, criterion(logits, targets), (logits, targets), {})
+        (tensor(1.0986), tensor([1.0986, 0.0000]))
+    """
+    criterion = getattr(criterion, "_orig_mod", criterion)  # of torch.compile
+    if isinstance(criterion, partial):
+        args, kwargs, criterion = criterion.args + args, criterion.keywords | kwargs, criterion.func
+    if isinstance(criterion, nn.CTCLoss) or criterion is F.ctc_loss:
+        lengths = torch.as_tensor(_argument(args, kwargs, 3, "target_lengths"), device=losses.device)
+        return (losses / lengths.clamp(min=1)).mean(), losses
+    is_module = isinstance(criterion, nn.Module)
+    of_classes = type(criterion).forward in CLASSIFICATION if is_module else criterion in CLASSIFICATION_FUNCTIONS
+    targets = _argument(args, kwargs, 1, "target") if of_classes else None
+    if targets is None or targets.is_floating_point():  # probabilities have a plain mean
+        return losses.mean(), losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+    if is_module:
+        weight, ignored = criterion.weight, int(criterion.ignore_index)
+    else:
+        weight, ignored = _argument(args, kwargs, 2, "weight"), _argument(args, kwargs, 4, "ignore_index", -100)
+    # As torch does, divide by the weights of the targets, and for a sample by the number of its targets.
+    dtype = torch.promote_types(losses.dtype, torch.float32)  # sums of many pixels leave float16
+    counted = targets != ignored
+    weights = counted if weight is None else weight[targets.long().masked_fill(~counted, 0)] * counted
+    mean = losses.sum(dtype=dtype) / weights.sum(dtype=dtype)
+    if losses.ndim == 1:
+        return mean.to(losses.dtype), losses
+    sums, numbers = losses.flatten(1).sum(1, dtype=dtype), counted.flatten(1).sum(1)
+    return mean.to(losses.dtype), (sums / numbers.clamp(min=1)).to(losses.dtype)
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str, default: Any = None) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)

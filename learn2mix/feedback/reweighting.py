@@ -1,34 +1,23 @@
 """A mix of losses instead of samples: re-weighting on batches that are drawn as ever."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
 
 from learn2mix.checks import check_whole
-from learn2mix.feedback.arguments import check_group_losses, check_groups
-from learn2mix.feedback.devices import to_device
 from learn2mix.feedback.feedback import Drawn, Feedback
+from learn2mix.feedback.group_losses import check_group_losses, check_groups, to_device
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
-from learn2mix.mixers.base import check_mixer
+from learn2mix.mixers.base import Mixer, check_mixer
 from learn2mix.partition import Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    from learn2mix.mixers import Mixer
-
-__all__ = ["ReweightedLoss"]
 
 
 class ReweightedLoss(nn.Module):
@@ -38,27 +27,21 @@ class ReweightedLoss(nn.Module):
         \qquad \text{on average} \quad \sum_i a_i L_i
 
     For batches drawn at the data's own proportions (``shuffle=True``): the objective is that of a
-    :class:`MixedBatchSampler` with the same mixer, without a sampler of one's own, at the price of more noise, as a
-    rare group comes seldom and weighs much. Each call in training mode is one batch: it moves the mixer by the same
-    update. In evaluation mode the loss is the plain mean and nothing moves.
-
-    The state of the mixer is part of ``state_dict()``, as extra state.
+    :class:`MixedBatchSampler` with the same mixer, with more noise, as a rare group comes seldom and weighs much. Each
+    call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and nothing
+    moves. The state of the mixer is part of ``state_dict()``, as extra state.
 
     Args:
         criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one:
             made with ``reduction="none"``.
         mixer: decides the proportions; attached to nothing else.
         groups: a :class:`Partition`, or the label of each sample of the training data, shape ``(num_samples,)``.
-        num_batches: batches an epoch; needed by mixers that follow epochs (``every="epoch"``, and what keeps the
-            ``due`` of :class:`Mixer`).
+        num_batches: batches an epoch; needed by mixers that update once an epoch.
         process_group: the processes whose losses are summed; None for all.
 
     Raises:
         ValueError: if ``num_batches`` is needed, or a mixer of other groups is given.
         TypeError: if ``mixer`` is no mixer, or the labels are neither integers nor strings.
-
-    Attributes:
-        mixer: the mixer.
 
     Example:
         >>> from learn2mix import FixedMix
@@ -102,13 +85,10 @@ class ReweightedLoss(nn.Module):
             self.mixer.attach(self.mixer.prior, self.mixer.group_names, owner=self)
 
     def forward(self, *args: Any, groups: Tensor | ArrayLike, **kwargs: Any) -> Tensor:
-        """Return the weighted mean, a scalar.
+        """Return the weighted mean, a scalar; ``args`` and ``kwargs`` go to the criterion.
 
-        Args:
-            args: go to the criterion, with ``kwargs``.
-            groups: number of each sample's group, shape ``(batch_size,)``, whole numbers in [0, num_groups); on the CPU
-                no step waits for an accelerator.
-            kwargs: go to the criterion.
+        ``groups`` are the numbers of the samples' groups, shape ``(batch_size,)``, whole numbers in [0, num_groups). On
+        the CPU no step waits for an accelerator.
 
         Raises:
             ValueError: if the criterion returns a scalar, there is not one group a sample, a group is out of range,
@@ -155,10 +135,7 @@ class ReweightedLoss(nn.Module):
         self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self.mixer.prior)))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the mixer's state, the losses since the last update and how far training is.
-
-        The same on every process, and any may ask alone.
-        """
+        """Return the mixer's state, the losses since the last update and how far training is, on any process alone."""
         return {"batch": self._batch, "num_samples": self._num_samples, "feedback": self._feedback.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

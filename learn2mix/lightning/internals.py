@@ -3,14 +3,10 @@
 A version that has moved one gets an error that names it, and not a run that goes wrong.
 """
 
-from __future__ import annotations
+from collections.abc import Callable
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytorch_lightning import Trainer
+from pytorch_lightning import Trainer
 
 __all__ = ["begin_again", "keep_samplers", "num_batches_stepped", "validation_follows"]
 

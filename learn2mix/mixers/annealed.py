@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from learn2mix.checks import check_whole
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.by_batch import ByBatch
+from learn2mix.mixers.info import takes_info
 from learn2mix.mixers.mixes import plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnealedMix"]
 
 
-class AnnealedMix(Mixer):
+class AnnealedMix(ByBatch):
     r"""Anneals from one mix to another.
 
     .. math:: a_t = (1 - s_t)\, a_{start} + s_t\, a_{end}, \qquad s_t = s\left(\tfrac{t}{N - 1}\right)
@@ -33,7 +35,7 @@ class AnnealedMix(Mixer):
 
     Args:
         start: the first mix: a vector of shape ``(num_groups,)`` that sums to 1, a mapping that gives each group its
-            share by name, ``"uniform"``, or None for the data's own.
+            share by name, ``"uniform"``, None for the data's own, or another mixer, whose mix may move.
         end: the last mix, in the same ways.
         num_steps: batches from the first mix to the last, both included, at least 1; 1 begins at the end.
         schedule: ``"linear"``, ``"cosine"``, or a function of progress in [0, 1] that stays in [0, 1].
@@ -53,46 +55,72 @@ class AnnealedMix(Mixer):
 
     def __init__(
         self,
-        start: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
-        end: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        start: Mixer | Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        end: Mixer | Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
         *,
         num_steps: int,
         schedule: Schedule | str = "linear",
     ) -> None:
-        self._asked_start, self._asked_end = start, end
+        self._asked = {"start": start, "end": end}
+        self._mixers: dict[str, Any] = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         self.num_steps = check_whole(num_steps, "num_steps")
         self.schedule = find_schedule(schedule)
-        self._batch = 0  # the newest that was asked for
+        mixers = self._mixers.values()
+        self.needs_losses = any(mixer.needs_losses for mixer in mixers)
+        self.needs_validation = next((one.needs_validation for one in mixers if one.needs_validation), None)
+        self.min_groups = max([1, *(mixer.min_groups for mixer in mixers)])
+        self.signed = any(mixer.signed for mixer in mixers)
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        self._start = starting_mix(self._asked_start, prior, "start", self.group_names)
-        self._end = starting_mix(self._asked_end, prior, "end", self.group_names)
+        for mixer in self._mixers.values():
+            mixer.attach(prior, self.group_names, sizes=self.sizes)
+        self._mixes = {
+            name: None if isinstance(asked, Mixer) else starting_mix(asked, prior, name, self.group_names)
+            for name, asked in self._asked.items()
+        }
         return self._at(0)
 
     def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
-        self._batch, self.proportions = batch, self._at(batch)
+        for mixer in self._mixers.values():
+            told = (info,) if takes_info(mixer.seek, num_others=2) else ()
+            mixer.seek(batch, epoch, *told)
+        super().seek(batch, epoch, info)
+
+    def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
+        self._due = {name: mixer.due(num_batches, epoch_ended) for name, mixer in self._mixers.items()}
+        return epoch_ended or any(self._due.values())
+
+    def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
+        for name, mixer in self._mixers.items():
+            if self._due.get(name):
+                told = (info,) if takes_info(mixer.update, num_others=1) else ()
+                mixer.update(losses.copy(), *told)
+        self.proportions = self._at(self._batch)
+
+    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
+        for mixer in self._mixers.values():
+            mixer.observe_validation(loss, group_losses)
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
-        return {
-            "start": plain_request(self._asked_start, self._group_names),
-            "end": plain_request(self._asked_end, self._group_names),
-            "num_steps": self.num_steps,
-            "schedule": describe(self.schedule),
+        ends = {
+            name: type(asked).__name__ if name in self._mixers else plain_request(asked, self._group_names)
+            for name, asked in self._asked.items()
         }
+        return ends | {"num_steps": self.num_steps, "schedule": describe(self.schedule)}
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return super().state_dict() | {"batch": self._batch}
+        mixers = {name: mixer.state_dict() for name, mixer in self._mixers.items()}
+        return super().state_dict() | ({"mixers": mixers} if mixers else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        for name, saved in state.get("mixers", {}).items():
+            if name in self._mixers:
+                self._mixers[name].load_state_dict(saved)
         super().load_state_dict(state)
-        if "batch" in state:  # else of an earlier version
-            self.seek(state["batch"], epoch=0)
-
-    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
-        return "batch" not in state
 
     def _at(self, batch: int) -> Vector:
         progress = min(batch / (self.num_steps - 1), 1.0) if self.num_steps > 1 else 1.0
         value = evaluate(self.schedule, progress)
-        mix: Vector = (1 - value) * self._start + value * self._end  # so that 0 and 1 give the two mixes bit for bit
+        start, end = (self._mixers[name].proportions if mix is None else mix for name, mix in self._mixes.items())
+        mix: Vector = (1 - value) * start + value * end  # so that 0 and 1 give the two mixes bit for bit
         return mix

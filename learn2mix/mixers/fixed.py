@@ -1,14 +1,17 @@
-"""A mix that stays: classical proportions, balanced classes, or any other."""
+"""A mix that stays: classical proportions, balanced classes, any other, or one that a formula makes of the sizes."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learn2mix.checks import check_power
-from learn2mix.functional import temper
+from learn2mix.checks import check_mixing_rate, check_power
+from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.fading import refuse_unknown_sizes
+from learn2mix.mixers.following import check_above_zero
 from learn2mix.mixers.mixes import plain_request, starting_mix
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class FixedMix(Mixer):
         array([0.3, 0.7])
     """
 
-    _power: float | None = None  # of the data's own shares
+    _formula: partial[Vector] | None = None  # of the prior or the sizes
 
     def __init__(self, proportions: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None) -> None:
         self._asked = proportions
@@ -66,19 +69,60 @@ class FixedMix(Mixer):
             >>> mixer.proportions
             array([0.75, 0.25])
         """
+        return cls._by(partial(temper, power=check_power(power)))
+
+    @classmethod
+    def unimax(cls, budget: float, *, passes: float) -> FixedMix:
+        """Make a mix that is as even as it can be with no group drawn more than some times over (Chung et al. 2023).
+
+        Args:
+            budget: samples to be drawn in the whole run: batches x global batch size.
+            passes: the most passes over a group, above 0.
+
+        Example:
+            >>> mixer = FixedMix.unimax(budget=120, passes=2)
+            >>> mixer.attach([0.9, 0.1], ["en", "is"], sizes=[180, 20])
+            >>> mixer.proportions.round(3)
+            array([0.667, 0.333])
+        """
+        return cls._by(
+            partial(unimax, budget=check_above_zero(budget, "budget"), passes=check_above_zero(passes, "passes"))
+        )
+
+    @classmethod
+    def effective_number(cls, beta: float = 0.999) -> FixedMix:
+        """Draw the classes as class-balanced weights by effective numbers would weigh them (Cui et al. 2019).
+
+        Args:
+            beta: in [0, 1): 0 is the data's own mix, near 1 the uniform one.
+
+        Example:
+            >>> mixer = FixedMix.effective_number(beta=0.99)
+            >>> mixer.attach([0.9, 0.1], ["cat", "dog"], sizes=[900, 100])
+            >>> mixer.proportions.round(3)
+            array([0.851, 0.149])
+        """
+        return cls._by(partial(effective_numbers, beta=check_mixing_rate(beta, "beta")))
+
+    @classmethod
+    def _by(cls, formula: partial[Vector]) -> FixedMix:
         mixer = cls()
-        mixer._power = check_power(power)
+        mixer._formula = formula
         return mixer
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        if self._power is None:
+        if self._formula is None:
             self._mix = starting_mix(self._asked, prior, "proportions", self.group_names)
+        elif self._formula.func is temper:
+            self._mix = self._formula(prior)
         else:
-            self._mix = temper(prior, self._power)
+            refuse_unknown_sizes(self.sizes, self.group_names, f"FixedMix: {self._formula.func.__name__}")
+            self._mix = self._formula(self.sizes)
         return self._mix
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
-        return {"proportions": plain_request(self._asked, self._group_names), "power": self._power}
+        formula = {} if self._formula is None else self._formula.keywords
+        return {"proportions": plain_request(self._asked, self._group_names), "power": None} | formula
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         assigned = self._proportions is not None and not np.array_equal(self._proportions, self._mix)

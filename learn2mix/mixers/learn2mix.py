@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from learn2mix.checks import as_number, check_mixing_rate, check_whole
+from learn2mix.checks import check_mixing_rate
 from learn2mix.functional import fading, update_proportions
-from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.fading import check_passes, refuse_unknown_sizes
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.following import Following
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Learn2Mix"]
 
 
-class Learn2Mix(Mixer):
+class Learn2Mix(Following):
     r"""Gives the groups with larger losses more of the next batches.
 
     .. math:: a \leftarrow a + \gamma \left( \frac{L}{\lVert L \rVert_1} - a \right)
@@ -31,16 +28,12 @@ class Learn2Mix(Mixer):
     with the mean training losses ``L`` of the groups since the last update (Algorithm 2 of the paper), or with what the
     last validation run gave for each group. A group that was not seen keeps its share.
 
-    With ``passes=R`` the weight of a group fades as its samples are repeated, and ``memory`` smooths the losses:
+    With ``passes=R`` a group counts less as its samples are repeated: ``S`` takes the place of ``L``,
 
-    .. math:: a \leftarrow a + \gamma \left( \frac{S}{\lVert S \rVert_1} - a \right), \qquad
-        S_i = L_i \, e^{-(r_i - \min_j r_j) / R}
+    .. math:: S_i = L_i \, e^{-(r_i - \min_j r_j) / R}
 
-    with ``r`` the passes over each group so far. On long-tailed classes, train with :class:`learn2mix.MixAdjustedLoss`
+    with the passes ``r`` over each group so far. On long-tailed classes train with :class:`learn2mix.MixAdjustedLoss`
     then: without its correction the classes that fade are lost (docs/long-tails.md).
-
-    ``signal="validation"`` follows held-out data: a loss per group, or any score of at least 0 that is larger where
-    more is left to learn, such as 1 - recall.
 
     Args:
         mixing_rate: step size ``gamma`` in [0, 1]; the authors advise 0.01 to 0.1. 0 is training at fixed proportions.
@@ -52,26 +45,25 @@ class Learn2Mix(Mixer):
         floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
             or loaded is raised to it.
         signal: what it follows: ``"train"``, the losses of the batches, or ``"validation"``, the ``group_losses`` given
-            to ``observe_validation``.
-        passes: ``R`` above 0; None is the paper, in which repeats do not count. Groups must have known sizes.
+            to ``observe_validation``: losses, or any score of at least 0 that is larger where more is left to learn.
+        passes: ``R`` above 0; None is the paper, in which repeats do not count. The sizes of the groups must be known.
         memory: share in [0, 1) of the losses before in those that the rule uses, ``L <- memory L + (1 - memory) new``;
-            then a group that was not seen counts by its last losses. 0 is the paper.
+            a group that was not seen then counts by its last losses. 0 is the paper.
         most: largest share of each group, at least ``1 / num_groups``.
 
     Raises:
-        ValueError: if an argument is out of range; when it is attached, if ``initial`` or ``floor`` do not fit the
-            groups.
-        TypeError: if ``every`` is neither a name nor a whole number, or ``mixing_rate`` or ``floor`` is no number.
+        ValueError: if an argument is out of range; when it is attached, if ``initial``, ``floor`` or ``most`` do not
+            fit the groups, or the size of a group is not known though ``passes`` is given.
+        TypeError: if ``every`` is neither a name nor a whole number, or another argument is no number.
 
     Example:
+        >>> import numpy as np
         >>> mixer = Learn2Mix(mixing_rate=0.5)
         >>> mixer.attach([0.9, 0.1], ["cat", "dog"])
         >>> mixer.update(np.array([1.0, 3.0]))
         >>> mixer.proportions
         array([0.575, 0.425])
     """
-
-    _remembered: Vector | None = None  # losses, where they have a memory
 
     def __init__(
         self,
@@ -85,38 +77,24 @@ class Learn2Mix(Mixer):
         memory: float = 0.0,
         most: float = 1.0,
     ) -> None:
+        super().__init__(every=every, initial=initial, memory=memory, floor=floor, most=most)
         self.mixing_rate = check_mixing_rate(mixing_rate)
-        self.every = _check_every(every)
-        self.floor, self.most = _check_floor(floor), most
-        self.passes = None if passes is None else check_passes(passes)
-        self.memory = _check_memory(memory)
         self.signal = _check_signal(signal, self.every)
-        self.needs_losses = signal == "train"
-        self.needs_validation = "group_losses" if signal == "validation" else None
-        self.min_groups = 2 if signal == "train" else 1
-        self._initial = initial
-        if signal == "validation" and self.passes is not None:
-            raise ValueError('passes: repeats count with signal="train" only; leave one of the two out')
+        self.passes = None if passes is None else check_passes(passes)
+        if signal == "validation":
+            if self.passes is not None:
+                raise ValueError('passes: repeats count with signal="train" only; leave one of the two out')
+            self.needs_losses, self.needs_validation, self.min_groups = False, "group_losses", 1
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        self._remembered = None
         if self.passes is not None:
             refuse_unknown_sizes(self.sizes, self.group_names, "Learn2Mix(passes=...)")
-        return starting_mix(self._initial, prior, "initial", self.group_names)
+        return super().initial_proportions(prior)
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
-        if self.signal == "validation":
-            return False
-        if isinstance(self.every, int):
-            return num_batches >= self.every
-        return epoch_ended or self.every == "step"
+        return self.signal == "train" and super().due(num_batches, epoch_ended)
 
-    def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
-        losses = np.where(self.prior > 0, losses, np.nan)  # a group without samples gets none, whatever is said of it
-        if self.memory > 0:
-            losses = self._remembered = (
-                losses if self._remembered is None else remember(self._remembered, losses, self.memory)
-            )
+    def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
         if self.passes is not None:
             if info is None:
                 raise ValueError("info must be given to update(losses, info) where passes are counted")
@@ -130,47 +108,6 @@ class Learn2Mix(Mixer):
             raise ValueError('group_losses: Learn2Mix(signal="validation") needs one value a group, got None')
         self.update(group_losses)
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
-        return super().settings() | {"initial": plain_request(self._initial, self._group_names)}
-
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        if self._remembered is None or self.memory == 0:
-            return super().state_dict()
-        remembered = [None if np.isnan(loss) else loss for loss in self._remembered.tolist()]
-        return super().state_dict() | {"remembered": remembered}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
-        super().load_state_dict(state)
-        losses = state.get("remembered")
-        if losses is not None and len(losses) == len(self.prior):
-            self._remembered = np.array([np.nan if loss is None else loss for loss in losses])
-
-
-def remember(before: Vector, losses: Vector, memory: float) -> Vector:
-    """Return ``memory * before + (1 - memory) * losses``; where one of the two is NaN, the other.
-
-    Example:
-        >>> remember(np.array([1.0, 1.0, np.nan]), np.array([2.0, np.nan, 4.0]), memory=0.9)
-        array([1.1, 1. , 4. ])
-    """
-    mean = memory * before + (1 - memory) * losses
-    return np.where(np.isnan(before), losses, np.where(np.isnan(losses), before, mean))
-
-
-def _check_memory(value: float) -> float:
-    number = as_number(value, "memory", "of at least 0 and below 1")
-    if not 0 <= number < 1:
-        raise ValueError(f"memory must be at least 0 and below 1, got {value!r}")
-    return number
-
-
-def _check_every(value: str | int) -> str | int:
-    if isinstance(value, str):
-        if value not in ("step", "epoch"):
-            raise ValueError(f'every must be "step", "epoch" or a number of steps, got {value!r}')
-        return value
-    return check_whole(value, "every")
-
 
 def _check_signal(signal: str, every: str | int) -> str:
     if signal not in ("train", "validation"):
@@ -180,10 +117,3 @@ def _check_signal(signal: str, every: str | int) -> str:
             f'every: with signal="validation" the mix is updated after each validation run; leave it out, got {every!r}'
         )
     return signal
-
-
-def _check_floor(value: float) -> float:
-    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
-    if not 0 <= number <= 1:
-        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {value!r}")
-    return number

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from learn2mix.checks import Vector
 
-__all__ = ["plain_request", "refuse_empty_groups", "refuse_unknown", "starting_mix"]
+__all__ = ["by_name", "plain_request", "refuse_empty_groups", "refuse_unknown", "starting_mix"]
 
 MAX_LISTED = 20  # names in an error
 
@@ -54,9 +54,7 @@ def starting_mix(
                 f"the groups to their shares, got {asked!r}"
             )
         return (prior > 0) / np.count_nonzero(prior)
-    if isinstance(asked, Mapping):
-        asked = _in_order(asked, name, names)
-    vector = as_proportions(asked, len(prior), name)
+    vector = as_proportions(by_name(asked, name, names), len(prior), name)
     refuse_empty_groups(vector, prior, names, name)
     return vector
 
@@ -95,12 +93,19 @@ def refuse_unknown(wanted: Iterable[Any], names: list[Any], argument: str) -> No
         raise ValueError(f"{argument}: there is no group {unknown[0]!r}; the groups are {listed}")
 
 
-def _in_order(shares: Mapping[Any, float], argument: str, names: list[Any]) -> list[float]:
-    refuse_unknown(shares, names, argument)
-    missing = [name for name in names if name not in shares]
+def by_name(values: Any, argument: str, names: list[Any]) -> Any:
+    """Return the values of a mapping in the order of the groups; anything else as it is.
+
+    Raises:
+        ValueError: if a name is that of no group, or a group is not named.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    refuse_unknown(values, names, argument)
+    missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(
             f"{argument} must name each of {len(names)} groups, but has no share for {missing[0]!r}"
             f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; give 0 to leave a group out"
         )
-    return [shares[name] for name in names]
+    return [values[name] for name in names]

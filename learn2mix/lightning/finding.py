@@ -1,0 +1,161 @@
+"""Where things are in a Trainer: the sampler, the losses of a training step, the results of a validation run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+
+from learn2mix.batches.loader import MixedLoader
+from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
+from learn2mix.feedback.meter import GroupLossMeter
+from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
+from learn2mix.feedback.per_sample import PerSampleLoss
+
+Asked = Callable[[Any, Any], Any] | str | None
+Mixed = MixedBatchSampler | MixedStream
+
+
+def find_sampler(trainer: Trainer) -> Mixed:
+    """Return the one sampler or stream in the Trainer's training loaders; a RuntimeError if there is not one."""
+    loaders = _flat(trainer.train_dataloader)
+    mixed = mixed_in(loaders)
+    if len(mixed) == 1:
+        return mixed[0]
+    if mixed:
+        kinds = ", ".join(type(part).__name__ for part in mixed)
+        raise RuntimeError(f"MixingCallback: found {len(mixed)} to steer in the training loaders ({kinds}); use one")
+    samplers = [getattr(loader, "batch_sampler", None) for loader in loaders]
+    kinds = ", ".join(type(sampler).__name__ for sampler in samplers if sampler is not None) or "none"
+    raise RuntimeError(
+        f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}) and no "
+        "MixedStream; make it with MixedLoader(dataset, MixedBatchSampler(labels, mixer, batch_size=...)), or "
+        "DataLoader(dataset, batch_sampler=...); a batch sampler is passed as batch_sampler=, and not as sampler= with "
+        "a batch_size"
+    )
+
+
+def mixed_in(loaders: list[Any]) -> list[Mixed]:
+    """Return the samplers and streams of these loaders, each once."""
+    parts = [getattr(loader, name, None) for loader in loaders for name in ("batch_sampler", "sampler", "dataset")]
+    return list({id(part): part for part in parts if isinstance(part, Mixed)}.values())
+
+
+def _flat(loaders: Any) -> list[Any]:
+    """Return the loaders in what ``fit`` takes: one, or a collection of them, or a CombinedLoader."""
+    loaders = getattr(loaders, "iterables", loaders)
+    if isinstance(loaders, dict):
+        loaders = list(loaders.values())
+    if isinstance(loaders, (list, tuple)):
+        return [loader for value in loaders for loader in _flat(value)]
+    return [] if loaders is None else [loaders]
+
+
+def close_loaders(trainer: Trainer) -> None:
+    """End the workers of the training loaders that are ours."""
+    for loader in _flat(trainer.train_dataloader):
+        if isinstance(loader, MixedLoader):
+            loader.close()
+
+
+class LossFinder:
+    """Finds the losses of each training step, and the labels of what they are of, where the callback was told."""
+
+    def __init__(self, losses: Asked, groups: Asked) -> None:
+        self._losses, self._groups = losses, groups
+        self._criteria: list[PerSampleLoss] = []
+        self._num_calls = 0  # of the criteria, before a backward pass
+
+    def find_criteria(self, pl_module: LightningModule) -> None:
+        """Look for the criteria that keep losses."""
+        self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
+
+    def follow(self, sampler: Mixed) -> None:
+        """Let the criteria that know their mix follow the one that is steered."""
+        for criterion in self._criteria:
+            if isinstance(criterion, MixAdjustedLoss):
+                criterion.follow(sampler)
+
+    def forget(self) -> None:
+        """Forget the losses kept so far."""
+        self._num_calls = 0
+        for criterion in self._criteria:
+            criterion.take()
+
+    def end_pass(self) -> None:
+        """Note how often the criteria were called before a backward pass."""
+        self._num_calls = max(self._num_calls, sum(criterion.num_calls for criterion in self._criteria))
+        for criterion in self._criteria:
+            criterion.num_calls = 0
+
+    def losses(self, outputs: Any, batch: Any, *, needed: bool) -> Any:
+        """Return the losses of a step; None where there are none and none are needed."""
+        if callable(self._losses):
+            return self._losses(outputs, batch)
+        key = self._losses or "losses"
+        if isinstance(outputs, Mapping) and key in outputs:
+            return outputs[key]
+        taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
+        num_calls = max(self._num_calls, len(taken))
+        if self._losses is None and len(taken) == 1 and num_calls == 1:
+            return taken[0]
+        if self._losses is None and not taken and not needed:
+            return None
+        if num_calls > 1:
+            raise RuntimeError(
+                f"MixingCallback: PerSampleLoss was called {num_calls} times in one training step; "
+                "return the losses to use as outputs['losses'], or pass losses=function"
+            )
+        if self._losses is not None:
+            raise _not_returned(self._losses, outputs)
+        raise RuntimeError(
+            "MixingCallback: found no per-sample losses; wrap the criterion, "
+            'PerSampleLoss(nn.CrossEntropyLoss(reduction="none")), or return {"loss": ..., "losses": per_sample_losses}'
+            f" from training_step ({_returned(outputs)})"
+        )
+
+    def groups(self, outputs: Any, batch: Any) -> Any:
+        """Return the labels of what the losses are of; None where they are of the batch, in its order."""
+        if self._groups is None:
+            return None
+        if callable(self._groups):
+            return self._groups(outputs, batch)
+        if isinstance(outputs, Mapping) and self._groups in outputs:
+            return outputs[self._groups]
+        raise _not_returned(self._groups, outputs)
+
+
+def _not_returned(key: str, outputs: Any) -> RuntimeError:
+    return RuntimeError(f"MixingCallback: training_step returned no {key!r} ({_returned(outputs)})")
+
+
+def _returned(outputs: Any) -> str:
+    names = ", ".join(map(repr, outputs)) if isinstance(outputs, Mapping) else type(outputs).__name__
+    return f"it returned: {names}"
+
+
+def meters_in(pl_module: LightningModule) -> list[GroupLossMeter]:
+    """Return the meters in a module, of which one has the validation losses of the groups."""
+    return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
+
+
+def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_module: LightningModule) -> Any:
+    """Return the loss that was logged, by its key, and the losses of the groups where the mix follows them."""
+    key = "val_loss" if asked is None else asked
+    if followed == "loss" and key not in trainer.callback_metrics:
+        raise RuntimeError(
+            f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
+            f"{', '.join(map(repr, trainer.callback_metrics)) or 'nothing'}); call self.log({key!r}, loss) in "
+            "validation_step, or pass validation=key or function"
+        )
+    loss = trainer.callback_metrics.get(key, torch.nan)
+    if followed != "group_losses":
+        return loss, None
+    meters = meters_in(pl_module)
+    if len(meters) != 1:
+        raise RuntimeError(
+            "MixingCallback: the mixer follows the validation losses of the groups, and the module has "
+            f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass validation=function"
+        )
+    return loss, meters[0].compute()

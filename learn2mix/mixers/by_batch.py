@@ -1,0 +1,37 @@
+"""What rules have in common whose mix is known from the number of the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from learn2mix.mixers.base import Mixer
+
+if TYPE_CHECKING:
+    from learn2mix.checks import Vector
+    from learn2mix.mixers.info import MixInfo
+
+__all__ = ["ByBatch"]
+
+
+class ByBatch(Mixer):
+    """A rule that overrides :meth:`_at`; it follows the batches composed, so that no lag can shift it."""
+
+    _batch = 0  # the newest that was asked for
+
+    def _at(self, batch: int) -> Vector:
+        """Return the mix of a batch, counted from 0 over all epochs."""
+        raise NotImplementedError
+
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
+        self._batch, self.proportions = batch, self._at(batch)
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return super().state_dict() | {"batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        super().load_state_dict(state)
+        if "batch" in state:  # else of an earlier version
+            self._batch, self.proportions = state["batch"], self._at(state["batch"])
+
+    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
+        return "batch" not in state
