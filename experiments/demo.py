@@ -8,7 +8,7 @@ from typing import Any
 from experiments.runs import Run, plan
 
 DEMO = {
-    "mnist-5k": ("learn2mix", "classical", "balanced"),
+    "mnist-5k": ("learn2mix", "classical", "balanced", "fading"),
     "mean-estimation": ("learn2mix", "classical"),
 }
 

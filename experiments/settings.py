@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.datasets import imbalance
+from experiments.datasets.imbalance import NONE
 from experiments.errors import UserError
 
 PAPER = "paper"
@@ -58,6 +59,13 @@ def _fraction(text: str) -> float:
     return number
 
 
+def _below_1(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise ValueError(text)
+    return number
+
+
 def _share_kept(text: str) -> float:
     return _fraction(str(_positive(text)))
 
@@ -85,20 +93,38 @@ def _one_of(*names: str) -> Kind:
     return Kind("one of " + ", ".join(names), parse)
 
 
+def _count(text: str) -> int:
+    return 0 if text == "0" else _whole(text)
+
+
+def _whole_or_none(text: str) -> int | str:
+    return text if text == NONE else _whole(text)
+
+
 WHOLE = Kind("a whole number, at least 1", _whole)
 POSITIVE = Kind("a number above 0", _positive)
 
 # The networks of ``experiments.models``, by name.
-MODEL_NAMES = ("lenet5", "large-lenet", "mobilenet-v3-small", "resnet18", "autoencoder", "transformer", "two-layer")
+MODEL_NAMES = (
+    "lenet5", "large-lenet", "small-conv", "mobilenet-v3-small", "resnet18", "autoencoder", "transformer", "two-layer",
+)  # fmt: skip
 
 KINDS: dict[str, Kind] = {
     "epochs": WHOLE,
     "batch_size": WHOLE,
     "model": _one_of(*MODEL_NAMES),
+    "width": WHOLE,
     "optimizer": _one_of("Adam", "AdamW", "RMSprop", "SGD"),
     "lr": POSITIVE,
+    "momentum": Kind("a number of at least 0, below 1", _below_1),
+    "weight_decay": _at_least(0),
+    "schedule": _one_of("constant", "cosine"),
+    "shift": Kind("a whole number of pixels, at least 0", _count),
+    "flip": _one_of("yes", "no"),
     "imbalance": Kind(imbalance.RULE, imbalance.normalise),
-    "image_size": WHOLE,
+    "class_order": _one_of("data", "seed"),
+    "per_class": Kind("a whole number of samples, at least 1, or none for all", _whole_or_none),
+    "image_size": Kind("a whole number of pixels, at least 1, or none for the images as they are", _whole_or_none),
     "max_tokens": WHOLE,
     "mixing_rate": Kind("a number from 0 to 1", _fraction),
     "focusing": _at_least(0),
@@ -107,6 +133,9 @@ KINDS: dict[str, Kind] = {
     "curriculum_start": Kind("a number above 0, at most 1", _share_kept),
     "curriculum_growth": _at_least(1),
     "curriculum_every": WHOLE,
+    "mix": _one_of("prior", "sqrt", "uniform", "learn2mix"),
+    "passes": POSITIVE,
+    "observed": _one_of("adjusted", "plain"),
     "every": Kind("step, epoch or a whole number of steps", _every),
 }
 

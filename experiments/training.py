@@ -13,6 +13,7 @@ from torch import Tensor
 
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
+from experiments.optimisation import make_optimizer, make_schedule
 from experiments.start import Start
 from learn2mix import GroupLossMeter
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from experiments.runs import Run
 
 Row = dict[str, Any]
+
+# Numbers in an image of CIFAR.
+SMALL = 3 * 32 * 32
 
 CPU = torch.device("cpu")
 
@@ -60,10 +64,9 @@ class Training:
         # Seeded after what the method does first, so that all methods start from the same weights and go on with
         # the same random numbers.
         torch.manual_seed(run.seed)
-        self.model = run.task.model(data, run.settings).to(device)
-        self._optimizer = getattr(torch.optim, run.settings["optimizer"])(
-            self.model.parameters(), lr=run.settings["lr"]
-        )
+        self.model = run.method.model(run.task.model(data, run.settings)).to(device)
+        self._optimizer = make_optimizer(self.model, run.settings)
+        self._schedule = make_schedule(self._optimizer, run.settings, run.settings["epochs"] * num_batches)
         self.batches = run.method.batches(self._start)
         self._train, self._test = (part.to(device) for part in (self._start.data.train, data.test))
         self._num_groups = len(data.group_names)
@@ -128,7 +131,7 @@ class Training:
         for index in self.batches:
             batch = self._train.take(torch.as_tensor(index).to(self._device, non_blocking=True))
             if augment is not None:
-                batch = replace(batch, inputs=augment(batch.inputs))
+                batch = replace(batch, inputs=augment(batch.inputs, self._run.settings))
             batch = method.select(batch, self.score, self.batches)
             outputs = self.model(batch.inputs)
             losses = objective.losses(outputs, batch.targets)
@@ -137,6 +140,7 @@ class Training:
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
+            self._schedule.step()
             self.batches.observe(losses.detach())
 
     @torch.no_grad()
@@ -147,14 +151,20 @@ class Training:
         self.model.train()
         return losses
 
+    @property
+    def _test_batch_size(self) -> int:
+        """At least 1,000 small samples; of large ones as many as in training, so that what trains can be tested."""
+        batch_size: int = self._run.settings["batch_size"]
+        is_small = self._test.inputs[0].numel() <= SMALL and self._run.task.inputs != "tokens"
+        return max(batch_size, 1000) if is_small else batch_size
+
     @torch.no_grad()
     def _evaluate(self) -> Row:
         """Loss and error on the test part; ``test_by_group`` is the error of each group."""
         objective, method = self._run.task.objective, self._run.method
         judged = []
         self.model.eval()
-        # In batches as large as those of training, so that whatever can be trained can be tested.
-        for index in torch.arange(len(self._test), device=self._device).split(self._run.settings["batch_size"]):
+        for index in torch.arange(len(self._test), device=self._device).split(self._test_batch_size):
             batch = self._test.take(index)
             outputs = method.adjust_outputs(self.model(batch.inputs), self._start)
             judged.append(_judge(objective, objective.losses(outputs, batch.targets), outputs, batch))

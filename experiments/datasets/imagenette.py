@@ -17,14 +17,17 @@ FOLDER = "imagenette2"
 
 
 @lru_cache(maxsize=1)
-def load_imagenette(root: Path, image_size: int) -> Labelled:
+def load_imagenette(root: Path, image_size: int | str) -> Labelled:
     """Both parts with the images squeezed to ``image_size`` x ``image_size``, as the authors do.
 
     All 13,394 images at 224 x 224 take 2 GB of memory.
 
     Raises:
-        UserError: if it is not there and cannot be downloaded, or a picture is broken.
+        UserError: if it is not there and cannot be downloaded, or a picture is broken; or without a size, as no two
+            pictures need have the same.
     """
+    if not isinstance(image_size, int):
+        raise UserError(f"imagenette needs an image_size: its pictures have many, got {image_size!r}")
     try:
         known = Imagenette(root, "train", download=not (root / FOLDER).is_dir())
         folders = [ImageFolder(root / FOLDER / part) for part in ("train", "val")]

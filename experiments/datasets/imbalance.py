@@ -65,13 +65,19 @@ def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = 
     return 1 - (1 - number) * place if form == "linear" else number**-place
 
 
-def choose_kept(groups: np.ndarray, shares: Sequence[float] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def choose_kept(
+    groups: np.ndarray,
+    shares: Sequence[float] | np.ndarray,
+    rng: np.random.Generator,
+    per_group: int | None = None,
+) -> np.ndarray:
     """Choose ``share * size`` samples of each group at random, rounded down.
 
     Args:
         groups: the group of each sample, shape ``(N,)``.
         shares: what each group keeps, in [0, 1].
         rng: where the choice comes from.
+        per_group: a larger group counts as one of this size; None for no limit.
 
     Returns:
         The positions kept, in rising order.
@@ -84,6 +90,7 @@ def choose_kept(groups: np.ndarray, shares: Sequence[float] | np.ndarray, rng: n
     for group, share in enumerate(shares):
         members = np.flatnonzero(groups == group)
         # 0.7 of 10 samples are 7, also where the floats say 6.999...
-        num_kept = int(round(share * len(members), 6))
+        size = len(members) if per_group is None else min(len(members), per_group)
+        num_kept = int(round(share * size, 6))
         kept.append(rng.permutation(members)[:num_kept])
     return np.sort(np.concatenate(kept))

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.datasets.splits import Data, Split
 from experiments.settings import Setting
@@ -61,6 +61,10 @@ class Method:
     def before_training(self, start: Start) -> Data:
         """Look at the data, or change the training part, before training starts; not in the training time."""
         return start.data
+
+    def model(self, model: nn.Module) -> nn.Module:
+        """Change the task's network before it is trained."""
+        return model
 
     def batches(self, start: Start) -> Batches:
         """Make the source of the run's batches."""

@@ -75,6 +75,22 @@ def large_lenet(data: Data) -> nn.Module:
     ).to(memory_format=torch.channels_last)
 
 
+def small_conv(data: Data, width: int = 16) -> nn.Module:
+    """Three padded 3x3 convolutions of ``width``, twice and four times as many channels, each with batch norm and ReLU.
+
+    Pooling halves the image between them, then each channel's mean goes into a linear layer.
+    """
+    channels = data.train.inputs.shape[1]
+    layers: list[nn.Module] = [Normalise()]
+    for place, inner in enumerate((width, 2 * width, 4 * width)):
+        convolution = nn.Conv2d(channels, inner, kernel_size=3, padding=1, bias=False)
+        layers += [*([nn.MaxPool2d(2)] if place else []), convolution, nn.BatchNorm2d(inner), nn.ReLU()]
+        channels = inner
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(data.group_names))).to(
+        memory_format=torch.channels_last
+    )
+
+
 def mobilenet_v3_small(data: Data) -> nn.Module:
     """Torchvision's MobileNetV3-Small from random weights, on images of any size.
 

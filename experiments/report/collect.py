@@ -95,6 +95,13 @@ def _section(title: str, members: Mapping[Key, _Found]) -> Section:
     seeds = {seed for one in members.values() for seed in (*one.records, *one.failures)}
     labels = _labels(list(members))
     first = records[0] if records else None
+    names = () if first is None else tuple(first["groups"]["names"])
+    results = tuple(_results(key, label, members[key], seeds) for key, label in labels.items())
+    curves = [curve for one in results for curve in one.curves]
+    is_by_size = len({tuple(curve.by_size) for curve in curves}) > 1
+    if is_by_size:
+        results = tuple(one.sorted_by_size() for one in results)
+        names = tuple(f"{ordinal(rank)} largest" for rank in range(1, len(names) + 1))
     objective = None if first is None else objective_of(first)
     return Section(
         title=title,
@@ -102,11 +109,28 @@ def _section(title: str, members: Mapping[Key, _Found]) -> Section:
         config=json.loads(first_key.shared),
         error_name="test error" if objective is None else objective["error_name"],
         is_classification=objective is not None and objective["kind"] == "classification",
-        group_names=() if first is None else tuple(first["groups"]["names"]),
-        train_counts=() if first is None else tuple(first["groups"].get("train_counts", ())),
-        results=tuple(_results(key, label, members[key], seeds) for key, label in labels.items()),
+        group_names=names,
+        is_by_size=is_by_size,
+        train_counts=() if first is None else _counts(first, is_by_size),
+        results=results,
         environments=tuple(_distinct(record.get("environment", {}) for record in records)),
     )
+
+
+def _counts(record: Record, is_by_size: bool) -> tuple[int, ...]:
+    counts = record["groups"].get("train_counts", ())
+    return tuple(sorted(counts, reverse=True) if is_by_size else counts)
+
+
+def ordinal(number: int) -> str:
+    """A rank in words.
+
+    Example:
+        >>> [ordinal(number) for number in (1, 2, 3, 4, 11, 22, 100)]
+        ['1st', '2nd', '3rd', '4th', '11th', '22nd', '100th']
+    """
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _results(key: Key, label: str, one: _Found, seeds: set[int]) -> Results:

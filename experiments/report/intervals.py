@@ -60,6 +60,19 @@ class Interval:
         half_width = "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
         return f"{self.mean:.{digits}f}{half_width}"
 
+    def show_difference(self) -> str:
+        """As text with its sign and one decimal, and a star where the interval leaves out 0.
+
+        Example:
+            >>> Interval(1.23, 0.4).show_difference(), Interval(-0.5, 0.6).show_difference()
+            ('+1.2 ± 0.4*', '-0.5 ± 0.6')
+        """
+        if math.isnan(self.mean):
+            return UNKNOWN
+        if math.isnan(self.half_width):
+            return f"{self.mean:+.1f}"
+        return f"{self.mean:+.1f} ± {self.half_width:.1f}{'*' if abs(self.mean) > self.half_width else ''}"
+
 
 @dataclass(frozen=True)
 class Ratio:

@@ -65,10 +65,13 @@ def draw_section(section: Section) -> list[Picture]:
             pictures.append(Picture("train-test", caption, draw_train_test(section)))
         moving = [results for results in section.compared if results.mix_moves]
         if moving:
-            caption = "What the batches are made of, mean over seeds."
+            caption = f"What the batches are made of, mean over seeds.{section.group_note}"
             pictures.append(Picture("proportions", caption, draw_mix_paths(section, moving)))
         if len(section.group_names) > 1:
-            caption = "Test error of each group at the end, mean over seeds; bars, where drawn, are 95 % t-intervals."
+            caption = (
+                "Test error of each group at the end, mean over seeds; bars, where drawn, are 95 % t-intervals."
+                f"{section.group_note}"
+            )
             pictures.append(Picture("groups", caption, draw_groups(section)))
         rates = mixing_rates(section)
         if rates:

@@ -13,9 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from experiments.report.contents import section_tables
 from experiments.report.facts import facts
 from experiments.report.results import Section
-from experiments.report.tables import Table, section_tables
+from experiments.report.tables import Table
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),

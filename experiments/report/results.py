@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Curve:
         train_errors: of the samples as drawn, in training, shape ``(num_epochs,)``.
         group_errors: on the test part, shape ``(num_epochs, num_groups)``.
         proportions: the mix before training and after each epoch, shape ``(num_epochs + 1, num_groups)``.
+        train_counts: training samples a group, shape ``(num_groups,)``; None where the record lacks them.
         budget: seconds of training that the run was given; None for epochs alone.
         preparation_seconds: what the method took before training, NaN where it was not measured.
     """
@@ -41,6 +42,7 @@ class Curve:
     train_errors: np.ndarray
     group_errors: np.ndarray
     proportions: np.ndarray
+    train_counts: np.ndarray | None
     budget: float | None
     preparation_seconds: float
 
@@ -48,7 +50,7 @@ class Curve:
     def of(cls, record: Record) -> Curve:
         """Read a run's record."""
         scale, history = objective_of(record)["scale"], record["history"]
-        num_groups = len(record["groups"]["names"])
+        num_groups, counts = len(record["groups"]["names"]), record["groups"].get("train_counts")
         no_groups = [math.nan] * num_groups
         return cls(
             record["seed"],
@@ -57,8 +59,26 @@ class Curve:
             train_errors=scale * _numbers([row.get("train_error", math.nan) for row in history]),
             group_errors=scale * _numbers([row.get("test_by_group", no_groups) for row in history]),
             proportions=_numbers([record["groups"]["initial_proportions"], *(row["proportions"] for row in history)]),
+            train_counts=None if counts is None else np.array(counts),
             budget=record["config"].get("time_budget"),
             preparation_seconds=record.get("preparation_seconds", math.nan),
+        )
+
+    @property
+    def by_size(self) -> np.ndarray:
+        """The groups from most to fewest training samples, shape ``(num_groups,)``; as they come without counts."""
+        if self.train_counts is None:
+            return np.arange(self.group_errors.shape[1])
+        return np.argsort(-self.train_counts, kind="stable")
+
+    def sorted_by_size(self) -> Curve:
+        """The same with its groups from most to fewest training samples."""
+        order = self.by_size
+        return replace(
+            self,
+            group_errors=self.group_errors[:, order],
+            proportions=self.proportions[:, order],
+            train_counts=None if self.train_counts is None else self.train_counts[order],
         )
 
     def place_at(self, fraction: float) -> int:
@@ -114,6 +134,10 @@ class Results:
         """Each seed's test error of each group at the end, shape ``(num_seeds, num_groups)``."""
         return np.array([curve.group_errors[-1] for curve in self.curves])
 
+    def sorted_by_size(self) -> Results:
+        """The same with each run's groups from most to fewest training samples."""
+        return replace(self, curves=tuple(curve.sorted_by_size() for curve in self.curves))
+
     @property
     def worst_group(self) -> np.ndarray:
         """Each seed's test error of the group that is worst at the end, found for each seed on its own."""
@@ -152,6 +176,8 @@ class Section:
         error_name: the errors' name and unit.
         is_classification: whether 100 minus the error is an accuracy.
         group_names: one a group.
+        is_by_size: whether groups of equal rank by training samples are joined, as each seed cut others; then they are
+            called by their rank.
         train_counts: training samples a group, of the first seed.
         results: one a method, those without a stored run too.
         environments: the different ones in which the runs were made.
@@ -163,9 +189,15 @@ class Section:
     error_name: str
     is_classification: bool
     group_names: tuple[str, ...]
+    is_by_size: bool
     train_counts: tuple[int, ...]
     results: tuple[Results, ...]
     environments: tuple[Record, ...]
+
+    @property
+    def group_note(self) -> str:
+        """What a reader of groups should know, as a sentence after others; nothing where groups are what they seem."""
+        return " Seeds cut different groups, so those of equal rank by training samples are joined." * self.is_by_size
 
     @property
     def slug(self) -> str:
@@ -208,9 +240,16 @@ def paired_ratio(
     results: Results, values: Sequence[float] | np.ndarray, other: Results, of_other: Sequence[float] | np.ndarray
 ) -> Ratio:
     """Compare one value a seed of two methods, on the seeds that both have."""
+    return Ratio.of(*paired(results, values, other, of_other).T)
+
+
+def paired(
+    results: Results, values: Sequence[float] | np.ndarray, other: Results, of_other: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """One value a seed of two methods, on the seeds that both have, shape ``(num_common_seeds, 2)``."""
     theirs = dict(zip(other.seeds, of_other, strict=True))
     pairs = [(value, theirs[seed]) for seed, value in zip(results.seeds, values, strict=True) if seed in theirs]
-    return Ratio.of(*zip(*pairs, strict=True)) if pairs else Ratio.of([], [])
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
 
 def objective_of(record: Record) -> dict[str, Any]:

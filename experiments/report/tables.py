@@ -118,7 +118,8 @@ def group_table(section: Section) -> Table | None:
     return Table(
         "Worst and largest group",
         f"{section.error_name} of a group at the end. The worst group is each seed's own; the largest has most "
-        f"training samples ({section.train_counts[largest]}). Ratios to {BASELINE} as above; none where an error is 0.",
+        f"training samples ({section.train_counts[largest]}). Ratios to {BASELINE} as above; none where an error is 0."
+        f"{section.group_note}",
         ("method", "worst group", "ratio", name, "ratio"),
         tuple(rows),
     )
@@ -134,7 +135,7 @@ def per_group_table(section: Section) -> Table | None:
     ]
     return Table(
         "Each group",
-        f"{section.error_name} at the end.",
+        f"{section.error_name} at the end.{section.group_note}",
         ("group", "training samples", *(results.label for results in section.compared)),
         tuple(rows),
     )
@@ -201,22 +202,6 @@ def mixing_rates(section: Section) -> dict[str, dict[float, Results]]:
             found.setdefault(results.method, {}).setdefault(str(others), {})[results.own["mixing_rate"]] = results
     largest = {method: max(variants.values(), key=len) for method, variants in found.items()}
     return {method: dict(sorted(rates.items())) for method, rates in largest.items() if len(rates) > 1}
-
-
-def section_tables(section: Section) -> list[Table]:
-    """All tables of a section."""
-    if not section.trained:
-        return [error_table(section)]
-    tables = (
-        error_table(section),
-        ratio_table(section),
-        published_table(section),
-        group_table(section),
-        per_group_table(section),
-        rate_table(section),
-        time_table(section),
-    )
-    return [table for table in tables if table is not None]
 
 
 def caught_up(results: Results, baseline: Results | None) -> tuple[str, str]:

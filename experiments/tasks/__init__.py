@@ -8,13 +8,15 @@ from experiments.datasets.npz import has_features, has_npz, npz_layout
 from experiments.errors import UserError
 from experiments.tasks.generic import generic
 from experiments.tasks.images import IMAGE_TASKS, MNIST_5K
+from experiments.tasks.long_tail import LONG_TAIL_TASKS
 from experiments.tasks.reconstruction import RECONSTRUCTION_TASKS
 from experiments.tasks.regression import REGRESSION_TASKS
 from experiments.tasks.task import Task
 from experiments.tasks.text import IMDB
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (MNIST_5K, *IMAGE_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
+    task.name: task
+    for task in (MNIST_5K, *IMAGE_TASKS, *LONG_TAIL_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
 }
 
 

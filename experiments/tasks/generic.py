@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from experiments.datasets.images import load_images
 from experiments.objectives import CLASSIFICATION
 from experiments.settings import OURS, PAPER, Setting
+from experiments.tasks.augmentation import chosen_changes
+from experiments.tasks.images import OUR_MIX, named
 from experiments.tasks.loading import classes_of
 from experiments.tasks.task import Task
 
@@ -14,19 +15,33 @@ def generic(name: str, *, features: bool = False) -> Task:
 
     The records of its runs are understood without the data too.
     """
+    settings = {
+        "epochs": Setting(30, OURS),
+        "batch_size": Setting(100, OURS),
+        "model": Setting("two-layer" if features else "large-lenet", OURS),
+        "optimizer": Setting("Adam", PAPER),
+        "lr": Setting(1e-3, OURS),
+        "momentum": Setting(0.0, OURS),
+        "weight_decay": Setting(0.0, OURS),
+        "schedule": Setting("constant", OURS),
+        "imbalance": Setting("none", OURS),
+        "class_order": Setting("data", OURS),
+        "per_class": Setting("none", OURS),
+    }
+    if not features:
+        settings |= {
+            "width": Setting(16, f"{OURS}, of small-conv"),
+            "image_size": Setting("none", OURS),
+            "shift": Setting(0, OURS),
+            "flip": Setting("no", OURS),
+        }
     return Task(
         name=name,
         summary=f"your own data in {name}/train.npz and {name}/test.npz",
-        load=classes_of(lambda root, _: load_images(root, name)),
+        load=classes_of(named(name)),
         objective=CLASSIFICATION,
-        settings={
-            "epochs": Setting(30, OURS),
-            "batch_size": Setting(100, OURS),
-            "model": Setting("two-layer" if features else "large-lenet", OURS),
-            "optimizer": Setting("Adam", PAPER),
-            "lr": Setting(1e-3, OURS),
-            "imbalance": Setting("none", OURS),
-        },
-        method_settings={"mixing_rate": Setting(0.1, PAPER), "every": Setting("step", OURS)},
+        settings=settings,
+        method_settings=OUR_MIX,
         inputs="features" if features else "images",
+        augment=None if features else chosen_changes,
     )

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from experiments.datasets.imagenette import load_imagenette
 from experiments.datasets.images import load_images, load_mnist_5k
+from experiments.datasets.imbalance import NONE
 from experiments.objectives import CLASSIFICATION
 from experiments.settings import CODE, OURS, PAPER, Setting
-from experiments.tasks.augmentation import flip_and_shift
+from experiments.tasks.augmentation import usual_changes
 from experiments.tasks.loading import Reader, classes_of
 from experiments.tasks.task import Task
 
@@ -20,7 +21,7 @@ OUR_MIX = {"mixing_rate": Setting(0.1, PAPER), "every": Setting("step", OURS)}
 
 def named(name: str) -> Reader:
     """A reader of the image data set of this name."""
-    return lambda root, _: load_images(root, name)
+    return lambda root, settings: load_images(root, name, settings.get("image_size", NONE))
 
 
 def changed(task: Task, name: str, summary: str, **settings: Setting) -> Task:
@@ -92,7 +93,7 @@ CIFAR10 = Task(
     },
     method_settings=PAPERS_MIX,
     inputs="images",
-    augment=flip_and_shift,
+    augment=usual_changes,
 )
 
 CIFAR10_MOBILENET = changed(
@@ -124,7 +125,7 @@ CIFAR100 = Task(
         "every": Setting("epoch", PAPER),
     },
     inputs="images",
-    augment=flip_and_shift,
+    augment=usual_changes,
 )
 
 CIFAR100_LENET = changed(
@@ -165,20 +166,7 @@ CIFAR10_IMBALANCED = _cut(
     CIFAR10, "CIFAR-10, classes 5-9 cut to 5 %", {**_FEW_OF_THE_UPPER, "epochs": Setting(30, OURS)}
 )
 
-CIFAR10_LONG_TAIL = replace(
-    changed(
-        CIFAR10,
-        "cifar10-long-tail",
-        "CIFAR-10, its classes' sizes falling geometrically; for another ratio --set imbalance=20",
-        epochs=Setting(30, OURS),
-        batch_size=Setting(100, OURS),
-        lr=Setting(1e-3, OURS),
-        imbalance=Setting("long-tail:100", f"{OURS}, the usual one (Cui et al. 2019)"),
-    ),
-    method_settings=OUR_MIX,
-)
-
 IMAGE_TASKS = (
     MNIST, FASHION_MNIST, CIFAR10, CIFAR10_MOBILENET, CIFAR100, CIFAR100_LENET, IMAGENETTE,
-    MNIST_IMBALANCED, FASHION_MNIST_IMBALANCED, CIFAR10_IMBALANCED, CIFAR10_LONG_TAIL,
+    MNIST_IMBALANCED, FASHION_MNIST_IMBALANCED, CIFAR10_IMBALANCED,
 )  # fmt: skip

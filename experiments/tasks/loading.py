@@ -22,7 +22,7 @@ def classes_of(read: Reader, *, rare: Collection[int] | None = None) -> Loader:
 
     def load(root: Path, settings: Values, rng: np.random.Generator) -> Data:
         source = read(root, settings)
-        train = _cut(source, settings["imbalance"], rare, rng)
+        train = _cut(source, settings, rare, rng)
         return Data(_labelled_split(train), _labelled_split(source.test), source.class_names)
 
     return load
@@ -40,11 +40,16 @@ def images_again(read: Reader, *, rare: Collection[int] | None = None) -> Loader
     return load
 
 
-def _cut(source: Labelled, imbalance: str, rare: Collection[int] | None, rng: np.random.Generator) -> Part:
-    if imbalance == NONE:
+def _cut(source: Labelled, settings: Values, rare: Collection[int] | None, rng: np.random.Generator) -> Part:
+    """The samples kept of each class; tasks without ``per_class`` and ``class_order`` have neither."""
+    imbalance, per_class = settings["imbalance"], settings.get("per_class", NONE)
+    if imbalance == per_class == NONE:
         return source.train
     inputs, labels = source.train
-    kept = choose_kept(labels, shares_kept(imbalance, len(source.class_names), rare), rng)
+    shares = shares_kept(imbalance, len(source.class_names), rare)
+    if settings.get("class_order") == "seed":
+        shares = rng.permutation(shares)
+    kept = choose_kept(labels, shares, rng, None if per_class == NONE else per_class)
     return Part(inputs[kept], labels[kept])
 
 

@@ -31,7 +31,8 @@ class Task:
         method_settings: values that replace a method's own defaults on this task.
         inputs: what a sample is: token ids, for one, cannot be interpolated.
         model: ``(data, settings) -> network``; by default the one that the setting ``model`` names.
-        augment: makes other inputs of a training batch's, anew for each batch; None leaves them as they are.
+        augment: ``(inputs, settings) -> inputs`` makes other inputs of a training batch's, anew for each batch; None
+            leaves them as they are.
     """
 
     name: str
@@ -42,4 +43,4 @@ class Task:
     method_settings: Mapping[str, Setting] = field(default_factory=dict)
     inputs: Literal["images", "features", "tokens"] = "features"
     model: Callable[[Data, Values], nn.Module] = chosen_model
-    augment: Callable[[Tensor], Tensor] | None = None
+    augment: Callable[[Tensor, Values], Tensor] | None = None

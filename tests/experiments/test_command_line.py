@@ -47,6 +47,7 @@ RUNS = {
     "mean-estimation/learn2mix/seed-0.json",
     "mnist-5k/balanced/seed-0.json",
     "mnist-5k/classical/seed-0.json",
+    "mnist-5k/fading/seed-0.json",
     "mnist-5k/learn2mix/seed-0.json",
 }
 
@@ -72,7 +73,7 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
 
     assert main([str(argument) for argument in small]) == 0
     second = capsys.readouterr()
-    assert "5 of 5 runs are in" in second.err
+    assert "6 of 6 runs are in" in second.err
     assert second.out == first.stdout
     assert {name: files(tmp_path)[name] for name in RUNS} == {name: written[name] for name in RUNS}
 
@@ -133,7 +134,7 @@ def test_the_data_root_comes_from_the_environment(tmp_path, monkeypatch, capsys)
     [
         ("run tyo", ["'tyo'", "mnist-5k"]),
         ("run toy --methods fancy", ["'fancy'", "classical"]),
-        ("run toy --set momentum=1", ["'momentum'", "batch_size"]),
+        ("run toy --set speed=1", ["'speed'", "batch_size"]),
         ("run toy --set lr=0", ["lr", "above 0", "'0'"]),
         ("run wine-quality --data-root missing-root", ["missing-root", "winequality-red.csv", "--data-root"]),
         ("report missing-runs", ["missing-runs", "seed-<n>.json"]),

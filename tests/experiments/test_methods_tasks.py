@@ -84,7 +84,8 @@ def test_all_methods_of_a_task_start_from_the_same_weights_and_random_numbers(ta
             state = weights_of(training)
             numbers = torch.rand(3)
             reference = reference or (state, numbers)
-            assert torch.equal(state, reference[0])
+            # Its last layer is another; test_methods_ldam.py holds it to the same start.
+            assert method.name == "ldam-drw" or torch.equal(state, reference[0])
             assert torch.equal(numbers, reference[1])
             if method.name == "curriculum":
                 warm_up, own = (torch.cat([value.flatten() for value in start.values()]) for start in starts)

@@ -22,7 +22,9 @@ def test_every_setting_obeys_its_own_rule_and_names_its_source(task, method):
 @pytest.mark.parametrize(
     ("pair", "value"),
     [("lr=1e-3", 0.001), ("epochs=7", 7), ("every=epoch", "epoch"), ("every=5", 5), ("mixing_rate=0", 0.0),
-     ("focusing=0", 0.0), ("tau=1.5", 1.5), ("curriculum_growth=1", 1.0), ("curriculum_start=1", 1.0)],
+     ("focusing=0", 0.0), ("tau=1.5", 1.5), ("momentum=0", 0.0), ("weight_decay=5e-4", 5e-4), ("shift=0", 0),
+     ("per_class=none", "none"), ("per_class=20", 20), ("image_size=none", "none"), ("passes=15", 15.0),
+     ("curriculum_growth=1", 1.0), ("curriculum_start=1", 1.0)],
 )  # fmt: skip
 def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
     assert parse_overrides([pair]) == {pair.partition("=")[0]: value}
@@ -32,6 +34,8 @@ def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
     "pair",
     ["lr=fast", "lr=0", "lr=nan", "epochs=1.5", "epochs=0", "every=never", "every=0", "mixing_rate=1.1",
      "imbalance=step:0", "imbalance=half", "model=lenet", "optimizer=adam", "batch_size=-3",
+     "momentum=1", "weight_decay=-1", "schedule=linear", "shift=-1", "flip=maybe", "class_order=size",
+     "per_class=0", "image_size=1.5", "width=0",
      "focusing=-1", "tau=inf", "curriculum_growth=0.9", "curriculum_start=0", "warm_up_epochs=0"],
 )  # fmt: skip
 def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
@@ -46,8 +50,8 @@ def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
 
 def test_an_unknown_setting_lists_what_there_is():
     with pytest.raises(UserError) as caught:
-        parse_overrides(["momentum=0.9"])
-    assert "'momentum'" in str(caught.value)
+        parse_overrides(["speed=0.9"])
+    assert "'speed'" in str(caught.value)
     assert all(name in str(caught.value) for name in KINDS)
 
 

@@ -50,6 +50,8 @@ def linear(inner: int, outer: int) -> int:
 
 LENET5 = conv(5, 1, 6) + conv(5, 6, 16) + linear(16 * 4 * 4, 120) + linear(120, 84) + linear(84, 10)
 LARGE_LENET = conv(3, 3, 16) + conv(3, 16, 32) + conv(3, 32, 64) + linear(64 * 4 * 4, 500) + linear(500, 100)
+# Without biases, but with a scale and a shift of each channel.
+SMALL_CONV = 9 * (3 * 16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + linear(64, 10)
 # Torchvision states these for ImageNet's 1000 classes; the last layer is ours.
 MOBILENET = 2_542_856 - linear(1024, 1000) + linear(1024, 100)
 RESNET18 = 11_689_512 - linear(512, 1000) + linear(512, 10)
@@ -64,6 +66,7 @@ TRANSFORMER = 50 * 64 + ENCODER + linear(64, 32) + linear(32, 2)
     [
         ("lenet5", images(1, 28, 28), LENET5, (10,)),
         ("large-lenet", images(3, 32, 32, num_classes=100), LARGE_LENET, (100,)),
+        ("small-conv", images(3, 16, 16), SMALL_CONV, (10,)),
         ("mobilenet-v3-small", images(3, 32, 32, num_classes=100), MOBILENET, (100,)),
         # One channel instead of three, into 16 channels of 3 x 3.
         ("mobilenet-v3-small", images(1, 28, 28, num_classes=100), MOBILENET - 2 * 16 * 9, (100,)),
@@ -223,7 +226,7 @@ class TestAugmentation:
 
     def test_each_image_is_flipped_and_shifted_on_its_own(self, batch):
         torch.manual_seed(0)
-        changed = flip_and_shift(batch)
+        changed = flip_and_shift(batch, 4)
         assert (changed.shape, changed.dtype) == (batch.shape, torch.uint8)
         drawn = [self.variants(before.numpy())[after.numpy().tobytes()]
                  for before, after in zip(batch, changed, strict=True)]  # fmt: skip
@@ -234,17 +237,17 @@ class TestAugmentation:
 
     def test_it_is_drawn_anew_for_each_batch_and_the_same_from_the_same_seed(self, batch):
         torch.manual_seed(0)
-        first, second = flip_and_shift(batch), flip_and_shift(batch)
+        first, second = flip_and_shift(batch, 4), flip_and_shift(batch, 4)
         torch.manual_seed(0)
         assert not torch.equal(first, second)
-        assert torch.equal(first, flip_and_shift(batch))
+        assert torch.equal(first, flip_and_shift(batch, 4))
 
     def test_the_batch_itself_stays_as_it_is(self, batch):
         before = batch.clone()
-        flip_and_shift(batch)
+        flip_and_shift(batch, 4)
         assert torch.equal(batch, before)
 
     def test_it_is_for_training_on_cifar(self):
         augmented = {name for name, task in TASKS.items() if task.augment is not None}
         assert augmented == {"cifar10", "cifar10-mobilenet", "cifar10-imbalanced", "cifar10-long-tail", "cifar100",
-                             "cifar100-lenet"}  # fmt: skip
+                             "cifar100-lenet", "fashion-mnist-long-tail"}  # fmt: skip

@@ -208,7 +208,7 @@ def test_no_step_waits_for_a_number(toy, monkeypatch, method):
 def test_augmentation_is_fresh_and_for_training_alone(toy):
     seen = []
 
-    def augment(inputs):
+    def augment(inputs, settings):
         seen.append(torch.rand(1).item())
         return inputs + 1000 * seen[-1]
 

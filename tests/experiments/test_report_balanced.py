@@ -1,0 +1,157 @@
+"""Balanced accuracy and its thirds, by hand; groups that each seed orders otherwise are never mixed in silence."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.report.balanced import balanced_accuracy, balanced_table, thirds
+from experiments.report.collect import collect
+from experiments.report.contents import section_tables
+from experiments.report.intervals import Interval
+from experiments.report.pictures import draw_section
+from experiments.report.results import Section
+from experiments.report.tables import group_table, per_group_table
+from made_up import record, write
+
+CLASSES = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
+NAMES = ["a", "b", "c", "d"]
+
+
+def run_of(method: str, seed: int, counts: list[int], errors: list[float | None], **changes: object) -> dict:
+    """A run of one epoch over four classes, with the mix in proportion to the counts."""
+    run = record(method, seed, [np.mean([error for error in errors if error is not None])], **changes)
+    mix = (np.array(counts) / sum(counts)).tolist()
+    run["objective"] = CLASSES
+    run["groups"] = {"names": NAMES, "train_counts": counts, "initial_proportions": mix}
+    run["history"][0] |= {"test_by_group": errors, "proportions": mix}
+    return run
+
+
+@pytest.fixture
+def folder(toy, tmp_path):
+    return tmp_path
+
+
+def section_of(folder, *records: dict) -> Section:
+    write(folder, *records)
+    (section,), _ = collect([folder])
+    return section
+
+
+# Each seed has its own order of sizes: of a, b, c, d.
+COUNTS = ([40, 30, 20, 10], [10, 40, 30, 20], [20, 10, 40, 30])
+BALANCED = ([0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.2, 0.2], [0.3, 0.4, 0.2, 0.1])
+FADING = ([0.1, 0.1, 0.2, 0.2], [0.3, 0.1, 0.1, 0.2], [0.2, 0.3, 0.2, 0.0])
+
+
+@pytest.fixture
+def section(folder) -> Section:
+    runs = [
+        run_of(method, seed, COUNTS[seed], errors[seed])
+        for method, errors in (("balanced", BALANCED), ("importance", FADING))
+        for seed in range(3)
+    ]
+    return section_of(folder, *runs)
+
+
+def cell(table, row: str, column: str) -> str:
+    (cells,) = [cells for cells in table.rows if cells[0] == row]
+    return cells[table.columns.index(column)]
+
+
+def test_accuracies_count_every_class_alike(section):
+    balanced, _ = section.results
+    assert balanced_accuracy(balanced) == pytest.approx([75.0, 75.0, 75.0])
+    table = balanced_table(section)
+    assert cell(table, "balanced", "balanced accuracy") == "75.0 ± 0.0"
+    assert cell(table, "balanced", "worst class") == Interval.of([60.0, 50.0, 60.0]).show(1)
+
+
+def test_thirds_are_those_of_each_runs_own_sizes(section):
+    # Of four classes the two largest are many; the largest of seed 1 is b.
+    balanced, _ = section.results
+    by_hand = [
+        [100 - 50 * (0.1 + 0.2), 70.0, 60.0],  # a and b, c, d
+        [100 - 50 * (0.1 + 0.2), 80.0, 50.0],  # b and c, d, a
+        [100 - 50 * (0.2 + 0.1), 70.0, 60.0],  # c and d, a, b
+    ]
+    assert thirds(balanced) == pytest.approx(np.array(by_hand))
+    assert cell(balanced_table(section), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
+
+
+def test_differences_are_paired_and_starred_where_the_test_rejects(section):
+    ours, theirs = [85.0, 82.5, 82.5], [75.0, 75.0, 75.0]
+    low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert low > 0
+    table = balanced_table(section)
+    assert cell(table, "importance", "over balanced") == f"+{(low + high) / 2:.1f} ± {(high - low) / 2:.1f}*"
+    assert cell(table, "balanced", "over balanced") == "-"
+    assert cell(table, "importance", "over logit-adjusted-loss") == "-"
+
+
+def test_seeds_without_a_partner_do_not_count(folder):
+    runs = [run_of("balanced", seed, COUNTS[0], BALANCED[seed]) for seed in (0, 1)]
+    runs += [run_of("importance", seed, COUNTS[0], FADING[seed]) for seed in (1, 2)]
+    section = section_of(folder, *runs)
+    assert cell(balanced_table(section), "importance", "over balanced") == "+7.5"
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "text"),
+    [
+        (1.0, 1.0, "+1.0 ± 1.0"),
+        (-2.0, 1.0, "-2.0 ± 1.0*"),
+        (0.0, 0.0, "+0.0 ± 0.0"),
+        (3.0, np.nan, "+3.0"),
+        (np.nan, np.nan, "-"),
+    ],
+)
+def test_a_star_is_given_only_where_0_is_left_out(mean, half_width, text):
+    assert Interval(mean, half_width).show_difference() == text
+
+
+def test_classes_without_test_samples_are_left_out(folder):
+    section = section_of(folder, run_of("balanced", 0, COUNTS[0], [0.1, 0.3, None, None]))
+    assert balanced_accuracy(section.results[0]) == pytest.approx([80.0])
+    assert np.isnan(thirds(section.results[0])[0, 1:]).all()
+
+
+def test_it_is_for_classes_of_unequal_size(folder):
+    assert balanced_table(section_of(folder / "a", run_of("balanced", 0, [10] * 4, BALANCED[0]))) is None
+    assert balanced_table(section_of(folder / "b", record("balanced", 0, [1.0]))) is None
+
+
+def test_variants_are_rows_of_their_own(folder):
+    for passes, errors in ((15.0, FADING[0]), (30.0, FADING[1])):
+        config = {"mixing_rate": 0.1, "every": "step", "warm_up_epochs": int(passes)}
+        write(folder / str(passes), run_of("curriculum", 0, COUNTS[0], errors, config=config))
+    (section,), _ = collect([folder / "15.0", folder / "30.0"])
+    assert [row[0] for row in balanced_table(section).rows] == [
+        "curriculum (warm_up_epochs=15)",
+        "curriculum (warm_up_epochs=30)",
+    ]
+
+
+class TestOrder:
+    def test_groups_of_equal_rank_are_joined_where_seeds_cut_others(self, section):
+        assert section.group_names == ("1st largest", "2nd largest", "3rd largest", "4th largest")
+        assert section.train_counts == (40, 30, 20, 10)
+        table = per_group_table(section)
+        # The smallest: d of seed 0, a of seed 1, b of seed 2.
+        assert table.rows[3][:2] == ("4th largest", "10")
+        assert cell(table, "4th largest", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
+        assert "equal rank" in table.note
+        assert "equal rank" in group_table(section).note
+        for results in section.results:
+            for curve in results.curves:
+                assert curve.proportions.tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2
+
+    def test_pictures_say_so(self, section):
+        captions = {picture.name: picture.caption for picture in draw_section(section)}
+        assert "equal rank" in captions["groups"]
+
+    def test_equal_orders_keep_their_names(self, folder):
+        section = section_of(folder, *(run_of("balanced", seed, COUNTS[1], BALANCED[1]) for seed in (0, 1)))
+        assert section.group_names == tuple(NAMES)
+        assert section.train_counts == tuple(COUNTS[1])
+        assert not any("equal rank" in table.note for table in section_tables(section))
