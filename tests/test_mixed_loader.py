@@ -1,7 +1,9 @@
 """MixedLoader: the batches, mixes and losses of torch's DataLoader, with what that one cannot tell."""
 
 import copy
+import gc
 import itertools
+import multiprocessing
 import pickle
 import time
 import warnings
@@ -532,3 +534,23 @@ def test_batches_come_from_workers_as_they_were_made_small_and_large(kind, size,
         assert ours["name"] == expected["name"]
         assert all(torch.equal(a, b) for a, b in zip(ours["pair"], expected["pair"], strict=True))
         ours["x"] += 1  # writable, and nobody else's
+
+
+def test_a_loader_that_is_collected_in_a_cycle_lets_its_workers_end_by_themselves():
+    def train():
+        loader = MixedLoader(range(60), MixedBatchSampler([0, 1] * 30, FixedMix(), batch_size=4), num_workers=2)
+        batches = iter(loader)
+        next(batches)
+        cycle = [loader, batches]
+        cycle.append(cycle)  # as the traceback of an error makes it
+
+    before = set(multiprocessing.active_children())
+    gc.disable()
+    try:
+        train()
+        workers = set(multiprocessing.active_children()) - before
+        assert len(workers) == 2
+    finally:
+        gc.enable()
+    gc.collect()
+    assert [worker.exitcode for worker in workers] == [0, 0]  # not ended by a signal, after a wait

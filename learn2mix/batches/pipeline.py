@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -66,6 +67,9 @@ class Pipeline:
             raise failure
         if self._answers is None:
             self._answers = iter(self._loader)
+            # Held by the finalizer, the iterator is whole when it ends its workers. Collected as part of a cycle (an
+            # error with its traceback makes one), it would find its queues closed, and wait 5 s for each worker.
+            weakref.finalize(self, _end_workers, self._answers)
         try:
             answer = next(self._answers)
         except Exception:
@@ -116,6 +120,11 @@ def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_i
     object.__setattr__(get_worker_info(), "dataset", dataset)
     if user_init is not None:
         user_init(worker_id)
+
+
+def _end_workers(answers: Any) -> None:
+    if hasattr(answers, "_shutdown_workers"):
+        answers._shutdown_workers()
 
 
 def _as_it_is(answer: Any) -> Any:
