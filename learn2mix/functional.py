@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learn2mix.apportioning import apportion, apportion_owed
-from learn2mix.checks import (
-    as_losses,
-    as_proportions,
-    check_floor,
-    check_mixing_rate,
-    check_power,
-)
+from learn2mix.checks import as_losses, as_proportions, check_floor, check_mixing_rate, check_power
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -130,7 +124,8 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     bounded = raise_to_floor(shares, floor)
     if most >= 1 or bounded.max(initial=0.0) <= most:
         return bounded
-    total, bounded, capped = shares.sum(), bounded.copy(), np.zeros(len(bounded), dtype=bool)
+    total, capped = shares.sum(), np.zeros(len(bounded), dtype=bool)
+    bounded = np.array(bounded)
     while (over := ~capped & (bounded > most)).any():
         capped |= over
         others = bounded[~capped]

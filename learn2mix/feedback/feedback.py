@@ -59,7 +59,6 @@ class Feedback:
 
     def __init__(self, mixer: Mixer, group_names: Sequence[int | str], processes: Processes) -> None:
         self.mixer, self._names, self._processes = mixer, group_names, processes
-        self._tells = takes_info(mixer.update, num_others=1)
         self._signed = getattr(mixer, "signed", False)
         self.num_updates = 0
         self._mix_sum: Vector = np.zeros(len(group_names))  # of the batches observed since the last update
@@ -189,7 +188,7 @@ class Feedback:
         if np.isnan(means).all():  # of none of these batches the losses are known
             return
         self._group_losses = frozen(means)
-        if self._tells:
+        if takes_info(self.mixer.update, num_others=1):
             _, draws, sizes, batch_size = self._drawn
             self.mixer.update(means.copy(), MixInfo(counts, mix, draws, sizes, batch_size, self.num_updates))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def takes_info(method: Callable[..., Any], num_others: int) -> bool:
         >>> takes_info(lambda losses: None, 1), takes_info(lambda losses, info: None, 1)
         (False, True)
     """
-    kinds = [parameter.kind for parameter in inspect.signature(method).parameters.values()]
+    function = getattr(method, "__func__", method)
+    return _num_positional(function) - (function is not method) > num_others
+
+
+@lru_cache(maxsize=64)
+def _num_positional(function: Callable[..., Any]) -> float:
+    kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return inspect.Parameter.VAR_POSITIONAL in kinds or sum(kind in positional for kind in kinds) > num_others
+    return float("inf") if inspect.Parameter.VAR_POSITIONAL in kinds else sum(kind in positional for kind in kinds)
