@@ -72,3 +72,12 @@ def test_the_pages_have_the_numbers_of_the_headers():
         rows = re.findall(r"^\|.*\|$", header, flags=re.MULTILINE)
         assert len(rows) > 4
         assert all(row in text for row in rows)
+
+
+def test_a_mix_that_fades_repeats_as_its_table_says(study, capsys, monkeypatch):
+    fading = study("fading")
+    monkeypatch.setattr("sys.argv", ["fading.py"])
+    fading.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert set(printed) <= set(fading.__doc__.splitlines())
+    assert len(printed) == 5
