@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from learn2mix.checks import as_proportions, check_whole
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from learn2mix.checks import Counts, Vector
+from learn2mix.checks import Counts, Vector, as_proportions, check_whole
 
 __all__ = ["apportion", "apportion_owed"]
 

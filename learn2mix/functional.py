@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from learn2mix.apportioning import apportion, apportion_owed
-from learn2mix.checks import as_losses, as_proportions, check_floor, check_mixing_rate, check_power
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
+from learn2mix.checks import Vector, as_losses, as_proportions, check_floor, check_mixing_rate, check_power
 
 __all__ = [
     "apportion",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.report.balanced import long_tail_table
 from experiments.report.collect import collect
 from experiments.report.overview import overview_table, problem_table, ratio_matrix, rival_table
 from experiments.report.pictures import draw_section
@@ -29,7 +30,7 @@ def report(folders: Sequence[Path], console: Console) -> None:
     sections, notes = collect(folders)
     problems = problem_table(sections)
     rivals = [rival_table(sections, 1 / 2, "half-way"), rival_table(sections, 1.0, "at the end")]
-    overview = [overview_table(sections), ratio_matrix(sections), *rivals, problems]
+    overview = [long_tail_table(sections), overview_table(sections), ratio_matrix(sections), *rivals, problems]
     present = [table for table in overview if table is not None]
     chapters = [Chapter(section, _save_pictures(section, folders[0])) for section in sections]
     (folders[0] / "report.html").write_text(to_page(present, chapters, notes), encoding="utf-8")

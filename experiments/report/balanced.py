@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from experiments.report.intervals import UNKNOWN, Interval
@@ -9,6 +11,7 @@ from experiments.report.results import Curve, Results, Section, paired
 from experiments.report.tables import Table, show
 
 RIVALS = ("balanced", "logit-adjusted-loss")
+LONG_TAIL = (*RIVALS, "mix-adjusted", "learn2mix-passes", "fading")
 THIRDS = ("many", "middle", "few")
 
 
@@ -36,6 +39,32 @@ def balanced_table(section: Section) -> Table | None:
         "where the interval of a difference leaves out 0.",
         ("method", "balanced accuracy", *(f"over {name}" for name in RIVALS), "worst class", *THIRDS),
         tuple(rows),
+    )
+
+
+def long_tail_table(sections: Sequence[Section]) -> Table | None:
+    """One line a task: the balanced accuracy of each method as such; None where fading was run on none."""
+    shown = [section for section in sections if balanced_table(section) is not None]
+    rows = []
+    for section in shown:
+        found = {name: _find(section, name) for name in LONG_TAIL}
+        fading = found["fading"]
+        rows.append(
+            (
+                section.title,
+                UNKNOWN if fading is None else str(len(fading.curves)),
+                *(UNKNOWN if one is None else show(balanced_accuracy(one), digits=1) for one in found.values()),
+                *(UNKNOWN if fading is None else _difference(fading, found[rival]) for rival in RIVALS),
+            )
+        )
+    if not any(row[1] != UNKNOWN for row in rows):
+        return None
+    return Table(
+        "Long tails",
+        "Balanced accuracy at the end, %, mean over the seeds ± half of the 95 % t-interval; then the difference of "
+        "fading to the two baselines in points, with the same seed; a star where its interval leaves out 0.",
+        ("task", "seeds", *LONG_TAIL, *(f"fading over {rival}" for rival in RIVALS)),
+        tuple(row for row in rows if row[1] != UNKNOWN),
     )
 
 

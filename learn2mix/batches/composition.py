@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from learn2mix.checks import Counts, Vector
 from learn2mix.functional import apportion_owed
 
-if TYPE_CHECKING:
-    from learn2mix.checks import Counts, Vector
-
-    Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
-    FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
+Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
+FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
 
 
 class Batch(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +14,12 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Handed
 from learn2mix.batches.iterations import Iterations
 from learn2mix.batches.split import own_places, shuffled_order
-from learn2mix.checks import as_proportions
+from learn2mix.checks import Vector, as_proportions
 from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
 from learn2mix.functional import importance_weights, log_mix
 from learn2mix.mixers.base import Mixer, refuse_empty_groups
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import starting_mix
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Vector
 
 
 class MixedBatches(Iterations):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from learn2mix.batches.split import random_generator
+from learn2mix.checks import Counts
+from learn2mix.partition import Partition
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from learn2mix.checks import Counts
-    from learn2mix.partition import Partition
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 BLOCK = 1024  # draws to shuffle at a time where a group is smaller than that
 SPARE = 1 << 22  # what that may add to the cache in all: 16 MiB of int32

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery
-from learn2mix.checks import check_seed, check_whole, frozen
+from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer, check_mixer
 from learn2mix.mixers.info import takes_info
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Counts, Vector
 
 
 class Progress:

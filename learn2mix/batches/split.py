@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from learn2mix.checks import Counts
 
-    from learn2mix.checks import Counts
-
-    Places = NDArray[np.int64]
+Places = NDArray[np.int64]
 
 
 def own_places(counts: Counts, draws: Counts, rank: int, num_replicas: int) -> Places:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.distributed import ProcessGroup
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from learn2mix.batches.ends import ON_EXHAUSTED
@@ -20,9 +21,6 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 STATE_VERSION = 2
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from learn2mix.checks import frozen
+from learn2mix.checks import Counts, Vector, frozen
 from learn2mix.feedback.group_losses import (
     GroupLosses,
     check_group_losses,
@@ -18,17 +21,9 @@ from learn2mix.feedback.group_losses import (
     sum_batch,
 )
 from learn2mix.feedback.pending import BatchSums, PendingSums, differences, sum_over_processes
+from learn2mix.feedback.processes import Processes
+from learn2mix.mixers import Mixer
 from learn2mix.mixers.info import MixInfo, takes_info
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from learn2mix.checks import Counts, Vector
-    from learn2mix.feedback.processes import Processes
-    from learn2mix.mixers import Mixer
 
 __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-    from typing_extensions import Self
 
 __all__ = ["MixAdjustedLoss"]
 
@@ -88,7 +84,7 @@ class MixAdjustedLoss(PerSampleLoss):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._register()
 
-    def follow(self, source: Any) -> Self:
+    def follow(self, source: Any) -> MixAdjustedLoss:
         """Take the mix of each batch from a sampler, stream or loader; held by a weak reference.
 
         Raises:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from learn2mix.checks import as_number, check_whole
+from learn2mix.checks import Vector, as_number, check_whole
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import refuse_unknown
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["AlternatingMix"]
 

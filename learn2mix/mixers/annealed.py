@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from learn2mix.checks import check_whole
+from numpy.typing import ArrayLike
+
+from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.by_batch import ByBatch
-from learn2mix.mixers.info import takes_info
+from learn2mix.mixers.info import MixInfo, takes_info
 from learn2mix.mixers.mixes import plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["AnnealedMix"]
 

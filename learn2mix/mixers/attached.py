@@ -5,18 +5,13 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import as_proportions, frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
+from learn2mix.checks import Vector, as_proportions, frozen
 
 __all__ = ["Attached"]
 

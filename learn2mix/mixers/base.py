@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import ROUNDING, as_number, as_proportions, differences, frozen, on_the_host, warn_of_differences
+from learn2mix.checks import (
+    ROUNDING,
+    Vector,
+    as_number,
+    as_proportions,
+    differences,
+    frozen,
+    on_the_host,
+    warn_of_differences,
+)
 from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
+from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import refuse_empty_groups, starting_mix
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from typing_extensions import Self
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
@@ -70,7 +74,7 @@ class Mixer(Attached):
     most: float = 1.0
     _arguments: dict[str, Any] | None = None  # of the constructor
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Keep the arguments, so that a state names them whatever the constructor makes of them."""
         mixer = super().__new__(cls)
         with suppress(TypeError):  # the constructor will raise it; a copy is made without arguments

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from learn2mix.checks import Vector
 from learn2mix.mixers.base import Mixer
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.info import MixInfo
 
 __all__ = ["ByBatch"]
 

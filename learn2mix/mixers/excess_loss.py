@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import check_mixing_rate, frozen
+from learn2mix.checks import Vector, check_mixing_rate, frozen
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.following import Following, check_above_zero
+from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import by_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["ExcessLoss"]
 

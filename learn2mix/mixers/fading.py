@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import as_number, check_mixing_rate
+from learn2mix.checks import Vector, as_number, check_mixing_rate
 from learn2mix.functional import fading
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import plain_request, starting_mix
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["FadingMix", "check_passes", "refuse_unknown_sizes"]
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import check_mixing_rate, check_power
+from learn2mix.checks import Vector, check_mixing_rate, check_power
 from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import check_above_zero
 from learn2mix.mixers.mixes import plain_request, starting_mix
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
 
 __all__ = ["FixedMix"]
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import as_number, check_whole
+from learn2mix.checks import Vector, as_number, check_whole
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import plain_request, starting_mix
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
 
 __all__ = ["Following", "check_above_zero", "remember"]
 

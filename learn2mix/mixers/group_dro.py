@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from learn2mix.checks import Vector
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import Following, check_above_zero
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.info import MixInfo
 
 __all__ = ["GroupDRO"]
 

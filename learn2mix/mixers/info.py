@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from learn2mix.checks import Counts, Vector
+from learn2mix.checks import Counts, Vector
 
 __all__ = ["MixInfo", "takes_info"]
 

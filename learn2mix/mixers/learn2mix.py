@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from learn2mix.checks import check_mixing_rate
+from numpy.typing import ArrayLike
+
+from learn2mix.checks import Vector, check_mixing_rate
 from learn2mix.functional import fading, update_proportions
 from learn2mix.mixers.fading import check_passes, refuse_unknown_sizes
 from learn2mix.mixers.following import Following
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.info import MixInfo
 
 __all__ = ["Learn2Mix"]
 

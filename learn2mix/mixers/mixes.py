@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from learn2mix.checks import as_proportions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import ArrayLike
-
-    from learn2mix.checks import Vector
+from learn2mix.checks import Vector, as_proportions
 
 __all__ = ["by_name", "plain_request", "refuse_empty_groups", "refuse_unknown", "starting_mix"]
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from learn2mix.checks import Vector
 from learn2mix.mixers.following import Following, check_share
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Vector
-    from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.info import MixInfo
 
 __all__ = ["OnlineDataMixing"]
 

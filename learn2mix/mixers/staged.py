@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from learn2mix.checks import check_whole
+from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.by_batch import ByBatch
 from learn2mix.mixers.mixes import plain_request, starting_mix
-
-if TYPE_CHECKING:
-    from learn2mix.checks import Vector
 
 __all__ = ["StagedMix"]
 

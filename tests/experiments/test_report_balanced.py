@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.report.balanced import balanced_accuracy, balanced_table, thirds
+from experiments.report.balanced import balanced_accuracy, balanced_table, long_tail_table, thirds
 from experiments.report.collect import collect
 from experiments.report.contents import section_tables
 from experiments.report.intervals import Interval
@@ -155,3 +155,25 @@ class TestOrder:
         assert section.group_names == tuple(NAMES)
         assert section.train_counts == tuple(COUNTS[1])
         assert not any("equal rank" in table.note for table in section_tables(section))
+
+
+def test_one_line_a_task_says_what_fading_gains(folder):
+    runs = [
+        run_of(method, seed, COUNTS[seed], errors[seed])
+        for method, errors in (("balanced", BALANCED), ("fading", FADING))
+        for seed in range(3)
+    ]
+    section = section_of(folder, *runs)
+    table = long_tail_table([section])
+    assert cell(table, section.title, "seeds") == "3"
+    assert cell(table, section.title, "fading") == Interval.of([85.0, 82.5, 82.5]).show(1)
+    assert cell(table, section.title, "fading over balanced") == Interval.of([10.0, 7.5, 7.5]).show_difference()
+    assert (
+        cell(table, section.title, "mix-adjusted")
+        == cell(table, section.title, "fading over logit-adjusted-loss")
+        == "-"
+    )
+
+
+def test_where_fading_was_not_run_there_is_no_such_line(section):
+    assert long_tail_table([section]) is None

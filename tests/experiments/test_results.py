@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import experiments.report
+from experiments.report.balanced import balanced_table, long_tail_table
 from experiments.report.collect import collect
 from experiments.report.overview import overview_table, ratio_matrix, rival_table
 from experiments.report.render import to_markdown
@@ -47,3 +48,43 @@ def test_the_regressions_in_full_have_the_paper_s_ratio_at_half_of_the_epochs(se
         assert errors[method].shape == (5, num_epochs)
     half = {method: of_seeds[:, num_epochs // 2 - 1].mean() for method, of_seeds in errors.items()}
     assert half["learn2mix"] / half["classical"] <= bar
+
+
+@pytest.fixture(scope="module")
+def long_tails():
+    return collect([FOLDER / "long-tails"])[0]
+
+
+def test_the_tables_of_the_long_tails_are_those_of_the_runs(long_tails):
+    page = (FOLDER / "long-tails" / "README.md").read_text(encoding="utf-8").splitlines()
+    tables = [long_tail_table(long_tails), *(balanced_table(section) for section in long_tails)]
+    rows = [line for line in to_markdown([table for table in tables if table], [], []).splitlines() if "|" in line]
+    assert len(rows) > 40
+    assert set(rows) <= set(page)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/long-tails.md"])
+def test_other_pages_show_the_same_table(long_tails, page):
+    text = (FOLDER.parent / page).read_text(encoding="utf-8").splitlines()
+    rows = [line for line in to_markdown([long_tail_table(long_tails)], [], []).splitlines() if line.startswith("|")]
+    assert set(rows) <= set(text)
+
+
+def test_fading_is_above_both_baselines_everywhere_and_beyond_the_interval_in_two_settings(long_tails):
+    beyond = 0
+    for section in long_tails:
+        methods = {results.label: results for results in section.trained}
+        if not {"fading", "balanced", "logit-adjusted-loss"} <= set(methods):
+            continue
+        row = dict(
+            zip(
+                *(lambda table: (table.columns, next(r for r in table.rows if r[0] == "fading")))(
+                    balanced_table(section)
+                ),
+                strict=True,
+            )
+        )
+        gains = [row["over balanced"], row["over logit-adjusted-loss"]]
+        assert all(gain.startswith("+") for gain in gains), section.title
+        beyond += all(gain.endswith("*") for gain in gains)
+    assert beyond >= 2
