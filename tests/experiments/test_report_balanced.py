@@ -157,23 +157,25 @@ class TestOrder:
         assert not any("equal rank" in table.note for table in section_tables(section))
 
 
-def test_one_line_a_task_says_what_fading_gains(folder):
+def test_one_line_a_task_says_what_ours_gains(folder):
     runs = [
         run_of(method, seed, COUNTS[seed], errors[seed])
-        for method, errors in (("balanced", BALANCED), ("fading", FADING))
+        for method, errors in (("balanced", BALANCED), ("learn2mix-passes", FADING))
         for seed in range(3)
     ]
     section = section_of(folder, *runs)
     table = long_tail_table([section])
     assert cell(table, section.title, "seeds") == "3"
-    assert cell(table, section.title, "fading") == Interval.of([85.0, 82.5, 82.5]).show(1)
-    assert cell(table, section.title, "fading over balanced") == Interval.of([10.0, 7.5, 7.5]).show_difference()
+    assert cell(table, section.title, "learn2mix-passes") == Interval.of([85.0, 82.5, 82.5]).show(1)
+    assert (
+        cell(table, section.title, "learn2mix-passes over balanced") == Interval.of([10.0, 7.5, 7.5]).show_difference()
+    )
     assert (
         cell(table, section.title, "mix-adjusted")
-        == cell(table, section.title, "fading over logit-adjusted-loss")
+        == cell(table, section.title, "learn2mix-passes over logit-adjusted-loss")
         == "-"
     )
 
 
-def test_where_fading_was_not_run_there_is_no_such_line(section):
+def test_where_ours_was_not_run_there_is_no_such_line(section):
     assert long_tail_table([section]) is None
