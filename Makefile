@@ -17,9 +17,13 @@ WORKERS ?= 2
 PYTEST := -m pytest -q -rfEs -p no:benchmark -n $(WORKERS) --dist worksteal
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
-.PHONY: test fast oldest demo lint benchmark clean
+.PHONY: test pytest fast oldest demo lint benchmark clean
 
-test: lint
+# Lint and tests side by side, for lint keeps one core busy for half a minute.
+test: $(READY)
+	$(MAKE) -j 2 lint pytest
+
+pytest: $(READY)
 	$(BIN)/python $(PYTEST) --durations=10 -m "not slow and not gpu"
 
 # The library alone, in a minute: no processes, pages, notebooks or experiments, and fewer examples of each property.

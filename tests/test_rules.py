@@ -154,7 +154,8 @@ def test_the_mix_is_the_same_on_two_processes(two_processes, name):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_run_is_the_one_that_was_not_stopped(name, num_workers):
     def run(sampler, num_batches, first=0):
-        return observed(sampler, MixedLoader(range(1000), sampler, num_workers=num_workers), num_batches, first)
+        loader = MixedLoader(range(1000), sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
+        return observed(sampler, loader, num_batches, first)
 
     unbroken = run(sampler_of(name), 70)
     for stop in (1, 31, 47):  # an epoch has 32 batches

@@ -129,9 +129,11 @@ class MixedStream(Requesting, IterableDataset[Any]):
         return batches
 
     def _sizes(self) -> Any:
-        shards = self._shards.lengths
-        by_shard = np.where((shards > 0).all(axis=1), shards.sum(axis=1), np.nan)
-        return np.where(self._ends.lengths > 0, self._ends.lengths, by_shard)
+        if self._sizes_so_far is None:
+            shards = self._shards.lengths
+            by_shard = np.where((shards > 0).all(axis=1), shards.sum(axis=1), np.nan)
+            self._sizes_so_far = np.where(self._ends.lengths > 0, self._ends.lengths, by_shard)
+        return self._sizes_so_far
 
     def _identity(self) -> dict[str, int]:
         return {"sources": zlib.crc32(repr(self.group_names).encode())}
@@ -192,6 +194,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._ends.begin_epoch()
         self._shards.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
         self._shards.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
+        self._sizes_so_far = None
         self._own_drawn = np.array(state["own"], dtype=np.int64)
         self._shards.load_states(state["states"])
         self._digests.clear()

@@ -41,6 +41,7 @@ class Requesting(MixedBatches):
         self._epoch_start = self._composition.draws  # draws when the epoch began
         self._before: dict[int, Any] = {}  # where shards and processes were before a batch that waits, by its number
         self._plans: dict[int, Any] = {}  # what batches read that wait, or that are composed again, by their numbers
+        self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
         self._digests: dict[int, int] = {}  # as readers have told, and so are the kinds
         self._kinds: dict[int, str] = {}
@@ -174,8 +175,9 @@ class Requesting(MixedBatches):
 
     def _learn(self, answer: Answer) -> None:
         """Take note of what a reader found out about the sources."""
-        if answer.generation != self._generation:
+        if answer.generation != self._generation or not answer.news:
             return
+        self._sizes_so_far = None
         for (source, shard), news in answer.news.items():
             self._kinds[source] = news.kind
             if shard == WHOLE:

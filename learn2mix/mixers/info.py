@@ -22,7 +22,7 @@ class MixInfo(NamedTuple):
             batch before was asked to be.
         draws: samples drawn of each group, over all processes, up to the batch observed last; in ``seek`` in all
             batches composed before. int64.
-        sizes: samples that each group has, float64; NaN where that is not known.
+        sizes: samples that each group has; NaN where that is not known.
         batch_size: samples per batch, over all processes.
         num_updates: updates before this one.
     """
