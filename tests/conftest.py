@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from torch.utils.data import _utils as data_loading
 
 from loops import KINDS, Loop, make
 
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# A worker of torch's own loader that is collected with an error's traceback is waited for this long: 5 s in torch.
+data_loading.MP_STATUS_CHECK_INTERVAL = data_loading.worker.MP_STATUS_CHECK_INTERVAL = 0.5
 
 # Where the tests run in the background of a shell, Ctrl-C is ignored, also by the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -169,6 +169,28 @@ class Hides(Mixer):
         return super().state_dict() | {"own": 1}
 
 
+class Forgets(Mixer):
+    """Has a state that is all its own."""
+
+    def __init__(self, rate=0.1):
+        self.rate = rate
+
+    def state_dict(self):
+        return {"mix": self.proportions.tolist()}
+
+    def load_state_dict(self, state):
+        assert set(state) == {"mix"}
+        self.proportions = state["mix"]
+
+
+def test_settings_are_saved_for_a_rule_that_leaves_them_out():
+    old, new = (MixedBatchSampler([0, 1] * 4, Forgets(rate), batch_size=4) for rate in (0.5, 0.25))
+    old.mixer.proportions = [0.75, 0.25]
+    with pytest.warns(UserWarning, match=r"rate: 0.5 in the state, 0.25 here"):
+        new.load_state_dict(through_a_file(old.state_dict()))
+    assert new.mixer.proportions.tolist() == [0.75, 0.25]
+
+
 def test_settings_are_in_a_state_whatever_the_constructor_makes_of_them():
     mixer = Hides(0.5, table=np.array([1.0, 2.0]))
     mixer.attach([0.5, 0.5], ["a", "b"])

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
+from torch.utils.data import _utils as data_loading
 
 from helpers import Scripted, evenly_drawn, same_state, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
@@ -461,7 +462,9 @@ def test_a_copy_and_a_pickle_go_on_by_themselves():
 @pytest.mark.parametrize("zero_lag", [False, True])
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("how", ["dropped", "collected in a cycle", "closed", "iterated to the end"])
-def test_workers_end_at_once(how, persistent, zero_lag):
+def test_workers_end_at_once(how, persistent, zero_lag, monkeypatch):
+    for module in (data_loading, data_loading.worker):
+        monkeypatch.setattr(module, "MP_STATUS_CHECK_INTERVAL", 5.0)  # as it is outside of these tests
     before = processes()
     loader = MixedLoader(
         Data(), sampler_of(FixedMix()), num_workers=2, persistent_workers=persistent, zero_lag=zero_lag

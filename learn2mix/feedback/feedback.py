@@ -23,6 +23,7 @@ from learn2mix.feedback.group_losses import (
 from learn2mix.feedback.pending import BatchSums, PendingSums, differences, sum_over_processes
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
+from learn2mix.mixers.base import load_state, state_of
 from learn2mix.mixers.info import MixInfo, takes_info
 
 __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
@@ -207,7 +208,7 @@ class Feedback:
         """Return numbers, strings, lists and tensors; the same on every process, of which any may ask alone."""
         self._arrive()
         return {
-            "mixer": self.mixer.state_dict(),
+            "mixer": state_of(self.mixer),
             "pool": self._losses.state_dict(),
             "num_observed": self._num_observed,
             "num_updates": self.num_updates,
@@ -229,7 +230,7 @@ class Feedback:
         found = len(state["group_losses"])
         if found != len(self._names):
             raise ValueError(f"state: it is of {found} groups, but there are {len(self._names)}")
-        self.mixer.load_state_dict(state["mixer"])
+        load_state(self.mixer, state["mixer"])
         self._losses.load_state_dict(state["pool"])
         self._num_observed, self._update_due = state["num_observed"], state["update_due"]
         self.num_updates = state.get("num_updates", 0)

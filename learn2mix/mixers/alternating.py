@@ -32,6 +32,8 @@ class AlternatingMix(Mixer):
         window: validation losses to judge a plateau by, at least 2.
         threshold: largest difference that still is a plateau, at least 0, in the unit of the loss.
         num_turns: turns after which all groups of the data are mixed at their own proportions; None for never.
+        floor: least share of each group, also where it is another's turn (rehearsal), at most ``1 / num_groups``.
+        most: largest share of each group, at least ``1 / num_groups``.
 
     Raises:
         ValueError: if an argument is out of range; when it is attached, if a name is unknown, a turn has no samples or
@@ -58,7 +60,10 @@ class AlternatingMix(Mixer):
         window: int = 5,
         threshold: float = 0.01,
         num_turns: int | None = None,
+        floor: float = 0.0,
+        most: float = 1.0,
     ) -> None:
+        self.floor, self.most = floor, most
         self.every = _check_every(every)
         self.needs_validation = "loss" if every == "plateau" else None
         self.window = check_whole(window, "window", minimum=2)

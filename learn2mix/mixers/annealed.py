@@ -34,6 +34,8 @@ class AnnealedMix(ByBatch):
         end: the last mix, in the same ways.
         num_steps: batches from the first mix to the last, both included, at least 1; 1 begins at the end.
         schedule: ``"linear"``, ``"cosine"``, or a function of progress in [0, 1] that stays in [0, 1].
+        floor: least share of each group, at most ``1 / num_groups``.
+        most: largest share of each group, at least ``1 / num_groups``.
 
     Raises:
         ValueError: if ``num_steps`` is below 1, the schedule is unknown or leaves [0, 1]; when it is attached, if a
@@ -55,7 +57,10 @@ class AnnealedMix(ByBatch):
         *,
         num_steps: int,
         schedule: Schedule | str = "linear",
+        floor: float = 0.0,
+        most: float = 1.0,
     ) -> None:
+        self.floor, self.most = floor, most
         self._asked = {"start": start, "end": end}
         self._mixers: dict[str, Any] = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         self.num_steps = check_whole(num_steps, "num_steps")
@@ -101,7 +106,8 @@ class AnnealedMix(ByBatch):
             name: type(asked).__name__ if name in self._mixers else plain_request(asked, self._group_names)
             for name, asked in self._asked.items()
         }
-        return ends | {"num_steps": self.num_steps, "schedule": describe(self.schedule)}
+        bounds = {"floor": self.floor, "most": self.most}
+        return ends | {"num_steps": self.num_steps, "schedule": describe(self.schedule)} | bounds
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         mixers = {name: mixer.state_dict() for name, mixer in self._mixers.items()}

@@ -199,8 +199,7 @@ class Mixer(Attached):
         """Return what a resumed run needs: strings, numbers, lists and tensors only."""
         # As floats, which are exact, and on no device that a state may be loaded to.
         proportions = None if self._proportions is None else self._proportions.tolist()
-        settings = {name: _plain(value) for name, value in self.settings().items()}
-        return {"mixer": type(self).__name__, "proportions": proportions, "settings": settings}
+        return {"mixer": type(self).__name__, "proportions": proportions, "settings": _plain_settings(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; its settings stay those of the code.
@@ -231,6 +230,24 @@ def check_mixer(mixer: Any) -> None:
         raise TypeError(f"mixer must be a learn2mix.Mixer, got the class {mixer.__name__}; call it: {mixer.__name__}()")
     if not hasattr(mixer, "attach"):
         raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+
+
+def state_of(mixer: Mixer) -> dict[str, Any]:
+    """Return a mixer's state, with its settings also where a rule of one's own leaves them out of it."""
+    state = mixer.state_dict()
+    return state if "settings" in state else state | {"settings": _plain_settings(mixer)}
+
+
+def load_state(mixer: Mixer, state: dict[str, Any]) -> None:
+    """Load what :func:`state_of` returned; warn of other settings where the rule itself does not."""
+    if "settings" not in mixer.state_dict():
+        warn_of_differences(type(mixer).__name__, differences(state.get("settings", {}), mixer.settings()))
+        state = {name: value for name, value in state.items() if name != "settings"}
+    mixer.load_state_dict(state)
+
+
+def _plain_settings(mixer: Mixer) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in mixer.settings().items()}
 
 
 def _is_plain(value: Any) -> bool:

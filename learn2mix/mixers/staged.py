@@ -21,6 +21,8 @@ class StagedMix(ByBatch):
     Args:
         stages: from the number of a batch, counted from 0 over all epochs, to the mix from that batch on, as
             :class:`learn2mix.FixedMix` takes it. One stage begins at 0.
+        floor: least share of each group, at most ``1 / num_groups``.
+        most: largest share of each group, at least ``1 / num_groups``.
 
     Raises:
         ValueError: if no stage begins at 0, or a number is below 0; when it is attached, if a mix does not fit the
@@ -37,7 +39,8 @@ class StagedMix(ByBatch):
         [0.9 0.1]
     """
 
-    def __init__(self, stages: Mapping[int, Any]) -> None:
+    def __init__(self, stages: Mapping[int, Any], *, floor: float = 0.0, most: float = 1.0) -> None:
+        self.floor, self.most = floor, most
         if not isinstance(stages, Mapping):
             raise TypeError(f"stages must be a mapping from batches to mixes, got {type(stages).__name__}")
         self._asked = {check_whole(start, "stages: a batch", minimum=0): stages[start] for start in sorted(stages)}
@@ -55,4 +58,5 @@ class StagedMix(ByBatch):
         return self._mixes[bisect_right(self._starts, batch) - 1]
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
-        return {"stages": [[start, plain_request(asked, self._group_names)] for start, asked in self._asked.items()]}
+        stages = [[start, plain_request(asked, self._group_names)] for start, asked in self._asked.items()]
+        return {"stages": stages, "floor": self.floor, "most": self.most}
