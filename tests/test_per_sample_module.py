@@ -163,6 +163,8 @@ def test_a_loop_that_never_takes_the_losses_keeps_few_of_them():
 @pytest.mark.parametrize("take", [False, True])
 @pytest.mark.parametrize("kind", ["weights", "no state", "function"])
 def test_a_compiled_loop_has_one_graph(take, kind):
+    if kind == "function" and torch.__version__.startswith("2.4."):
+        pytest.skip("torch 2.4 cannot trace a functools.partial")
     torch._dynamo.reset()
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     module = Net(PerSampleLoss(CRITERIA[kind]()))
