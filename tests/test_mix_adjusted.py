@@ -224,6 +224,19 @@ def test_a_loop_that_has_several_batches_at_a_time_has_to_observe():
     assert sampler.log_mix().shape == (3,)
 
 
+def test_a_default_device_changes_nothing():
+    loader = MixedLoader(LABELS, make(FixedMix([0.5, 0.25, 0.25])))
+    criterion = MixAdjustedLoss().follow(loader)
+    targets = next(iter(loader))
+    logits = torch.randn(8, 3)
+    expected = criterion(logits, targets)
+    torch.set_default_device("meta")
+    try:
+        assert torch.equal(criterion(logits, targets), expected)
+    finally:
+        torch.set_default_device(None)
+
+
 def test_a_copy_follows_nothing_and_the_original_goes_on():
     loader = MixedLoader(LABELS, make(FixedMix()))
     criterion = MixAdjustedLoss().follow(loader)

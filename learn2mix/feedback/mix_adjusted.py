@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from typing import Any, Literal
-from weakref import WeakValueDictionary
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
 
@@ -70,19 +69,17 @@ class MixAdjustedLoss(PerSampleLoss):
             raise ValueError(f'observed must be "adjusted" or "plain", got {observed!r}')
         self.target, self.observed = target, observed
         self._source: weakref.ref[Any] | None = None
-        self._is_checked = False  # whether the targets were seen to be the groups
-        self._register()
-
-    def _register(self) -> None:
-        self._handle = next(_handles)
-        _living[self._handle] = self
+        self._columns: list[int] | None = (
+            None  # of the logits, of each group; once the targets were seen to be the groups
+        )
+        self._handle = new_handle(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_source": None}  # a copy follows nothing yet
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._register()
+        self._handle = new_handle(self)
 
     def follow(self, source: Any) -> MixAdjustedLoss:
         """Take the mix of each batch from a sampler, stream or loader; held by a weak reference.
@@ -95,7 +92,7 @@ class MixAdjustedLoss(PerSampleLoss):
             raise TypeError(
                 f"source must be a MixedBatchSampler, MixedStream or MixedLoader, got {type(source).__name__}"
             )
-        self._source, self._is_checked = weakref.ref(source), False
+        self._source, self._num_classes = weakref.ref(source), 0
         return self
 
     def forward(self, logits: Tensor, targets: Tensor, log_mix: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -139,17 +136,17 @@ class MixAdjustedLoss(PerSampleLoss):
                 "log_mix=sampler.log_mix(), or under Lightning Trainer(callbacks=[MixingCallback()]); for validation, "
                 "criterion.eval()"
             )
-        columns = _columns(source.group_names, logits.shape[1])
-        if not self._is_checked:
-            _check_targets(source, columns, targets)
-            self._is_checked = True
+        if self._num_classes != logits.shape[1]:
+            self._columns = _find_columns(source.group_names, logits.shape[1])
+            _check_targets(source, self._columns, targets)
+            self._num_classes = logits.shape[1]
         target = None if isinstance(self.target, str) and self.target == "prior" else self.target
-        moved = torch.full((logits.shape[1],), -torch.inf)
-        moved[columns] = source.log_mix(target)
+        moved = torch.full((logits.shape[1],), -torch.inf, device="cpu")
+        moved[self._columns] = source.log_mix(target)
         return to_device(moved, logits.device).to(logits.dtype)
 
 
-def _columns(names: list[Any], num_classes: int) -> list[int]:
+def _find_columns(names: list[Any], num_classes: int) -> list[int]:
     """Return the column of the logits of each group."""
     if all(isinstance(name, int) for name in names):
         columns = [int(name) for name in names]
@@ -178,20 +175,4 @@ def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
         )
 
 
-# What torch.compile cannot trace is one operator of the graph, which finds its module by a number.
-_handles = count()
-_living: WeakValueDictionary[int, MixAdjustedLoss] = WeakValueDictionary()
-_TAGS = [
-    getattr(torch.Tag, name) for name in ("nondeterministic_seeded", "cudagraph_unsafe") if hasattr(torch.Tag, name)
-]
-torch.library.define("learn2mix::log_mix", "(Tensor logits, Tensor targets, int handle) -> Tensor", tags=_TAGS)
-
-
-@torch.library.impl("learn2mix::log_mix", "default")
-def _ask_by_handle(logits: Tensor, targets: Tensor, handle: int) -> Tensor:
-    return _living[handle]._ask(logits, targets)
-
-
-@torch.library.register_fake("learn2mix::log_mix")  # type: ignore[untyped-decorator]
-def _ask_for_shapes(logits: Tensor, targets: Tensor, handle: int) -> Tensor:
-    return logits.new_empty(logits.shape[1])
+define_operator("log_mix", MixAdjustedLoss._ask, lambda logits: logits.new_empty(logits.shape[1]))

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from learn2mix.checks import check_whole
+from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_group_losses, check_groups, to_device
 from learn2mix.feedback.processes import Processes
@@ -72,15 +71,11 @@ class ReweightedLoss(nn.Module):
         self._processes = Processes(process_group=process_group)
         self._feedback = Feedback(mixer, partition.group_names, self._processes)
         self._batch = self._num_samples = 0  # over all epochs; samples over all processes
-        self._register()
-
-    def _register(self) -> None:
-        self._handle = next(_handles)
-        _living[self._handle] = self
+        self._handle = new_handle(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._register()
+        self._handle = new_handle(self)
         with suppress(ValueError):  # a shallow copy shares the mixer, which stays with the original
             self.mixer.attach(self.mixer.prior, self.mixer.group_names, owner=self)
 
@@ -149,20 +144,4 @@ def _follows_epochs(mixer: Mixer) -> bool:
     return getattr(mixer, "every", None) == "epoch" or (mixer.needs_losses and not mixer.due(10**9, epoch_ended=False))
 
 
-# What torch.compile cannot trace is one operator of the graph, which finds its module by a number.
-_handles = count()
-_living: WeakValueDictionary[int, ReweightedLoss] = WeakValueDictionary()
-_TAGS = [
-    getattr(torch.Tag, name) for name in ("nondeterministic_seeded", "cudagraph_unsafe") if hasattr(torch.Tag, name)
-]
-torch.library.define("learn2mix::weigh", "(Tensor losses, Tensor groups, int handle) -> Tensor", tags=_TAGS)
-
-
-@torch.library.impl("learn2mix::weigh", "default")
-def _weigh_by_handle(losses: Tensor, groups: Tensor, handle: int) -> Tensor:
-    return _living[handle]._weigh(losses, groups)
-
-
-@torch.library.register_fake("learn2mix::weigh")  # type: ignore[untyped-decorator]
-def _weigh_for_shapes(losses: Tensor, groups: Tensor, handle: int) -> Tensor:
-    return torch.empty_like(losses)
+define_operator("weigh", ReweightedLoss._weigh, torch.empty_like)
