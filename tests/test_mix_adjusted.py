@@ -293,6 +293,40 @@ def test_on_two_processes_the_mix_is_that_of_the_whole_batch(tmp_path):
     assert len({tuple(mix) for mix in found}) == 5
 
 
+def of_a_stream(on_exhausted, num_processes=1):
+    """The mixes of a stream's batches over three epochs, as the loss has them and as they were asked for."""
+    data = [[group] * LABELS.count(group) for group in range(3)]
+    stream = MixedStream(
+        data, Learn2Mix(0.3, passes=2.0), batch_size=8 // num_processes, seed=4, on_exhausted=on_exhausted
+    )
+    criterion, path = MixAdjustedLoss().follow(stream), []
+    loader = MixedLoader(stream, num_workers=2)
+    for _ in range(3):
+        for batch in loader:
+            log_mix = stream.log_mix()
+            criterion(torch.arange(3.0).repeat(len(batch), 1), batch)
+            stream.observe(criterion.take())
+            path.append((log_mix.exp().tolist(), stream.last_observed.proportions.tolist()))
+    loader.close()
+    return path
+
+
+@pytest.mark.parametrize("on_exhausted", ["stop_first", "drop"])
+def test_a_stream_on_two_processes_whose_epochs_end_has_the_mix_of_each_batch(tmp_path, on_exhausted):
+    def train(rank):
+        forks.gloo(rank, 2, tmp_path)
+        return of_a_stream(on_exhausted, num_processes=2)
+
+    first, second = forks.results(train, 2, tmp_path)
+    alone = of_a_stream(on_exhausted)
+    assert first == second
+    assert len(first) == len(alone) > 6
+    asked = np.array([mix for _, mix in first])
+    np.testing.assert_allclose(asked, [mix for _, mix in alone], rtol=0, atol=1e-6)
+    had = np.array([mix for mix, _ in first])
+    np.testing.assert_allclose(np.where(asked > 0, had, 0), asked * 3, rtol=0, atol=1e-5)
+
+
 # ------------------------------------------------------------------ what it is for
 
 MEANS = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])  # of three Gaussian classes with unit variance
