@@ -54,7 +54,7 @@ class Delivery:
         return forgotten
 
     def hand_out(self, number: int, kept: list[int] | None) -> None:
-        """Note that a MixedLoader hands a batch to the loop, of which the samples at some places are left."""
+        """Note that a MixedLoader hands a batch to the loop; ``kept`` says which of its samples are left."""
         self._thread = threading.get_ident()
         self._drawn.remove(number)
         self.handed.append(Handed(number, kept))

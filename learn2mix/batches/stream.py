@@ -44,8 +44,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             same samples in every pass. One that has ``state_dict`` and ``load_state_dict`` resumes by them.
         mixer: decides the proportions; one per stream. Its prior are the sizes of the sources, or the uniform mix
             where one has no ``len``.
-        batch_size: samples per batch and process, at least 1; or one for each source by name: then a batch has their
-            average, weighted by its mix.
+        batch_size: samples per batch and process, at least 1; or one per source, by name: then a batch holds the
+            average of these numbers, weighted by its mix.
         seed: whole number in [0, 2 ** 64), for the shuffling.
         on_exhausted: what the end of a source does: ``"restart"`` begins its next pass, and the stream has no end;
             ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
