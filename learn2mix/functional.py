@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from learn2mix.apportioning import apportion, apportion_owed
-from learn2mix.checks import Vector, as_losses, as_proportions, check_floor, check_mixing_rate, check_power
+from learn2mix.checks import Vector, as_losses, as_proportions, check_floor, check_mixing_rate, check_power, total
 
 __all__ = [
     "apportion",
@@ -22,6 +24,8 @@ __all__ = [
     "update_proportions",
     "within_bounds",
 ]
+
+TINY = 1e-290  # by a smaller sum than that the quotient could overflow
 
 
 def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: float, *, floor: float = 0.0) -> Vector:
@@ -52,19 +56,26 @@ def update_proportions(proportions: ArrayLike, losses: ArrayLike, mixing_rate: f
         >>> update_proportions([0.5, 0.3, 0.2], [1.0, 3.0, float("nan")], mixing_rate=0.5)
         array([0.35, 0.45, 0.2 ])
     """
-    proportions = as_proportions(proportions)
+    proportions, mixing_rate = as_proportions(proportions), check_mixing_rate(mixing_rate)
     losses = as_losses(losses, len(proportions))
-    check_mixing_rate(mixing_rate)
-    seen = ~np.isnan(losses)
-    check_floor(floor, int(np.count_nonzero((proportions > 0) | seen)))
-    largest = losses[seen].max(initial=0.0)
-    if largest == 0:
-        return proportions
-    scaled = losses[seen] / largest  # so that the sum cannot overflow
-    shares = proportions[seen]
-    target = shares.sum() * scaled / scaled.sum()  # not 1 less the others' shares, which may be a hair below 0
-    proportions[seen] = raise_to_floor(shares + mixing_rate * (target - shares), floor)
-    return proportions
+    check_floor(floor, int(np.count_nonzero((proportions > 0) | ~np.isnan(losses))))
+    return move_towards(proportions, losses, mixing_rate, floor)
+
+
+def move_towards(shares: Vector, losses: Vector, mixing_rate: float, floor: float = 0.0) -> Vector:
+    """Return :func:`update_proportions` of arguments that are known to be right; ``shares`` may sum to less than 1."""
+    summed = total(losses)
+    if isnan(summed):
+        moved, seen = np.array(shares), ~np.isnan(losses)
+        moved[seen] = move_towards(shares[seen], losses[seen], mixing_rate, floor)
+        return moved
+    if summed == 0:
+        return shares
+    if not TINY < summed < np.inf:
+        losses = losses / losses.max()
+        summed = total(losses)
+    target = losses * (total(shares) / summed)  # not of 1 less the others' shares, which may be a hair below 0
+    return raise_to_floor(shares + mixing_rate * (target - shares), floor)
 
 
 def raise_to_floor(shares: Vector, floor: float) -> Vector:

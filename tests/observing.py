@@ -67,7 +67,7 @@ def make_batches(seed, num_epochs=5, length=4, weighted=False):
 def observe(feedback, batch, put=lambda tensor: tensor, *, weighted=False, part=slice(None)):
     """Report a batch, or this process's part of it."""
     if batch == CUT:
-        feedback.end_epoch({"seed": 1})
+        feedback.end_epoch()
         return
     samples = batch.samples[part]
     if samples:
@@ -76,7 +76,7 @@ def observe(feedback, batch, put=lambda tensor: tensor, *, weighted=False, part=
         groups = np.array(groups, dtype=np.int64)
         losses = put(torch.tensor(losses, dtype=torch.float32))
         feedback.add(losses, groups, batch=batch.number, weights=weights)
-    feedback.step(batch.ended, {"seed": 1})
+    feedback.step(batch.ended, lambda: {"seed": 1})
 
 
 def by_hand(batches, every, min_groups=1, *, late=False, always=False):

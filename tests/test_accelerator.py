@@ -106,7 +106,7 @@ def test_groups_that_cannot_be_written_to_are_taken():
     groups.flags.writeable = False
     with FakeAccelerator("cuda:1") as gpu:
         feedback.add(gpu.put(torch.tensor([1.0, 2.0])), groups, batch=0)
-        feedback.step(True, {})
+        feedback.step(True, dict)
     assert feedback.mixer.updates == [[1.0, None, 2.0]]
 
 
@@ -116,7 +116,7 @@ def test_the_losses_of_a_batch_may_come_in_parts(device):
     with FakeAccelerator(device) as gpu:
         for losses in ([1.0, 2.0], [6.0]):
             feedback.add(gpu.put(torch.tensor(losses)), np.zeros(len(losses), dtype=np.int64), batch=0)
-        feedback.step(True, {})
+        feedback.step(True, dict)
     assert feedback.mixer.updates == [[3.0, None, None]]
 
 

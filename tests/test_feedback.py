@@ -116,8 +116,8 @@ def test_losses_of_any_precision_are_summed_in_a_higher_one(dtype, device):
     with context:
         for number in range(300):
             feedback.add(put(torch.full((64,), 1 / 64, dtype=dtype)), np.repeat([1], 64), batch=number)
-            feedback.step(False, {})
-        feedback.end_epoch({})
+            feedback.step(False, dict)
+        feedback.end_epoch()
     assert feedback.mixer.updates == [[None, 1 / 64, None]]
 
 
@@ -183,7 +183,7 @@ def test_sums_that_grow_too_large_are_an_error_and_not_an_infinite_mean():
     feedback.add(large, np.array([0]), batch=0)
     with pytest.raises(ValueError, match="losses must be finite when summed"):
         feedback.add(large, np.array([0]), batch=1)
-    feedback.step(False, {})
+    feedback.step(False, dict)
     run(feedback, [CUT])
     assert feedback.mixer.updates == [[pytest.approx(1e308), None, None]]
 

@@ -174,7 +174,7 @@ def test_processes_that_do_not_match_all_raise_and_name_what_differs(tmp_path):
                 try:
                     for step in range(4):
                         feedback.add(torch.ones(1), np.array([0]), batch=step)
-                        feedback.step(step == 3, {"seed": seed, "epoch": 0})
+                        feedback.step(step == 3, lambda seed=seed: {"seed": seed, "epoch": 0})
                         if rank == 0:
                             feedback.state_dict()  # raises nothing
                 except RuntimeError as error:

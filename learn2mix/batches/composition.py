@@ -8,22 +8,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from learn2mix.apportioning import hand_out
 from learn2mix.checks import Counts, Vector
-from learn2mix.functional import apportion_owed
 
 Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
 FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
 
 
 class Batch(NamedTuple):
-    """A composed batch, over all processes."""
+    """A composed batch, over all processes. Its arrays are shared with others: nobody writes to them."""
 
     number: int  # over all epochs, from 0
     epoch: int
     position: int  # in its epoch
     proportions: Vector  # asked for
-    counts: Counts  # samples of each group
+    size: int  # samples
+    counts: Counts  # of each group
     draws: Counts  # samples of each group in all batches before it
+    drawn: Counts  # and with it
     credit: Vector  # owed to each group before it
     previous: Vector  # asked for by the batch before it
     replayed: bool  # composed before the state was saved from which this run goes on
@@ -42,6 +44,7 @@ class Composition:
         self.credit: Vector = np.zeros(len(prior))  # owed to each group
         self.composed = self.epoch = self.position = 0  # batches over all epochs; epoch and place of the next in it
         self.waiting: deque[Batch] = deque()  # composed and not yet trained on, oldest first
+        self._asked, self._asked_size, self._share = prior, 1, prior  # the mix asked for last, times its batch size
         self._trained: set[int] = set()  # numbers of waiting batches: an older one waits still
         self._replay: deque[tuple[Vector, bool]] = deque()  # mixes of batches to compose again; whether trained on
 
@@ -56,18 +59,18 @@ class Composition:
         replayed = bool(self._replay)
         proportions = self._replay.popleft()[0] if replayed else find_mix(self.composed, self.epoch)
         size = batch_size(proportions) if callable(batch_size) else batch_size
-        owed = self.credit + proportions * size
+        if proportions is not self._asked or size != self._asked_size:  # most mixes stay for many batches
+            self._asked, self._asked_size, self._share = proportions, size, proportions * size
+        owed = self.credit + self._share
         if limits is not None:
             size = int(min(size, limits.sum()))
             owed = within(owed, limits, size)
-        counts = apportion_owed(owed, size)
-        place, before = (self.composed, self.epoch, self.position), (self.draws, self.credit, self.newest)
-        batch = Batch(*place, proportions, counts, *before, replayed)
-        self.draws, self.credit, self.newest = self.draws + counts, owed - counts, proportions
+        counts, credit = hand_out(owed, size)
+        draws, place = self.draws + counts, (self.composed, self.epoch, self.position)
+        batch = Batch(*place, proportions, size, counts, self.draws, draws, self.credit, self.newest, replayed)
+        self.draws, self.credit, self.newest = draws, credit, proportions
         self.composed += 1
         self.position += 1
-        for array in (batch.counts, self.draws, self.credit):
-            array.flags.writeable = False  # handed out with the batch
         self.waiting.append(batch)
         return batch
 
@@ -136,7 +139,9 @@ class Composition:
         left, trained = deque(self.waiting), self._trained | trained
         while left and left[0].number in trained:
             left.popleft()
-        draws, credit, newest = left[0][5:8] if left else (self.draws, self.credit, self.newest)
+        first = left[0] if left else None
+        draws, credit = (first.draws, first.credit) if first else (self.draws, self.credit)
+        newest = first.previous if first else self.newest
         ahead = [(batch.proportions, batch.number in trained) for batch in left] + list(self._replay)
         return {
             "epoch": self.epoch,

@@ -12,6 +12,11 @@ MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is obser
 LEAST_KEPT, MOST_KEPT = 16, 1024
 
 
+def most_kept(num_groups: int) -> int:
+    """Return how many batches are kept where none is observed."""
+    return min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
+
+
 class Handed(NamedTuple):
     """A batch that the loop has."""
 
@@ -42,14 +47,18 @@ class Delivery:
         self._left = 0  # that it still had after the last observation
         self._seen = 0  # num_handed at the last observation
 
-    def draw(self, number: int, num_groups: int) -> list[int]:
-        """Note that a batch was drawn, and return the numbers of those to forget, where nothing is ever observed."""
+    def draw(self, number: int, most: int) -> list[int]:
+        """Note that a batch was drawn; return those to forget, beyond so many in a loop that never observes."""
         self._thread = threading.get_ident()
-        self._drawn.append(number)
-        self.catch_up()
-        forgotten = []
-        while self.num_observed == 0 and len(self.handed) > min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups)):
-            forgotten.append(self.handed.popleft().number)
+        if self.loader is None and not self.by_loader:  # the loop has it at once
+            self.handed.append(Handed(number))
+            self.num_handed += 1
+        else:
+            self._drawn.append(number)
+            self.catch_up()
+        if self.num_observed or len(self.handed) <= most:
+            return []
+        forgotten = [self.handed.popleft().number for _ in range(len(self.handed) - most)]
         self.num_forgotten += len(forgotten)
         return forgotten
 
@@ -144,6 +153,8 @@ class Delivery:
 
     def _left_out(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
+        if len(self.handed) == 1 and not self._left and not self.num_forgotten:
+            return None
         has, fetched = self.num_forgotten + len(self.handed), self.num_handed > self._seen
         allowed = 1 + self.fetch_ahead
         left_out = has - max(self._most, allowed) if self.num_observed else 0

@@ -34,7 +34,7 @@ class Iterations(Progress):
 
     def _restart(self, state: dict[str, Any]) -> None:
         """Let every iterator so far be out of date, after a state was loaded."""
-        self.observing = bool(state["observing"])
+        self.observing, self._split = bool(state["observing"]), (self.rank, self.num_replicas)
         self._renew(Delivery())
         self._looks = 0
 
@@ -85,7 +85,7 @@ class Iterations(Progress):
         self._generation += 1
 
     def _end_epoch(self) -> None:
-        self._feedback.end_epoch(self._must_match())
+        self._feedback.end_epoch()
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:

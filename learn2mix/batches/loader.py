@@ -263,7 +263,7 @@ def _to_device(batch: Any, device: torch.device | str) -> Any:
 def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
     # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
     for indices in sampler._batches(iteration):
-        yield MapRequest(sampler._announced, sampler._generation, indices)
+        yield MapRequest(sampler._announced, sampler._generation, indices.tolist())
 
 
 def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:

@@ -14,10 +14,10 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Handed
 from learn2mix.batches.iterations import Iterations
 from learn2mix.batches.split import own_places, shuffled_order
-from learn2mix.checks import Vector, as_proportions
+from learn2mix.checks import Counts, Vector, as_proportions
 from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
 from learn2mix.functional import importance_weights, log_mix
-from learn2mix.mixers.base import Mixer, refuse_empty_groups
+from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import starting_mix
 
@@ -52,7 +52,9 @@ class MixedBatches(Iterations):
             handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
             self._refuse_old_snapshot()
             if losses is not None:
-                self._add(losses, weights, self._members(handed), handed.number)
+                whole = handed.kept is None and weights is None and self._split[1] == 1
+                counts = self._composition.find(handed.number).counts if whole else None
+                self._add(losses, weights, self._members(handed), handed.number, counts)
             self._mark_observed()
             return
         self._refuse_old_snapshot()
@@ -64,10 +66,12 @@ class MixedBatches(Iterations):
         if self._delivery.handed:
             self._mark_observed()
 
-    def _add(self, losses: Any, weights: Any, members: NDArray[np.int64], number: int) -> None:
+    def _add(
+        self, losses: Any, weights: Any, members: NDArray[np.int64], number: int, counts: Counts | None = None
+    ) -> None:
         losses = check_losses(losses, len(members))
         weights = None if weights is None else check_losses(weights, len(members))
-        self._feedback.add(losses, members, batch=number, weights=weights)
+        self._feedback.add(losses, members, batch=number, weights=weights, counts=counts)
 
     def _mark_observed(self) -> None:
         """Count the oldest batch that the loop has as observed."""
@@ -76,9 +80,9 @@ class MixedBatches(Iterations):
         self._composition.mark_trained(number)
         self.observing, self._looks = True, 0
         ended = not self._composition.waiting and self._epoch_composed()
-        proportions, drawn = self.last_observed.proportions, self.last_observed.draws + self.last_observed.counts
+        proportions, drawn = self.last_observed.proportions, self.last_observed.drawn
         told = Drawn(proportions, drawn, self._sizes(), self.batch_size * self._split[1])
-        self._feedback.step(ended, self._must_match(), told)
+        self._feedback.step(ended, self._must_match, told)
         if ended:
             self._begin_epoch()
 
@@ -160,23 +164,26 @@ class MixedBatches(Iterations):
         """
         self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self._prior)))
 
-    def _own(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    def _own(self, batch: Batch) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         """Return this process's places in a batch, ascending, and the order in which it gets them; None for as is."""
         rank, num_replicas = self._split
-        if num_replicas == 1:
-            places = np.arange(int(batch.counts.sum()))
-        else:
-            places = own_places(batch.counts, batch.draws, rank, num_replicas)
+        places = own_places(batch.counts, batch.draws, rank, num_replicas) if num_replicas > 1 else None
         if self.order == "grouped":
             return places, None
-        return places, shuffled_order(len(places), self.seed, batch.number, rank)
+        size = batch.size if places is None else len(places)
+        return places, shuffled_order(size, self.seed, rank, batch.number)
+
+    def _of_own(self, values: NDArray[Any], batch: Batch) -> NDArray[Any]:
+        """Return, of one value for each sample of a batch, group after group, those of this process in its order."""
+        places, order = self._own(batch)
+        values = values if places is None else values[places]
+        return values if order is None else values[order]
 
     def _members(self, handed: Handed) -> NDArray[np.int64]:
         """Return the number of the group of each sample that this process has of a batch, in its order."""
         batch = self._composition.find(handed.number)
-        places, order = self._own(batch)
-        members: NDArray[np.int64] = np.arange(len(batch.counts)).repeat(batch.counts)[places]
-        members = members if order is None else members[order]
+        served = batch.counts.nonzero()[0]
+        members = self._of_own(served.repeat(batch.counts[served]), batch)
         return members if handed.kept is None else members[handed.kept]
 
     def _find_mix(self, batch: int, epoch: int) -> Vector:
@@ -185,11 +192,11 @@ class MixedBatches(Iterations):
             size = self.batch_size * self._split[1]
             told = MixInfo(nothing, at.newest, at.draws, self._sizes(), size, self._feedback.num_updates)
             self.mixer.seek(batch, epoch, told)
-        else:
+        elif self._seeks:
             self.mixer.seek(batch, epoch)
         proportions = self.mixer.proportions
-        if getattr(type(self.mixer), "proportions", None) is Mixer.proportions:
-            return proportions  # checked when they were assigned, and read-only
+        if self._checked:
+            return proportions
         name = f"{type(self.mixer).__name__}.proportions"
         proportions = as_proportions(proportions, len(self._prior), name)
         refuse_empty_groups(proportions, self._prior, self.group_names, name)
@@ -198,7 +205,7 @@ class MixedBatches(Iterations):
     def _announce(self, batch: Batch) -> None:
         """Note that a batch is on its way to the loop."""
         self._announced = batch.number
-        for number in self._delivery.draw(batch.number, len(self._prior)):
+        for number in self._delivery.draw(batch.number, self._most_kept):
             self._composition.mark_trained(number)
 
     def _drop(self, number: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from learn2mix.batches.composition import Batch, Composition
-from learn2mix.batches.delivery import Delivery
+from learn2mix.batches.delivery import Delivery, most_kept
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.processes import Processes
@@ -35,7 +35,10 @@ class Progress:
             raise ValueError(f'order must be "shuffled" or "grouped", got {order!r}')
         check_mixer(mixer)
         mixer.attach(prior, group_names, owner=self, sizes=sizes)
+        self._seeks = getattr(type(mixer), "seek", None) is not Mixer.seek
         self._tells = mixer.follows_progress and takes_info(mixer.seek, num_others=2)
+        # Then they are checked when they are assigned, and read-only.
+        self._checked = getattr(type(mixer), "proportions", None) is Mixer.proportions
         self.mixer, self.order = mixer, order
         self.last_observed: Batch | None = None  # None before the first
         self.observing = False  # whether a batch counts as trained on once observed; else once handed to the loop
@@ -48,6 +51,7 @@ class Progress:
         self._composition = Composition(prior)
         self._feedback = Feedback(mixer, group_names, processes)
         self._delivery = Delivery()  # of this iteration
+        self._most_kept = most_kept(len(prior))
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
         self._iteration = 0  # number of it
         self._first = 0  # position in the epoch where it began
@@ -140,8 +144,6 @@ class Progress:
 
     def _must_match(self) -> dict[str, int]:
         """What has to be the same on every process: else they draw parts of different batches."""
-        if not self._processes.shared:
-            return {}
         return self._identity() | {
             "seed": self.seed,
             "batch_size": self.batch_size,

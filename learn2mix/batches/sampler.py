@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
+from learn2mix.apportioning import hand_out
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import check_sampler_state, let_go
@@ -16,7 +17,6 @@ from learn2mix.batches.split import own_places
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
-from learn2mix.functional import apportion_owed
 from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition
 
@@ -76,6 +76,9 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         if self.partition.num_groups < 2:
             raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
         self._num_batches = _check_num_batches(num_batches)
+        sizes = self.partition.sizes[self.partition.sizes > 0]
+        to_fill = {"smallest": sizes.min(), "largest": sizes.max()}.get(str(self._num_batches), sizes.sum())
+        self._to_fill = int(to_fill)  # samples in an epoch
         super().__init__(
             mixer,
             self.partition.proportions,
@@ -90,11 +93,12 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches per epoch."""
+        return self._length(self.num_replicas)
+
+    def _length(self, num_replicas: int) -> int:
         if isinstance(self._num_batches, int):
             return self._num_batches
-        sizes = self.partition.sizes[self.partition.sizes > 0]
-        to_fill = {"smallest": sizes.min(), "largest": sizes.max(), None: sizes.sum()}[self._num_batches]
-        return -(-int(to_fill) // self.global_batch_size)
+        return -(-self._to_fill // (self.batch_size * num_replicas))
 
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
@@ -105,18 +109,17 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._watch(iterator)
         return iterator
 
-    def _batches(self, iteration: int) -> Iterator[list[int]]:
+    def _batches(self, iteration: int) -> Iterator[NDArray[Any]]:
+        """Yield the data set indices of each batch as an array, shape ``(batch_size,)``."""
         self._check_current(iteration)
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
         self._warn_if_begun_anew()
-        epoch = self._composition.epoch
-        while self._composition.epoch == epoch and self._composition.position < len(self):
-            batch = self._composition.compose(self.global_batch_size, self._find_mix)
+        composition, epoch, length, size = self._composition, self._composition.epoch, len(self), self.global_batch_size
+        while composition.epoch == epoch and composition.position < length:
+            batch = composition.compose(size, self._find_mix)
             self._announce(batch)
-            places, order = self._own(batch)
-            places = places if order is None else places[order]
-            yield self._passes.draw(batch.draws, batch.counts)[places].tolist()
+            yield self._of_own(self._passes.draw(batch.draws, batch.counts), batch)
             self._check_current(iteration)
         self._exhaust()
 
@@ -126,10 +129,10 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         owed_each = self.mixer.proportions * self.global_batch_size
         indices: list[int] = []
         for _ in range(num_batches):
-            counts = apportion_owed(credit + owed_each, self.global_batch_size)
+            counts, credit = hand_out(credit + owed_each, self.global_batch_size)
             mine = own_places(counts, draws, self.rank, self.num_replicas)
             indices += self._passes.draw(draws, counts)[mine].tolist()
-            draws, credit = draws + counts, credit + owed_each - counts
+            draws = draws + counts
         return indices
 
     @property
@@ -147,7 +150,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._end_epoch()
 
     def _epoch_composed(self) -> bool:
-        return self._composition.position == len(self)
+        return self._composition.position == self._length(self._split[1])
 
     def _sizes(self) -> Any:
         return self.partition.sizes
@@ -209,14 +212,14 @@ class BatchIterator(Iterator[list[int]]):
     A loop that observes must load the sampler's own state after such a snapshot, as ``MixingCallback`` does.
     """
 
-    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[list[int]]) -> None:
+    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[NDArray[Any]]) -> None:
         self._sampler, self._batches = sampler, batches
         self._begun = False
 
     def __next__(self) -> list[int]:
-        batch = next(self._batches)
+        indices = next(self._batches)
         self._begun = True
-        return batch
+        return indices.tolist()  # type: ignore[no-any-return]
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether every batch given out so far was observed, and how many there were over all epochs."""

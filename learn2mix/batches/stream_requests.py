@@ -126,8 +126,7 @@ class Requesting(MixedBatches):
 
     def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
         """Return the request for a batch, or for news of the ends alone."""
-        rank, num_replicas = self._split
-        own = self._own_drawn[rank].tolist()
+        own = self._own_drawn[self._split[0]].tolist()
         nothing: list[Any] = [None] * len(own)
         number, order, places, segments = PROBE, None, nothing, nothing
         counts = np.zeros_like(drawn)
@@ -135,7 +134,7 @@ class Requesting(MixedBatches):
             self._announce(batch)
             number, counts, segments = batch.number, batch.counts, self._plan(batch) or nothing
             own_places, order = self._own(batch)
-            places = nothing if num_replicas == 1 else _by_source(own_places, counts)
+            places = nothing if own_places is None else _by_source(own_places, counts)
         look = self._ends.look_ahead(drawn + counts, self._horizon)
         columns = zip(drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
         parts = [

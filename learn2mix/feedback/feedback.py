@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,31 +13,23 @@ from torch import Tensor
 
 from learn2mix.checks import Counts, Vector, frozen
 from learn2mix.feedback.group_losses import (
-    GroupLosses,
     check_group_losses,
     check_groups,
     check_losses,
     describe_bad_batch,
-    sum_batch,
+    sum_on_device,
+    sum_on_host,
 )
 from learn2mix.feedback.pending import BatchSums, PendingSums, differences, sum_over_processes
+from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
 from learn2mix.mixers.base import load_state, state_of
-from learn2mix.mixers.info import MixInfo, takes_info
+from learn2mix.mixers.info import takes_info
 
 __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
 
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
-
-
-class Drawn(NamedTuple):
-    """A batch as its mixer is told of it; what the fields mean is said in :class:`~learn2mix.mixers.info.MixInfo`."""
-
-    proportions: Vector
-    draws: Counts  # up to this batch
-    sizes: Vector
-    batch_size: int
 
 
 class Feedback:
@@ -55,12 +47,9 @@ class Feedback:
 
     def __init__(self, mixer: Mixer, group_names: Sequence[int | str], processes: Processes) -> None:
         self.mixer, self._names, self._processes = mixer, group_names, processes
-        self._signed = getattr(mixer, "signed", False)
+        self._signed, self._min_groups = getattr(mixer, "signed", False), getattr(mixer, "min_groups", 1)
         self.num_updates = 0
-        self._mix_sum: Vector = np.zeros(len(group_names))  # of the batches observed since the last update
-        self._drawn = Drawn(mixer.prior, np.zeros(len(group_names), dtype=np.int64), mixer.sizes, 0)  # at the last one
-        self._losses = GroupLosses(len(group_names))  # since the last update
-        self._num_observed = 0  # batches, since the last update
+        self._pool = Pool(Drawn(mixer.prior, np.zeros(len(group_names), dtype=np.int64), mixer.sizes, 0))
         self._update_due = False  # once what is pending has arrived
         self._group_losses = frozen(np.full(len(group_names), np.nan))
         self._sums: Tensor | None = None  # of the batch that is being observed
@@ -79,7 +68,15 @@ class Feedback:
         """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown, read-only."""
         return self._group_losses
 
-    def add(self, losses: Tensor, groups: NDArray[np.int64], *, batch: int, weights: Tensor | None = None) -> None:
+    def add(
+        self,
+        losses: Tensor,
+        groups: NDArray[np.int64],
+        *,
+        batch: int,
+        weights: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> None:
         """Add the losses of a batch.
 
         A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
@@ -90,30 +87,34 @@ class Feedback:
             groups: number of the group of each, shape ``(num_samples,)``, in [0, num_groups).
             batch: number of the batch, for the errors.
             weights: what each sample counts (its tokens), at least 0, shape ``(num_samples,)``; None: 1 each.
+            counts: of the losses by group, where they are known and have no weights.
 
         Raises:
             ValueError: if a loss or a weight is negative, NaN or infinite; nothing is added then.
         """
         if not len(groups):
             return
-        sums = sum_batch(losses, groups, weights, len(self._names), signed=self._signed)
-        shared = self._processes.shared
-        if not shared and sums.device.type == "cpu":
-            error = self._accumulate(BatchSums(sums.numpy(), batch))
-            if error is not None:
-                raise ValueError(error)
-            return
+        if losses.device.type == "cpu":
+            found = sum_on_host(losses, groups, len(self._names), weights=weights, counts=counts, signed=self._signed)
+            if not self._processes.shared:
+                error = self._accumulate(BatchSums(*found, batch))
+                if error is not None:
+                    raise ValueError(error)
+                return
+            sums = torch.from_numpy(np.concatenate(found))
+        else:
+            sums = sum_on_device(losses, groups, len(self._names), weights=weights, signed=self._signed)
         self._sums = sums if self._sums is None else self._sums + sums.to(self._sums.device)
         self._batch, self._device = batch, losses.device
 
-    def step(self, epoch_ended: bool, must_match: dict[str, int], drawn: Drawn | None = None) -> None:
+    def step(self, epoch_ended: bool, must_match: Callable[[], dict[str, int]], drawn: Drawn | None = None) -> None:
         """Count an observed batch, and update the mix if that is due.
 
         Every process calls it for every batch, also for one of which it added no losses.
 
         Args:
             epoch_ended: whether the batch is the last of its epoch.
-            must_match: what, besides the mix, must be the same on every process, by name.
+            must_match: returns what, besides the mix, must be the same on every process, by name.
             drawn: what the mixer is told of the batch.
 
         Raises:
@@ -121,38 +122,36 @@ class Feedback:
             RuntimeError: if something that must be the same on every process is not, or it is not known which
                 processes share the batch.
         """
-        self._settle()
-        self._raise_if_apart()
-        self._num_observed += 1
-        self._drawn = drawn or self._drawn
-        self._mix_sum = self._mix_sum + self._drawn.proportions
+        if self._pending is not None or self._update_due:
+            self._settle()
+            self._raise_if_apart()
+        self._pool.count(drawn)
         self._send(must_match)
         self._raise_error()
-        self._update_due = bool(self.mixer.due(self._num_observed, epoch_ended))
+        self._update_due = bool(self.mixer.due(self._pool.num_observed, epoch_ended))
         late = self._pending is not None and self._pending.late
         if epoch_ended or (self._update_due and not late):
             self._settle(epoch_ended)
             self._raise_if_apart()
             self._raise_error()
 
-    def end_epoch(self, must_match: dict[str, int]) -> None:
-        """End an epoch of which the last batch was never observed; the arguments and errors are those of ``step``."""
-        del must_match  # of the last batch that was observed it has travelled already
+    def end_epoch(self) -> None:
+        """End an epoch of which the last batch was never observed; the errors are those of ``step``."""
         self._settle(epoch_ended=True)
         self._raise_if_apart()
         self._raise_error()
-        if self._num_observed and self.mixer.due(self._num_observed, epoch_ended=True):
+        if self._pool.num_observed and self.mixer.due(self._pool.num_observed, epoch_ended=True):
             self._update()
 
-    def _send(self, must_match: dict[str, int]) -> None:
+    def _send(self, must_match: Callable[[], dict[str, int]]) -> None:
         """Send the sums of the batch on their way."""
         sums, batch = self._sums, self._batch
         self._sums = self._batch = None
         if self._processes.shared:
             if sums is None:
                 sums = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
-            must_match = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match
-            self._pending = sum_over_processes(sums, batch, must_match, self._processes, self._device)
+            matching = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match()
+            self._pending = sum_over_processes(sums, batch, matching, self._processes, self._device)
         elif sums is not None:
             self._pending = PendingSums(sums, batch)
 
@@ -165,28 +164,26 @@ class Feedback:
 
     def _accumulate(self, read: BatchSums) -> str | None:
         """Add the sums of a batch; where they cannot be used nothing is added, and the error is returned."""
-        error = describe_bad_batch(self._names, read.table, read.batch)
-        if error is None and not self._losses.add(read.table):
-            return "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
-        return error
+        if self._pool.add(read.sums, read.counts):
+            return None
+        too_large = "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
+        return describe_bad_batch(self._names, read.sums, read.counts, read.batch) or too_large
 
     def _settle(self, epoch_ended: bool = False) -> None:
         """Wait for the sums that are on their way, and make the update that was due."""
         self._arrive()
-        due, self._update_due = self._update_due, False
-        enough = epoch_ended or self._losses.num_seen >= getattr(self.mixer, "min_groups", 1)
-        if due and enough and self._error is None and self._apart is None:
+        due, self._update_due = self._update_due and self._error is None and self._apart is None, False
+        if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
 
     def _update(self) -> None:
-        (means, counts), num_observed, self._num_observed = self._losses.pop(), max(self._num_observed, 1), 0
-        mix, self._mix_sum = self._mix_sum / num_observed, np.zeros_like(self._mix_sum)
-        if np.isnan(means).all():  # of none of these batches the losses are known
+        popped = self._pool.pop(self.num_updates)
+        if popped is None:
             return
+        means, told = popped
         self._group_losses = frozen(means)
         if takes_info(self.mixer.update, num_others=1):
-            _, draws, sizes, batch_size = self._drawn
-            self.mixer.update(means.copy(), MixInfo(counts, mix, draws, sizes, batch_size, self.num_updates))
+            self.mixer.update(means.copy(), told)
         else:
             self.mixer.update(means.copy())
         self.num_updates += 1
@@ -209,11 +206,8 @@ class Feedback:
         self._arrive()
         return {
             "mixer": state_of(self.mixer),
-            "pool": self._losses.state_dict(),
-            "num_observed": self._num_observed,
+            **self._pool.state_dict(),
             "num_updates": self.num_updates,
-            "mix_sum": self._mix_sum.tolist(),
-            "draws": self._drawn.draws.tolist(),
             "update_due": self._update_due,
             "error": self._error,
             "group_losses": [None if np.isnan(loss) else loss for loss in self._group_losses.tolist()],
@@ -231,11 +225,8 @@ class Feedback:
         if found != len(self._names):
             raise ValueError(f"state: it is of {found} groups, but there are {len(self._names)}")
         load_state(self.mixer, state["mixer"])
-        self._losses.load_state_dict(state["pool"])
-        self._num_observed, self._update_due = state["num_observed"], state["update_due"]
-        self.num_updates = state.get("num_updates", 0)
-        self._mix_sum = np.array(state.get("mix_sum", [0.0] * found))
-        self._drawn = self._drawn._replace(draws=np.array(state.get("draws", [0] * found), dtype=np.int64))
+        self._pool.load_state_dict(state)
+        self._update_due, self.num_updates = state["update_due"], state.get("num_updates", 0)
         losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
         self._group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending, self._sums, self._batch = state["error"], None, None, None, None
@@ -247,8 +238,8 @@ def _from_version_1(state: dict[str, Any], names: Sequence[int | str]) -> dict[s
     pool = state["pool"] if pending is None else pending
     sums, counts, first_bad = (pool[name].cpu().numpy() for name in ("sums", "counts", "spoilt"))
     bad, batch = ~np.isfinite(sums), first_bad.min()
-    of_earliest = np.concatenate([np.where(first_bad == batch, sums, 0.0), counts])
-    error = None if batch == NEVER else describe_bad_batch(names, of_earliest, int(batch))
+    of_earliest = np.where(first_bad == batch, sums, 0.0)
+    error = None if batch == NEVER else describe_bad_batch(names, of_earliest, counts, int(batch))
     return {
         "mixer": state["mixer"],
         "pool": {"sums": np.where(bad, 0.0, sums), "counts": np.where(bad, 0, counts)},

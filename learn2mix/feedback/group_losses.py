@@ -1,6 +1,5 @@
 """Losses of a batch, checked and summed by group where they are, and their sums since the last update."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from learn2mix.checks import LOSS_ROUNDING, Vector, as_losses, on_the_host
+from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_losses
 
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
@@ -16,8 +15,8 @@ FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream,
 def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
     """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
     losses = _as_tensor(losses)
-    shape = tuple(losses.shape)
-    if shape != (count,):
+    if losses.shape != (count,):
+        shape = tuple(losses.shape)
         advice = _advice(shape, count)
         raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
     return losses if losses.is_floating_point() else losses.float()
@@ -87,79 +86,49 @@ def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int)
     return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")
 
 
-class GroupLosses:
-    """Sums and counts of the losses of each group since the last update."""
-
-    def __init__(self, num_groups: int) -> None:
-        self._table = np.zeros(2 * num_groups)  # the sums, then the counts, as of a batch
-
-    @property
-    def num_seen(self) -> int:
-        """Groups that had a sample."""
-        return int(np.count_nonzero(self._table[len(self._table) // 2 :]))
-
-    def add(self, table: Vector) -> bool:
-        """Add what :func:`sum_batch` returned; False, and nothing is added, if the sums grow too large."""
-        with np.errstate(over="ignore"):
-            total = self._table + table
-            if not math.isfinite(total.sum()) and not np.isfinite(total).all():
-                return False
-        self._table = total
-        return True
-
-    def pop(self) -> tuple[Vector, Vector]:
-        """Return the mean loss of each group, NaN where none was seen, with the counts, and begin anew."""
-        sums, counts = np.split(self._table, 2)
-        with np.errstate(invalid="ignore"):
-            means: Vector = sums / counts  # 0 / 0 is NaN: not seen
-        self._table = np.zeros_like(self._table)
-        return means, counts
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the sums and counts; nothing where no sample was seen."""
-        sums, counts = (torch.from_numpy(part.copy()) for part in np.split(self._table, 2))
-        return {"sums": sums, "counts": counts} if self.num_seen else {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` returned, from any device."""
-        self._table = np.zeros_like(self._table)
-        if state:
-            parts = [on_the_host(state[name], name) for name in ("sums", "counts")]
-            self._table = np.concatenate(parts).astype(np.float64)
-
-
-def sum_batch(
-    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, *, signed: bool = False
-) -> Tensor:
-    """Return the sums of the losses by group, then the counts, shape ``(2 * num_groups,)``, on the losses' device.
+def sum_on_host(
+    losses: Tensor,
+    groups: NDArray[np.int64],
+    num_groups: int,
+    *,
+    weights: Tensor | None = None,
+    counts: Counts | None = None,
+    signed: bool = False,
+) -> tuple[Vector, Vector | Counts]:
+    """Return the sums of the losses by group, and the counts: by NumPy, which is faster than torch for a batch.
 
     A negative loss turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that is
     negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
-    ``signed``: a value below 0 is as good as any.
+
+    Args:
+        losses: on the CPU, detached, of any float type.
+        groups: number of the group of each loss.
+        num_groups: length of both results.
+        weights: what each loss counts; None for 1 each.
+        counts: of the losses by group, where they are known.
+        signed: whether a value below 0 is as good as any.
 
     Example:
-        >>> sum_batch(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), None, num_groups=3)
-        tensor([3., 0., 5., 2., 0., 1.], dtype=torch.float64)
+        >>> sum_on_host(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), num_groups=3)
+        (array([3., 0., 5.]), array([2, 0, 1]))
     """
-    if losses.device.type != "cpu":
-        return _sum_on_device(losses, groups, weights, num_groups, signed)
-    # By NumPy, which takes a fraction of torch's time for the few numbers of a batch.
-    values = losses.detach().double().numpy()
-    if not signed and not (values >= 0).all():
-        values = _clear_rounding(torch.from_numpy(values)).numpy()
-    shares = np.ones(len(values))
+    values = (losses.float() if losses.dtype is torch.bfloat16 else losses).numpy()
+    if not signed and any_negative(values):
+        values = _clear_rounding(torch.from_numpy(values).double()).numpy()
+    shares: Vector | None = None
     if weights is not None:
         shares = weights.detach().cpu().double().numpy()
         shares = np.where((shares >= 0) & np.isfinite(shares), shares, np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            values = np.where(shares == 0, 0.0, values * shares)
-    places = np.concatenate([groups, groups + num_groups])
-    return torch.from_numpy(np.bincount(places, np.concatenate([values, shares]), 2 * num_groups))
+            values = np.where(shares == 0, 0.0, values.astype(np.float64) * shares)
+    sums: Vector = np.bincount(groups, values, num_groups)  # type: ignore[assignment]  # they are float64
+    return sums, np.bincount(groups, shares, num_groups) if counts is None else counts
 
 
-def _sum_on_device(
-    losses: Tensor, groups: NDArray[np.int64], weights: Tensor | None, num_groups: int, signed: bool
+def sum_on_device(
+    losses: Tensor, groups: NDArray[np.int64], num_groups: int, *, weights: Tensor | None = None, signed: bool = False
 ) -> Tensor:
+    """Return the sums, then the counts, of :func:`sum_on_host`, shape ``(2 * num_groups,)``, where the losses are."""
     losses = losses.detach().to(_sum_dtype(losses.device))
     where = to_device(torch.from_numpy(groups if groups.flags.writeable else groups.copy()), losses.device)
     values = losses if signed else _clear_rounding(losses)
@@ -195,12 +164,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def describe_bad_batch(names: Sequence[int | str], table: Vector, batch: int) -> str | None:
-    """Return the error message for a :func:`sum_batch` with unusable losses or weights; None if all are usable."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(table.sum()):
-            return None
-    sums, counts = np.split(table, 2)
+def describe_bad_batch(names: Sequence[int | str], sums: Vector, counts: Vector | Counts, batch: int) -> str | None:
+    """Return the error message for the sums of a batch with unusable losses or weights; None if all are usable."""
     bad = np.flatnonzero(~np.isfinite(counts)).tolist()
     if bad:
         return f"weights must be finite and at least 0: batch {batch} has others {_in_groups(names, bad)}"

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from learn2mix.checks import Vector
+from learn2mix.checks import Counts, Vector
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.processes import Processes
 
@@ -20,9 +20,10 @@ NUM_SHOWN = 5  # ranks in a message
 
 
 class BatchSums(NamedTuple):
-    """Sums and counts of the losses of a batch by group, on the host."""
+    """Sums and counts of the losses of a batch by group, on the host, each of shape ``(num_groups,)``."""
 
-    table: Vector  # the sums, then the counts, shape (2 * num_groups,)
+    sums: Vector
+    counts: Vector | Counts
     batch: int  # its number
     apart: dict[str, int] | None = None  # what had to be the same on every process, if it was not
 
@@ -59,10 +60,12 @@ class PendingSums:
             self._copied.synchronize()
         values = self._table.cpu().numpy().astype(np.float64, copy=False)
         if self._must_match is None:
-            return BatchSums(values, self._batch or 0)
+            sums, counts = np.split(values, 2)
+            return BatchSums(sums, counts, self._batch or 0)
         table, (times, number), checks = np.split(values, [-NUM_CHECKS - 2, -NUM_CHECKS])
         same = same_everywhere(checks.tolist(), self._num_processes)
-        return BatchSums(table, int(number / times) if times else 0, None if same else self._must_match)
+        sums, counts = np.split(table, 2)
+        return BatchSums(sums, counts, int(number / times) if times else 0, None if same else self._must_match)
 
 
 def sum_over_processes(

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from learn2mix.checks import check_whole
 
+AVAILABLE = dist.is_available()
+
 
 class Processes:
     """The processes that share each global batch, and sum its losses.
@@ -66,7 +68,7 @@ class Processes:
     @property
     def shared(self) -> bool:
         """Whether losses are summed: there are several processes, and ``torch.distributed`` is set up."""
-        return self.num_replicas > 1 and _is_set_up()
+        return _is_set_up() and self.num_replicas > 1
 
     def summing_device(self, device: torch.device | None) -> torch.device:
         """Say where a tensor has to be to be summed; the same on every process that trains on such a device.
@@ -118,7 +120,7 @@ class Processes:
 
 
 def _is_set_up() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return AVAILABLE and dist.is_initialized()
 
 
 def _place_in(process_group: Any) -> tuple[int, int]:

@@ -113,9 +113,8 @@ class ReweightedLoss(nn.Module):
         weights = to_device(torch.from_numpy(shares[numbers]).to(losses.dtype), losses.device)
         self._feedback.add(losses, numbers, batch=self._batch + 1)
         self._batch += 1
-        self._feedback.step(
-            position + 1 == self._num_batches, {"number of batches": self._batch}, self._drawn(len(losses))
-        )
+        ended, drawn = position + 1 == self._num_batches, self._drawn(len(losses))
+        self._feedback.step(ended, lambda: {"number of batches": self._batch}, drawn)
         return weights
 
     def _drawn(self, batch_size: int) -> Drawn:

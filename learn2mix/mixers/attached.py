@@ -30,6 +30,7 @@ class Attached:
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
     _sizes: Vector | None = None
+    _has_empty = False  # whether a group has no samples
     _owner: weakref.ref[Any] | None = None
     _fresh: dict[str, Any] | None = None  # the state before anything was learned
 
@@ -64,7 +65,7 @@ class Attached:
         """
         prior, names = frozen(as_proportions(prior, len(group_names), "prior")), list(group_names)
         if self._prior is None or self._group_names is None:
-            self._prior, self._group_names = prior, names
+            self._prior, self._group_names, self._has_empty = prior, names, bool((prior == 0).any())
             self._sizes = np.full(len(names), np.nan) if sizes is None else np.array(sizes, dtype=np.float64)
             try:
                 self._begin()

@@ -107,14 +107,19 @@ class Mixer(Attached):
 
     @proportions.setter
     def proportions(self, values: ArrayLike) -> None:
-        vector = as_proportions(values, len(self.prior))
-        refuse_empty_groups(vector, self.prior, self._attached(self._group_names), "proportions")
-        self._proportions = frozen(self._bounded(vector))
+        vector = as_proportions(values, len(self._attached(self._prior)))
+        if self._has_empty:
+            refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
+        self._assign(vector)
+
+    def _assign(self, mix: Vector) -> None:
+        """Take a mix that needs no check: a formula made it of a mix that was checked."""
+        self._proportions = frozen(self._bounded(mix))
 
     def _bounded(self, mix: Vector) -> Vector:
         """Return a mix in which each group with samples has at least ``floor`` and at most ``most``."""
         if self.floor > 0 or self.most < 1:
-            present = self.prior > 0
+            mix, present = mix.copy(), self._attached(self._prior) > 0
             mix[present] = within_bounds(mix[present], self.floor, self.most)
         return mix
 

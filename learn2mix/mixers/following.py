@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, as_number, check_whole
+from learn2mix.checks import Vector, as_losses, as_number, check_whole
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import plain_request, starting_mix
@@ -73,7 +73,9 @@ class Following(Mixer):
         return epoch_ended or self.every == "step"
 
     def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
-        losses = np.where(self.prior > 0, losses, np.nan)  # a group without samples gets none, whatever is said of it
+        losses = as_losses(losses, len(self._attached(self._prior)), signed=self.signed)
+        if self._has_empty:  # such a group gets none, whatever is said of it
+            losses = np.where(self.prior > 0, losses, np.nan)
         if self.memory > 0:
             losses = remember(self._remembered, losses, self.memory)
             self._remembered = losses.copy()

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, check_mixing_rate
-from learn2mix.functional import fading, update_proportions
+from learn2mix.functional import fading, move_towards
 from learn2mix.mixers.fading import check_passes, refuse_unknown_sizes
 from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
@@ -95,7 +95,7 @@ class Learn2Mix(Following):
             if info is None:
                 raise ValueError("info must be given to update(losses, info) where passes are counted")
             losses = losses * fading(info.draws, info.sizes, self.passes)
-        self.proportions = update_proportions(self.proportions, losses, self.mixing_rate, floor=self.floor)
+        self._assign(move_towards(self.proportions, losses, self.mixing_rate, self.floor))
 
     def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
         if self.signal != "validation":
