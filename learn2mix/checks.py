@@ -52,6 +52,8 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
     losses = _as_vector(values, name, num_groups)
     if isfinite(total(losses)) and (signed or not any_negative(losses)):
         return losses
+    if not np.isinf(losses).any() and (signed or not np.fmin.reduce(losses) < 0):  # some are NaN
+        return losses
     bad = np.flatnonzero(np.isinf(losses) | (False if signed else losses < -LOSS_ROUNDING))
     if len(bad):
         rule = "finite" if signed else "at least 0 and finite"

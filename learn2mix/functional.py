@@ -66,7 +66,7 @@ def move_towards(shares: Vector, losses: Vector, mixing_rate: float, floor: floa
     """Return :func:`update_proportions` of arguments that are known to be right; ``shares`` may sum to less than 1."""
     summed = total(losses)
     if isnan(summed):
-        moved, seen = np.array(shares), ~np.isnan(losses)
+        moved, seen = np.array(shares), (~np.isnan(losses)).nonzero()[0]
         moved[seen] = move_towards(shares[seen], losses[seen], mixing_rate, floor)
         return moved
     if summed == 0:

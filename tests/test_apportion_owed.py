@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import reference
 from helpers import mixes, round_mixes
+from learn2mix.apportioning import smallest
 from learn2mix.functional import apportion_owed
 
 
@@ -50,6 +51,26 @@ def test_also_of_many_groups_many_of_which_are_owed_the_same(num_groups, batch_s
         path.append((weights + (np.arange(num_groups) == 3)) / (weights.sum() + 1))
     for owed, counts, _ in follow([np.full(num_groups, 1 / num_groups), *path], batch_size):
         assert counts.tolist() == reference.apportion_owed(owed, batch_size)
+
+
+@st.composite
+def many_values(draw):
+    """More values than are simply sorted; of few kinds or many, and regular in ways that mislead a sample of them."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    length = draw(st.integers(512, 3000))
+    values = random.random(length) if draw(st.booleans()) else random.integers(0, draw(st.integers(1, 9)), length) / 8
+    every = length // 256  # where the sample is taken
+    special = draw(st.sampled_from([None, 0.0, 2.0, -np.inf]))
+    if special is not None:
+        values[:: draw(st.sampled_from([every, 2 * every, 7]))] = special
+    return np.sort(values) if draw(st.booleans()) else values, draw(st.integers(1, length))
+
+
+@given(many_values())
+@settings(max_examples=300)
+def test_the_smallest_of_many_values_are_those_that_sorting_finds(case):
+    values, number = case
+    assert sorted(smallest(values, number)) == sorted(values.argsort(kind="stable")[:number])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Law 3: which samples of a global batch each process gets, and in which order."""
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from learn2mix.batches.split import own_counts, own_places, shuffled_order
 
@@ -55,13 +57,32 @@ def test_what_is_not_a_remainder_goes_by_the_number_of_the_draw(batch):
             assert set((draws[group] + mine) % num_replicas) <= {rank}
 
 
-@given(st.integers(0, 40), st.integers(0, 2**64 - 1), st.integers(0, 10**6), st.integers(0, 7))
-def test_an_order_is_a_permutation_and_a_function_of_its_key(size, seed, number, rank):
-    order = shuffled_order(size, seed, number, rank).tolist()
+@given(
+    st.integers(0, 40) | st.sampled_from([127, 128, 129, 4096, 4097, 8192, 8193]),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 7),
+    st.integers(0, 10**6),
+    st.booleans(),
+)
+@settings(max_examples=60)
+def test_an_order_is_a_permutation_and_a_function_of_its_key(size, seed, rank, number, usual):
+    order = shuffled_order(size, seed, rank, number, usual=usual).tolist()
     assert sorted(order) == list(range(size))
-    assert shuffled_order(size, seed, number, rank).tolist() == order
+    for other in range(20):  # so that the order is drawn anew
+        shuffled_order(size, seed, rank + 8, other * 10_000)
+    assert shuffled_order(size, seed, rank, number, usual=usual).tolist() == order
 
 
 def test_orders_of_batches_seeds_and_ranks_differ():
-    keys = [(seed, number, rank) for seed in range(3) for number in range(20) for rank in range(3)]
+    keys = [(seed, rank, number) for seed in range(3) for number in range(500) for rank in range(3)]
     assert len({tuple(shuffled_order(20, *key).tolist()) for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("usual", [True, False])
+@pytest.mark.parametrize("size", [4, 100, 200])
+def test_each_sample_is_as_likely_at_each_place_and_after_each_other(size, usual):
+    num_orders = 4000
+    orders = np.stack([shuffled_order(size, 1, 0, number, usual=usual) for number in range(num_orders)])
+    for values in (orders[:, 0], orders[:, size // 2], orders[:, -1], (orders[:, 1] - orders[:, 0]) % size - 1):
+        found = np.bincount(values)
+        assert chisquare(found).pvalue > 1e-4  # of 24 tests

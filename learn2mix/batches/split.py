@@ -58,19 +58,25 @@ def own_counts(counts: Counts, num_replicas: int) -> NDArray[np.int64]:
     return table
 
 
-def shuffled_order(size: int, seed: int, rank: int, number: int) -> Places:
+def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool = True) -> Places:
     """Return the order of a process's part of a batch, a permutation of ``range(size)``: a function of its arguments.
+
+    ``usual`` says that the batches around it have the same size; then their orders are drawn with it, and kept.
 
     Example:
         >>> sorted(shuffled_order(4, seed=0, rank=0, number=7).tolist())
         [0, 1, 2, 3]
     """
-    num_orders = BLOCK // max(size, 1) or 1
-    order: Places = _orders(size, num_orders, seed, rank, number // num_orders)[number % num_orders]
+    order: Places
+    if not usual or not 0 < size <= BLOCK:
+        (order,) = permutations(size, 1, seed, rank, number)
+    else:
+        num_orders = BLOCK // size
+        order = _orders(size, num_orders, seed, rank, number // num_orders)[number % num_orders]
     return order
 
 
-@lru_cache(maxsize=16)  # a loop with batches in flight asks for the orders of the newest and of the oldest
+@lru_cache(maxsize=8)  # a loop with batches in flight asks for the orders of the newest and of the oldest
 def _orders(size: int, num_orders: int, seed: int, rank: int, block: int) -> Places:
     return frozen(permutations(size, num_orders, seed, rank, block))
 
@@ -83,8 +89,7 @@ def permutations(size: int, number: int, *key: int) -> Places:
         keys = torch.rand(number, size, generator=generator, dtype=torch.float64, device="cpu").numpy()
         order: Places = keys.argsort(axis=1)
         return order
-    rows = [torch.randperm(size, generator=generator, device="cpu").numpy() for _ in range(number)]
-    return np.stack(rows) if number > 1 else rows[0][None]
+    return np.stack([torch.randperm(size, generator=generator, device="cpu").numpy() for _ in range(number)])
 
 
 def random_generator(*key: int) -> Any:
