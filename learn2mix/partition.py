@@ -191,6 +191,10 @@ class Partition:
         start, stop = self.offsets[group], self.offsets[group + 1]
         return frozen(np.arange(start, stop)) if self._order is None else self._order[start:stop]
 
+    def at(self, places: Array) -> Array:
+        """Return the data set indices at some places of the groups as they lie one after the other."""
+        return places if self._order is None else self._order[places]
+
     def fingerprint(self) -> int:
         """Return a number that tells this partition from others: a CRC-32 of names, sizes and members."""
         if self._fingerprint is None:
