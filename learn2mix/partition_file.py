@@ -68,7 +68,7 @@ def read_partition(path: Path) -> Contents:
                 names, crc = [_as_name(name) for name in facts["group_names"]], facts["fingerprint"]
                 sizes = npy.read_array(file, allow_pickle=False)
                 order = _mapped(file)
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever the parsers of headers raise at a file of another kind
             raise ValueError(
                 f"path must be a whole file of Partition.save, got {os.fspath(path)!r}: {error}"
             ) from error
