@@ -1,50 +1,123 @@
 """Labels and targets as users have them, turned into NumPy arrays, or into an error that says what to give instead."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learn2mix.checks import on_the_host
+from learn2mix.checks import Counts, on_the_host
 
 Array = NDArray[Any]
 CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
+TABLE = 1 << 16  # integers below this are looked up in a table; of many samples, below an eighth of their number
 
 
-def encode(labels: Any) -> tuple[list[Any], Array]:
+@dataclass(frozen=True)
+class Codes:
+    """The number of each sample's group: its label, looked up in a table a chunk at a time.
+
+    Example:
+        >>> codes = Codes(np.array([7, 3, 3]), np.array([0, 0, 0, 0, 0, 0, 0, 1], dtype=np.uint8))
+        >>> len(codes), codes[:2]
+        (3, array([1, 0], dtype=uint8))
+    """
+
+    labels: Array  # shape (num_samples,), at least 0
+    table: Array  # the number of the group of each label
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, part: slice) -> Array:
+        return self.table[self.labels[part]]
+
+
+def encode(labels: Any) -> tuple[list[Any], Codes]:
     """Return the labels that occur, sorted, and the number of each sample's among them.
 
     Args:
         labels: one integer, string or tuple of them for each sample.
 
     Example:
-        >>> encode([7, 3, 3])
+        >>> names, codes = encode([7, 3, 3])
+        >>> names, codes[:]
         ([3, 7], array([1, 0, 0], dtype=uint8))
     """
     columns = _as_columns(labels)
     if columns is not None:
         return encode_combinations([encode(column) for column in columns])
     array = _as_labels(labels)
+    if array.dtype.kind in "iu" and array.max() < max(TABLE, len(array) // 8):
+        occurs = np.zeros(int(array.max()) + 1, dtype=bool)
+        for start in range(0, len(array), CHUNK):
+            occurs[array[start : start + CHUNK]] = True
+        names = occurs.nonzero()[0]
+        return names.tolist(), Codes(array, (occurs.cumsum() - 1).astype(_smallest_type(len(names))))
     names = np.unique(array)
-    codes = np.empty(len(array), dtype=np.min_scalar_type(len(names) - 1))
+    codes = np.empty(len(array), dtype=_smallest_type(len(names)))
     for start in range(0, len(array), CHUNK):
         codes[start : start + CHUNK] = np.searchsorted(names, array[start : start + CHUNK])
-    return names.tolist(), codes
+    return names.tolist(), as_codes(codes, len(names))
 
 
-def encode_combinations(columns: list[tuple[list[Any], Array]]) -> tuple[list[Any], Array]:
+def encode_combinations(columns: list[tuple[list[Any], Codes]]) -> tuple[list[Any], Codes]:
     """Return the tuples that occur, sorted, and the number of each sample's; ``columns`` are from :func:`encode`."""
     lengths = [len(codes) for _, codes in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"labels must all be of the same samples, got lengths {', '.join(map(str, lengths))}")
-    first, codes = columns[0]
-    names = [(name,) for name in first]
+    first, found = columns[0]
+    names, codes = [(name,) for name in first], found[:]
     for further, more in columns[1:]:
         # One column after the other, so that the numbers stay below num_samples ** 2.
-        pairs, codes = np.unique(codes.astype(np.int64) * len(further) + more, return_inverse=True)
+        pairs, codes = np.unique(codes.astype(np.int64) * len(further) + more[:], return_inverse=True)
         names = [(*names[pair // len(further)], further[pair % len(further)]) for pair in pairs.tolist()]
-    return names, codes.astype(np.min_scalar_type(len(names) - 1))
+    return names, as_codes(codes, len(names))
+
+
+def as_codes(codes: Array, num_groups: int) -> Codes:
+    """Return the number of each sample's group, which is known, in the form of :func:`encode`."""
+    return Codes(codes, np.arange(num_groups, dtype=_smallest_type(num_groups)))
+
+
+def sort_by_group(codes: Codes, num_groups: int) -> tuple[Counts, Array]:
+    """Return the samples of each group, and all samples, group after group, by a counting sort in chunks.
+
+    Example:
+        >>> sort_by_group(as_codes(np.array([1, 0, 1]), 2), 2)
+        (array([1, 2]), array([1, 0, 2], dtype=int32))
+    """
+    sizes = np.zeros(num_groups, dtype=np.int64)
+    for start in range(0, len(codes), CHUNK):
+        sizes += np.bincount(codes[start : start + CHUNK], minlength=num_groups)
+    order = np.empty(len(codes), dtype=index_type(len(codes)))
+    cursor = np.cumsum(sizes) - sizes  # the place in order of each group's next sample
+    for start in range(0, len(codes), CHUNK):
+        chunk = codes[start : start + CHUNK]
+        counts = np.bincount(chunk, minlength=num_groups)
+        slots = np.repeat(cursor - (counts.cumsum() - counts), counts)
+        slots += np.arange(len(chunk))
+        order[slots] = _stable_order(chunk) + start
+        cursor += counts
+    return sizes, order
+
+
+def _stable_order(codes: Array) -> Array:
+    """Return what sorts codes below 2 ** 32, equal ones in their order; of 16 bits NumPy sorts in linear time."""
+    if codes.dtype.itemsize <= 2:
+        return codes.argsort(kind="stable")
+    by_low: Array = codes.astype(np.uint16).argsort(kind="stable")
+    return by_low[(codes >> 16).astype(np.uint16)[by_low].argsort(kind="stable")]
+
+
+def index_type(num_samples: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest type that holds every index: int32 takes 4 bytes, int64 takes 8."""
+    return np.int32 if num_samples <= np.iinfo(np.int32).max else np.int64
+
+
+def _smallest_type(num_groups: int) -> Any:
+    return np.min_scalar_type(num_groups - 1)
 
 
 def as_targets(targets: ArrayLike) -> Array:

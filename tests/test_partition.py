@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.utils.data import ConcatDataset, IterableDataset, TensorDataset
 
 from helpers import NAN
 from learn2mix import Partition
-from learn2mix.partition import CHUNK
+from learn2mix.labels import CHUNK
 
 labels_of_one_kind = st.one_of(
     st.lists(st.integers(0, 5), min_size=1, max_size=50),
@@ -83,6 +84,41 @@ def test_by_class_sorts_more_samples_than_it_holds_at_a_time():
     partition = Partition.by_class(labels)
     for group in range(5):
         np.testing.assert_array_equal(partition.indices(group), np.flatnonzero(labels == group))
+
+
+@given(
+    st.sampled_from([np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64]),
+    st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=40),
+)
+def test_by_class_of_any_range_and_type_of_integers_equals_plain_loops(dtype, values, picks):
+    labels = np.array([values[pick % len(values)] % (int(np.iinfo(dtype).max) + 1) for pick in picks], dtype=dtype)
+    partition = Partition.by_class(labels)
+    assert members(partition) == by_loops(labels.tolist())
+    assert all(type(name) is int for name in partition.group_names)
+
+
+def test_by_class_of_more_groups_than_16_bits_count():
+    labels = np.random.default_rng(0).integers(0, 100_000, 250_000)
+    partition = Partition.by_class(labels)
+    order = np.concatenate([partition.indices(group) for group in range(partition.num_groups)])
+    np.testing.assert_array_equal(order, np.argsort(labels, kind="stable"))
+    np.testing.assert_array_equal(partition.group_names, np.unique(labels))
+
+
+def test_by_class_reads_a_memory_map_a_part_at_a_time(tmp_path):
+    num_samples = 4 * CHUNK
+    labels = np.lib.format.open_memmap(tmp_path / "labels.npy", "w+", np.int64, (num_samples,))
+    labels[:] = np.arange(num_samples) % 3
+    tracemalloc.start()
+    try:
+        partition = Partition.by_class(np.load(tmp_path / "labels.npy", mmap_mode="r"))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert partition.indices(1)[:3].tolist() == [1, 4, 7]
+    assert kept < 4.1 * num_samples
+    assert peak < 4 * num_samples + 60 * CHUNK, "bytes: what is kept, and temporary arrays of one chunk"
 
 
 def pickled(made):
@@ -180,6 +216,7 @@ def test_names_become_plain(names, kept):
         ([10, -20], ["a", "b"], ValueError, "sizes must be at least 0, got -20 for group 'b'"),
         ([0, 0], ["a", "b"], ValueError, "sizes must sum to at least 1, got 0 samples in 2 groups"),
         ([], [], ValueError, "sizes must sum to at least 1, got 0 samples in 0 groups"),
+        ([2**62, 1], ["a", "b"], ValueError, r"sizes must sum to at most 2 \*\* 62, got 4611686018427387905"),
         ([1.5, 2], ["a", "b"], TypeError, "sizes must be whole numbers, got float64"),
         ([[1, 2]], ["a"], ValueError, r"sizes must be 1-D, got shape \(1, 2\)"),
         ([1, 2], ["a", None], TypeError, "group_names must be integers, strings or tuples of them, got None"),

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from learn2mix import Partition
-from learn2mix.batches.passes import BLOCK, Passes
+from learn2mix.batches.passes import MANY, Passes
+from learn2mix.batches.permutation import SORTED
+
+LARGE = 70_000  # above what is shuffled whole, with a few groups
+SIZES = [1, 2, 3, 7, 40, SORTED - 1, SORTED, SORTED + 1, LARGE]
 
 
 def labels_of(sizes):
@@ -29,7 +33,7 @@ def draw(passes: Passes, first, counts) -> list[list[int]]:
     return [drawn[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
-sizes_of_groups = st.lists(st.sampled_from([1, 2, 3, 7, 40, BLOCK - 1, BLOCK, BLOCK + 1]), min_size=2, max_size=4)
+sizes_of_groups = st.lists(st.sampled_from(SIZES), min_size=2, max_size=4)
 
 
 @given(sizes_of_groups, st.data())
@@ -48,35 +52,93 @@ def test_each_pass_is_a_permutation_however_it_is_cut_into_batches(sizes, data):
             assert set(one_pass) <= members
 
 
-@given(sizes_of_groups, st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 50)), min_size=1, max_size=8))
-def test_random_access_equals_going_through(sizes, places):
-    sequential = draw(make(sizes), [0] * len(sizes), [6000] * len(sizes))
-    passes = make(sizes)
-    for first, count in places:
-        pieces = draw(passes, [first] * len(sizes), [count] * len(sizes))
-        assert pieces == [samples[first : first + count] for samples in sequential]
+def any_place_of(size):
+    """Numbers of draws, many of them about the end of a pass or of a window."""
+    ends = st.sampled_from([0, 512, 1024, 16384, size, 2 * size, 3 * size])
+    return st.one_of(st.integers(0, 4 * size), st.builds(lambda end, by: max(end + by, 0), ends, st.integers(-9, 9)))
 
 
-@pytest.mark.parametrize("size", [1, 3, BLOCK + 5])
+@given(sizes_of_groups, st.data())
+def test_a_draw_is_the_same_whatever_was_asked_before(sizes, data):
+    """Anywhere, on from the last, back to where one was before, with groups left out: as each draw alone."""
+    passes, places = make(sizes), [tuple(data.draw(any_place_of(size)) for size in sizes)]
+    for _ in range(data.draw(st.integers(1, 8))):
+        first = data.draw(st.one_of(st.just(places[-1]), st.sampled_from([(0,) * len(sizes), *places])))
+        counts = [data.draw(st.one_of(st.just(0), st.integers(0, 50), st.just(1500))) for _ in sizes]
+        drawn = draw(passes, first, counts)
+        places.append(tuple(map(sum, zip(first, counts, strict=True))))
+        for group, samples in enumerate(drawn):
+            for place in {0, len(samples) // 2, len(samples) - 1} & set(range(counts[group])):
+                one = [int(number == group) for number in range(len(sizes))]
+                alone = draw(make(sizes), [first[group] + place] * len(sizes), one)
+                assert alone[group] == samples[place : place + 1]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_one_draw_may_take_many_passes_of_a_group(size):
-    (samples, other) = draw(make([size, 2]), [0, 0], [5 * BLOCK, 1])
-    assert len(samples) == 5 * BLOCK
+    count = 5 * size + size // 2
+    (samples, other) = draw(make([size, 2]), [0, 0], [count, 1])
+    assert len(samples) == count
     assert len(other) == 1
     often = Counter(samples)
-    assert max(often.values()) - min(often.values()) <= (5 * BLOCK % size > 0)
+    assert max(often.values()) - min(often.values()) <= (count % size > 0)
+
+
+@pytest.mark.parametrize("contiguous", [False, True])
+def test_many_groups_of_all_sizes_are_drawn_as_each_alone(contiguous):
+    generator = np.random.default_rng(3)
+    sizes = generator.choice([0, 1, 2, 5, 30, SORTED, 2 * SORTED], MANY + 500)
+    partition = Partition(sizes, range(len(sizes))) if contiguous else Partition.by_class(labels_of(sizes))
+    sizes = partition.sizes
+    passes, first = Passes(partition, 1), np.zeros(len(sizes), dtype=np.int64)
+    drawn = [[] for _ in sizes]
+    for _ in range(12):
+        counts = generator.choice([0, 0, 0, 1, 2, 40], len(sizes)) * (sizes > 0)
+        samples, ends = passes.draw(first, counts), counts.cumsum()
+        for group in counts.nonzero()[0]:
+            drawn[group] += samples[ends[group] - counts[group] : ends[group]].tolist()
+        first = first + counts
+    again = Passes(partition, 1)
+    for group in generator.choice(sizes.nonzero()[0], 60):
+        one = np.zeros(len(sizes), dtype=np.int64)
+        one[group] = len(drawn[group])
+        assert again.draw(np.zeros_like(one), one).tolist() == drawn[group]
+        for start in range(0, len(drawn[group]), sizes[group]):
+            one_pass = drawn[group][start : start + sizes[group]]
+            assert len(set(one_pass)) == len(one_pass)
+            assert set(one_pass) <= set(partition.indices(group).tolist())
+
+
+def test_a_group_of_a_billion_samples_costs_no_memory():
+    partition = Partition.by_dataset([range(10**9)] * 1000 + [range(2**62 - 10**12)])
+    passes = Passes(partition, 0)
+    first, counts = np.arange(1001) * 10**6, np.ones(1001, dtype=np.int64)
+    drawn = passes.draw(first, counts)
+    assert (partition.offsets[:-1] <= drawn).all()
+    assert (drawn < partition.offsets[1:]).all()
+    held = [value.nbytes for value in vars(passes).values() if isinstance(value, np.ndarray)]
+    assert sum(held) < 10**7
 
 
 def test_draws_depend_on_the_seed_and_the_group_and_on_nothing_else():
-    one, again, other = (draw(make([50, 50], seed), [0, 0], [50, 50]) for seed in (1, 1, 2))
-    assert one == again
-    assert one != other
-    ranks = [np.argsort(np.argsort(samples)).tolist() for samples in one]
-    assert ranks[0] != ranks[1]  # groups of a size are not shuffled alike
-    alone = make([50, 50], 1)
-    assert draw(alone, [0, 0], [0, 50])[1] == one[1]
+    for size in (50, SORTED, LARGE):
+        one, again, other = (draw(make([size, size], seed), [0, 0], [50, 50]) for seed in (1, 1, 2))
+        assert one == again
+        assert one != other
+        ranks = [np.argsort(np.argsort(samples)).tolist() for samples in one]
+        assert ranks[0] != ranks[1]  # groups of a size are not shuffled alike
+        alone = make([size, size], 1)
+        assert draw(alone, [0, 0], [0, 50])[1] == one[1]
 
 
-@pytest.mark.parametrize("size", [6, BLOCK + 1])
+@pytest.mark.parametrize("seed", [2**32, 2**63, 2**64 - 1])
+def test_every_bit_of_the_seed_counts(seed):
+    sizes = [40, SORTED, LARGE]
+    one, other = (draw(make(sizes, each), [0] * 3, [40] * 3) for each in (seed, seed % 2**32))
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("size", [6, SORTED + 1])
 def test_each_pass_is_shuffled_afresh(size):
     samples = draw(make([size, 2]), [0, 0], [20 * size, 0])[0]
     orders = {tuple(samples[start : start + size]) for start in range(0, len(samples), size)}
@@ -91,15 +153,16 @@ def test_every_sample_comes_equally_often_at_every_place_of_a_pass():
     assert stats.chisquare(table, axis=None).pvalue > 0.001
 
 
-def test_the_order_of_a_pass_says_nothing_about_the_next():
-    size, num_passes = 3, 12000
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_every_order_of_a_small_group_is_as_likely_as_any_other(size):
+    num_passes = 12000
     samples = np.array(draw(make([size, 2]), [0, 0], [size * num_passes, 0])[0]).reshape(num_passes, size)
     orders = {order: number for number, order in enumerate(permutations(np.unique(samples).tolist()))}
-    numbers = [orders[tuple(order)] for order in samples.tolist()]
-    table = np.zeros((6, 6))
+    numbers = np.array([orders[tuple(order)] for order in samples.tolist()])
+    assert stats.chisquare(np.bincount(numbers, minlength=len(orders))).pvalue > 0.001
+    table = np.zeros((len(orders), len(orders)))
     np.add.at(table, (numbers[:-1], numbers[1:]), 1)
-    assert stats.chi2_contingency(table).pvalue > 0.001
-    assert stats.chisquare(table, axis=None).pvalue > 0.001
+    assert stats.chi2_contingency(table).pvalue > 0.001, "the order of a pass says something of the next"
 
 
 def test_drawing_does_not_change_its_arguments_or_give_away_its_cache():

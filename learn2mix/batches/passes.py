@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from learn2mix.batches.split import random_generator
+from learn2mix.batches.permutation import SORTED, derived_keys, parts_of_passes
 from learn2mix.checks import Counts
 from learn2mix.partition import Partition
 
 Array = NDArray[Any]
 
-BLOCK = 1024  # draws to shuffle at a time where a group is smaller than that
-SPARE = 1 << 22  # what that may add to the cache in all: 16 MiB of int32
+MANY = 2048  # groups from which on only those are looked at that a batch has samples of
 
 
 class Passes:
     """Endless passes over each group, each pass freshly shuffled.
 
     Draw number ``d`` of group ``g`` is a pure function of ``(seed, g, d)``: nothing has to be saved to go on, and any
-    process can compute any part. One block of whole passes a group is cached, so consecutive draws are cheap.
+    process can compute any part. A window of each group's draws is cached, so that consecutive draws are cheap: whole
+    passes of a small group, a part of a pass of a large one. So the cache does not grow with large groups.
 
     Example:
         >>> from learn2mix import Partition
@@ -32,58 +31,112 @@ class Passes:
     """
 
     def __init__(self, partition: Partition, seed: int) -> None:
-        self._partition, self._seed = partition, seed
-        wanted = min(BLOCK, SPARE // partition.num_groups)
-        # Whole passes a block: small groups are shuffled many passes at a time, or the calls would cost more.
-        self._num_passes = np.maximum(wanted // np.maximum(partition.sizes, 1), 1)
-        self._length = self._num_passes * partition.sizes
-        self._start = self._length.cumsum() - self._length  # of each group's block in the cache
+        self._partition = partition
+        num_groups, sizes = partition.num_groups, np.maximum(partition.sizes, 1)
+        self._keys = derived_keys(derived_keys(np.array([seed], dtype=np.uint64), np.array([0])), np.arange(num_groups))
+        # The first batch may open a window of each group, in 20 ms: the more groups there are, the smaller they are.
+        self._largest_shuffle = _between(SORTED, (3 << 19) // num_groups, 1 << 16)
+        passes = _between(16, (1 << 20) // num_groups, 1024) // sizes
+        part = 1 << _between(5, ((1 << 18) // num_groups).bit_length() - 1, 14)
+        self._large = sizes > self._largest_shuffle
+        self._length = np.where(self._large, part, np.maximum(passes, 1) * sizes)
+        self._start = self._length.cumsum() - self._length  # of each group's window in the cache
         self._cache: Array = np.empty(int(self._length.sum()), dtype=partition.index_dtype)
-        self._first = np.zeros(partition.num_groups, dtype=np.int64)  # number of the first draw in the cached block
-        self._stop = np.zeros(partition.num_groups, dtype=np.int64)  # and of the first after it: nothing is cached yet
-        self._count_up = np.arange(0)
+        self._low = np.zeros(num_groups, dtype=np.int64)  # number of the first draw in the window
+        self._stop = np.zeros(num_groups, dtype=np.int64)  # and of the first after it: nothing is cached yet
+        self._base = self._start.copy()  # draw d, if it is in the window, is in the cache at base + d
+        self._next = b""  # where the last batch ended, if no window was beyond its draws
+        self._ramp = np.arange(0)
 
     def draw(self, first: Counts, counts: Counts) -> Array:
         """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before."""
-        ends = counts.cumsum()
-        if len(self._count_up) != ends[-1]:
-            self._count_up = np.arange(ends[-1])
-        slots = (self._start + first - self._first - ends + counts).repeat(counts)
-        slots += self._count_up
-        uncached = (first < self._first) | (first + counts > self._stop)
-        drawn: Array = self._cache.take(slots, mode="clip")  # anything where a group is not cached
-        if uncached.any():
-            for group in (uncached & (counts > 0)).nonzero()[0].tolist():
-                end = int(ends[group])
-                drawn[end - counts[group] : end] = self._across_blocks(group, int(first[group]), int(counts[group]))
+        served, base, low, stop = None, self._base, self._low, self._stop
+        if len(counts) > MANY:
+            served = (counts != 0).nonzero()[0]
+            first, counts, base, low, stop = (each.take(served) for each in (first, counts, base, low, stop))
+        reached = first + counts
+        ends = np.add.accumulate(counts)
+        slots = (base + reached - ends).repeat(counts)
+        if len(self._ramp) != len(slots):
+            self._ramp = np.arange(len(slots))
+        slots += self._ramp
+        missing = reached > stop
+        if served is not None or first.tobytes() != self._next:
+            missing |= first < low
+        if not np.count_nonzero(missing):
+            self._next = reached.tobytes()
+            drawn: Array = self._cache[slots]
+            return drawn
+        self._next = b""
+        drawn = self._cache.take(slots, mode="clip")  # garbage where it is not cached
+        chosen = (missing & (counts > 0)).nonzero()[0]
+        if len(chosen):
+            groups = chosen if served is None else served[chosen]
+            self._complete(drawn, groups, first[chosen], reached[chosen], ends[chosen])
         return drawn
 
-    def _across_blocks(self, group: int, first: int, count: int) -> Array:
-        """Draw of one group, which ends with its last block cached."""
-        pieces, length = [], int(self._length[group])
-        while count:
-            block, place = divmod(first, length)
-            piece = self._load(group, block)[place : place + count].copy()
-            pieces.append(piece)
-            first, count = first + len(piece), count - len(piece)
-        return np.concatenate(pieces)
+    def _complete(self, drawn: Array, groups: Array, first: Array, reached: Array, ends: Array) -> None:
+        """Write to ``drawn``, where the draws of each group end at ``ends``, those that were not cached."""
+        low, stop = self._low[groups], self._stop[groups]
+        begin = np.where((low <= first) & (first < stop), stop, first)
+        self._open_windows(groups, begin)
+        fits = reached <= self._stop[groups]
+        for chosen, find in ((fits, self._cached), (~fits, self._computed)):
+            if chosen.any():
+                counts = reached[chosen] - begin[chosen]
+                drawn[ragged(ends[chosen] - counts, counts)] = find(groups[chosen], begin[chosen], counts)
 
-    def _load(self, group: int, block: int) -> Array:
-        start, length = int(self._start[group]), int(self._length[group])
-        cached = self._cache[start : start + length]
-        if self._stop[group] != (block + 1) * length:
-            indices = self._partition.indices(group)
-            cached[:] = indices[_shuffled(len(indices), int(self._num_passes[group]), self._seed, group, block)]
-            self._first[group], self._stop[group] = block * length, (block + 1) * length
-        return cached
+    def _open_windows(self, groups: Array, draws: Array) -> None:
+        """Cache the draws of some groups, from ``draws`` on, or from the beginning of their pass if it is shuffled."""
+        sizes = self._partition.sizes[groups]
+        place = draws % sizes
+        low = np.where(self._large[groups], draws, draws - place)
+        length = self._length[groups]
+        length = np.where(self._large[groups], np.minimum(length, sizes - place), length)  # one pass only
+        start = self._start[groups]
+        write(self._cache, start, length, self._computed(groups, low, length))
+        self._low[groups], self._stop[groups] = low, low + length
+        self._base[groups] = start - low
+
+    def _cached(self, groups: Array, first: Array, counts: Array) -> Array:
+        """Return ``counts`` draws of each group after the ``first``, which are in its window."""
+        drawn: Array = self._cache[ragged(self._base[groups] + first, counts)]
+        return drawn
+
+    def _computed(self, groups: Array, first: Array, counts: Array) -> Array:
+        """Return ``counts`` draws of each group after the ``first``, wherever they are; each a row for each pass."""
+        sizes, last = self._partition.sizes[groups], first + counts
+        first_pass = first // sizes
+        num_passes = (last - 1) // sizes - first_pass + 1
+        row = np.arange(len(groups)).repeat(num_passes)
+        number, size = ragged(first_pass, num_passes), sizes[row]
+        begin, end = np.maximum(first[row] - number * size, 0), np.minimum(last[row] - number * size, size)
+        keys, offsets = derived_keys(self._keys[groups][row], number), self._partition.offsets[groups][row]
+        return self._partition.at(parts_of_passes(keys, size, begin, end, offsets, self._largest_shuffle))
 
 
-def _shuffled(size: int, num_passes: int, *key: int) -> Array:
-    """Return ``num_passes`` permutations of ``range(size)``, one after the other; a pure function of its arguments."""
-    # torch, for its randperm takes a third of the time of NumPy's and its generator an eighth to be seeded.
-    generator = random_generator(*key)
-    if num_passes == 1:
-        return torch.randperm(size, generator=generator, device="cpu").numpy()
-    keys = torch.rand(num_passes, size, generator=generator, dtype=torch.float64, device="cpu").numpy()
-    order: Array = keys.argsort(axis=1).ravel()
-    return order
+def ragged(starts: Array, counts: Array) -> Array:
+    """Return ``counts`` numbers from each of the ``starts`` on, one after the other.
+
+    Example:
+        >>> ragged(np.array([5, 100]), np.array([3, 2]))
+        array([  5,   6,   7, 100, 101])
+    """
+    ends = counts.cumsum()
+    numbers: Array = (starts + counts - ends).repeat(counts)
+    numbers += np.arange(len(numbers))
+    return numbers
+
+
+def write(array: Array, starts: Array, counts: Array, values: Array) -> None:
+    """Write ``counts`` of the values to each of the ``starts`` on, one after the other."""
+    if len(values) < 256 * len(starts):
+        array[ragged(starts, counts)] = values
+        return
+    ends = counts.cumsum()
+    for start, count, end in zip(starts.tolist(), counts.tolist(), ends.tolist(), strict=True):
+        array[start : start + count] = values[end - count : end]
+
+
+def _between(least: int, value: int, most: int) -> int:
+    return min(max(value, least), most)

@@ -148,26 +148,35 @@ class SourcePasses:
 
 
 class IndexedPasses:
-    """The same for map-style data, each pass in the order that ``order`` returns, given how many were before it."""
+    """The same for map-style data, in its order or in that of ``shuffle``, which finds a part of a pass at a time.
 
-    def __init__(self, samples: Any, order: Callable[[int], list[int]] | None = None) -> None:
-        self._samples, self._order, self.length = samples, order, len(samples)
-        self._shuffled: tuple[int, list[int]] = (-1, [])  # a pass, and its order
+    ``shuffle`` gets the passes before and a place in the pass. It returns the place where its part begins, and the
+    indices of that part in their order.
+    """
+
+    def __init__(self, samples: Any, shuffle: Callable[[int, int], tuple[int, list[int]]] | None = None) -> None:
+        self._samples, self._shuffle, self.length = samples, shuffle, len(samples)
+        self._part: tuple[int, int, list[int]] = (0, 0, [])  # passes before it, its place in the pass, its indices
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
         """Return samples as :meth:`SourcePasses.get` does; reads no others."""
         return [self._get(first + place) for place in (range(count) if places is None else places)]
 
     def _get(self, number: int) -> Any:
-        before, place = divmod(number, self.length)
-        if self._order is not None:
-            if self._shuffled[0] != before:
-                self._shuffled = (before, self._order(before))
-            place = self._shuffled[1][place]
+        index = self._index(*divmod(number, self.length))
         try:
-            return self._samples[place]
+            return self._samples[index]
         except Exception as error:
-            raise SampleError(f"failed at its sample {place}: {type(error).__name__}: {error}") from error
+            raise SampleError(f"failed at its sample {index}: {type(error).__name__}: {error}") from error
+
+    def _index(self, before: int, place: int) -> int:
+        if self._shuffle is None:
+            return place
+        there, start, indices = self._part
+        if there != before or not start <= place < start + len(indices):
+            start, indices = self._shuffle(before, place)
+            self._part = before, start, indices
+        return indices[place - start]
 
     def snapshot(self) -> None:
         """Return None: there is nothing to read again."""

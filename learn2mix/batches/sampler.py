@@ -56,7 +56,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         >>> from learn2mix import FixedMix
         >>> sampler = MixedBatchSampler(["cat"] * 6 + ["dog"] * 2, FixedMix("uniform"), batch_size=4)
         >>> [sorted(batch) for batch in sampler]
-        [[0, 3, 6, 7], [1, 4, 6, 7]]
+        [[1, 2, 6, 7], [0, 5, 6, 7]]
     """
 
     def __init__(

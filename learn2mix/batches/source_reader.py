@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -13,7 +14,10 @@ import numpy as np
 import torch
 
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
+from learn2mix.batches.permutation import derived_keys, parts_of_passes
 from learn2mix.batches.sources import Seen, Source, digest, seen_as
+
+LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
 
 
 class Settings(NamedTuple):
@@ -78,7 +82,7 @@ class SourceReader:
     def _new_passes(self, shard: int) -> Any:
         samples = self._source.samples
         if self._source.random_access:
-            return IndexedPasses(samples, self._shuffled_order if self._settings.buffer > 1 else None)
+            return IndexedPasses(samples, self._shuffled_part if self._settings.buffer > 1 else None)
         saves = hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict") and self._settings.buffer <= 1
         return SourcePasses(
             lambda before: self._open_pass(shard, before),
@@ -119,8 +123,25 @@ class SourceReader:
         generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {shard} {before}")
         return Shuffled(samples, self._settings.buffer, generator)
 
-    def _shuffled_order(self, before: int) -> list[int]:
-        return list(self._shuffle(iter(range(len(self._source.samples))), 0, before))
+    def _shuffled_part(self, before: int, place: int) -> tuple[int, list[int]]:
+        """Return where a part of a pass over map-style data begins, and its indices: a pure function of its arguments.
+
+        As many samples as the buffer holds are shuffled among each other, and so are the next. A part has several such
+        blocks, or, of a large one, some places.
+        """
+        size, buffer = len(self._source.samples), self._settings.buffer
+        block, inside = divmod(place, buffer)
+        several = max(PART // buffer, 1)
+        blocks = np.arange(block - block % several, min(block - block % several + several, -(-size // buffer)))
+        offsets = blocks * buffer
+        sizes = np.minimum(size - offsets, buffer)
+        begin, end = np.zeros_like(sizes), sizes
+        if sizes[0] > LARGEST_SHUFFLE:
+            begin, end = begin + inside - inside % PART, np.minimum(sizes, inside - inside % PART + PART)
+        key = np.array([self._settings.seed], dtype=np.uint64)
+        for number in (self._epoch, zlib.crc32(repr(self._source.name).encode()), before, blocks):
+            key = derived_keys(key, np.asarray(number))
+        return int(offsets[0] + begin[0]), parts_of_passes(key, sizes, begin, end, offsets, LARGEST_SHUFFLE).tolist()
 
     @property
     def _has_to_be_alike(self) -> bool:

@@ -55,7 +55,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
         collate_fn: makes a batch of a list of samples; None for torch's.
         decode_fn: makes a sample of what a source gives; called by the worker that uses the sample.
         shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source. It fills
-            while samples are drawn, so the first of a pass are shuffled less.
+            while samples are drawn, so the first of a pass are shuffled less. Of map-style data as many samples are
+            shuffled among each other, and so are the next, whatever the size of the data.
         order: ``"grouped"`` gives source after source; ``"shuffled"`` mixes them within each batch.
         num_replicas: how many processes share each global batch; None asks the process group.
         rank: which of them this is; None asks the process group.

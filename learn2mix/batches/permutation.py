@@ -1,0 +1,208 @@
+"""Permutations as pure functions of a key: part of one costs its part, and large ones are never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Words = NDArray[np.uint64]
+
+SORTED = 512  # below this a pass is sorted by random keys, many passes at once; from here on it is shuffled by torch
+ROUNDS = 8  # of the network: with 6, neighbours of 1,000 places show it in 30 million pairs; with 7 and 8 they do not
+AT_ONCE = 1 << 14  # numbers mixed at a time, so that they stay in the processor's cache
+
+GAMMA = np.uint64(0x9E3779B97F4A7C15)  # steps of SplitMix64's counter
+FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # and its two factors
+ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
+ONE, HALF = np.uint64(1), np.uint64(32)
+
+
+def mixed(numbers: Words) -> Words:
+    """Return 64 bits for each number that look independent of it and of those of the others: SplitMix64's last step.
+
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014. It changes no two numbers to one.
+
+    Example:
+        >>> mixed(np.array([0x9E3779B97F4A7C15], dtype=np.uint64))
+        array([16294208416658607535], dtype=uint64)
+    """
+    numbers = numbers ^ (numbers >> np.uint64(30))
+    numbers *= FIRST
+    numbers ^= numbers >> np.uint64(27)
+    numbers *= SECOND
+    numbers ^= numbers >> np.uint64(31)
+    return numbers
+
+
+def derived_keys(keys: Words, numbers: Array) -> Words:
+    """Return a key for each number under each key; the two broadcast.
+
+    Example:
+        >>> np.unique(derived_keys(np.array([[1], [2]], dtype=np.uint64), np.arange(3))).size
+        6
+    """
+    return mixed(keys + np.multiply(numbers + 1, GAMMA, dtype=np.uint64, casting="unsafe"))
+
+
+def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets: Array, largest_shuffle: int) -> Array:
+    """Return a part of each of some permutations, one after the other.
+
+    Args:
+        keys: one per permutation, shape ``(num_rows,)``, uint64.
+        sizes: of ``range(size)`` what each permutes, 1 to 2 ** 62, same shape.
+        begin: place of the first to return, at least 0, same shape.
+        end: place after the last to return, more than ``begin`` and at most ``size``, same shape.
+        offsets: what to add to what each permutation has, same shape.
+        largest_shuffle: permutations of more than this are computed place by place, by :func:`permuted`; all others
+            are shuffled whole, each of their orders being as likely as any other.
+
+    Returns:
+        What the permutations have at these places, shape ``((end - begin).sum(),)``, int64.
+
+    Example:
+        >>> keys, sizes, offsets = np.array([7, 7], dtype=np.uint64), np.array([5, 5]), np.array([20, 20])
+        >>> whole = parts_of_passes(keys[:1], sizes[:1], np.array([0]), sizes[:1], offsets[:1], 100)
+        >>> halves = parts_of_passes(keys, sizes, np.array([0, 2]), np.array([2, 5]), offsets, 100)
+        >>> sorted(whole.tolist()), bool((whole == halves).all())
+        ([20, 21, 22, 23, 24], True)
+    """
+    counts = end - begin
+    start = counts.cumsum() - counts  # of each part in the result
+    parts = np.empty(int(counts.sum()), dtype=np.int64)
+    large, small = sizes > largest_shuffle, sizes < SORTED
+    generator = torch.Generator("cpu")
+    for row in (~(large | small)).nonzero()[0].tolist():
+        # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
+        generator.manual_seed(int(keys[row]) & 0xFFFFFFFF)
+        order = torch.randperm(int(sizes[row]), generator=generator, device="cpu").numpy()[begin[row] : end[row]]
+        np.add(order, offsets[row], out=parts[start[row] : start[row] + counts[row]])
+    for rows, width in _alike(small, sizes):
+        found = sorted_by_keys(keys[rows, None], sizes[rows, None], width)
+        found += offsets[rows, None]
+        _write(parts, found, start[rows], begin[rows], counts[rows])
+    for rows, width in _alike(large, counts):
+        found = permuted(keys[rows, None], sizes[rows, None], begin[rows, None] + np.arange(width))
+        found += offsets[rows, None]
+        _write(parts, found, start[rows], np.zeros_like(rows), counts[rows])
+    return parts
+
+
+def _alike(chosen: Array, lengths: Array) -> Iterator[tuple[Array, int]]:
+    """Yield the rows chosen, some of about the same length together, and the length of the longest."""
+    rows = chosen.nonzero()[0]
+    bits = bit_length(lengths[rows] - 1)
+    for each in np.unique(bits).tolist():
+        alike = rows[bits == each]
+        width = int(lengths[alike].max())
+        step = max(AT_ONCE // width, 1)
+        for first in range(0, len(alike), step):
+            yield alike[first : first + step], width
+
+
+def _write(parts: Array, found: Array, start: Array, begin: Array, counts: Array) -> None:
+    """Write of each row of ``found`` the ``counts`` values from ``begin`` on to ``parts``, from ``start`` on."""
+    num_rows, width = found.shape
+    if start[-1] - start[0] == (num_rows - 1) * width and (counts == width).all():  # whole rows, side by side
+        parts[start[0] : start[0] + found.size] = found.reshape(-1)
+        return
+    place = np.arange(width) - begin[:, None]
+    wanted = (place >= 0) & (place < counts[:, None])
+    parts[(place + start[:, None])[wanted]] = found[wanted]
+
+
+def sorted_by_keys(keys: Words, sizes: Array, width: int) -> Array:
+    """Return permutations of ``range(size)``, each a row: its places, sorted by random numbers; the rest is of no use.
+
+    ``keys`` and ``sizes``, at most ``width``, have shape ``(num_rows, 1)``; the result ``(num_rows, width)``.
+    """
+    places = np.arange(width, dtype=np.uint64)
+    low = np.uint64((1 << (width - 1).bit_length()) - 1)  # the bits that hold a place; the others are random
+    numbers = mixed(keys + GAMMA * places)
+    numbers &= ~low
+    numbers |= places
+    if sizes.min() < width:
+        numbers[places >= sizes] = ALL_BITS
+    numbers.sort(axis=1)
+    numbers &= low
+    return numbers.view(np.int64)
+
+
+def permuted(keys: Words, sizes: Array, places: Array) -> Array:
+    """Return what permutations of ``range(size)`` have at some places, computed place by place.
+
+    A Feistel network on the pairs ``Z_a x Z_b``, with ``a`` a power of two and ``a * b`` just above ``size``: each
+    round adds to one half what a hash makes of the other, which can be undone. A result outside ``range(size)`` goes
+    through it again until it is inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+
+    Args:
+        keys: one per permutation, shape ``(num_rows, 1)``, uint64.
+        sizes: 1 to 2 ** 62, same shape.
+        places: of each permutation, shape ``(num_rows, width)``; those beyond its last are looked up as the last.
+
+    Returns:
+        The results, of the shape of ``places``, int64.
+
+    Example:
+        >>> permuted(np.array([[5]], dtype=np.uint64), np.array([[10**12]]), np.arange(3)[None]).shape
+        (1, 3)
+        >>> sorted(permuted(np.array([[5]], dtype=np.uint64), np.array([[7]]), np.arange(7)[None])[0].tolist())
+        [0, 1, 2, 3, 4, 5, 6]
+    """
+    bits = ((bit_length(sizes - 1) + 1) // 2).astype(np.uint64)
+    sizes = sizes.astype(np.uint64)
+    b = (sizes + (ONE << bits) - ONE) >> bits
+    round_keys = derived_keys(keys, np.arange(ROUNDS)[:, None, None])
+    found = _network(np.minimum(places.astype(np.uint64, order="C"), sizes - ONE), round_keys, bits, b)
+    flat, width = found.reshape(-1), found.shape[1]
+    outside = (found >= sizes).reshape(-1).nonzero()[0]
+    while len(outside):
+        row = outside // width
+        flat[outside] = again = _network(flat[outside], round_keys[:, row, 0], bits[row, 0], b[row, 0])
+        outside = outside[again >= sizes[row, 0]]
+    return found.view(np.int64)
+
+
+def _network(numbers: Words, round_keys: Words, bits: Words, b: Words) -> Words:
+    """Return the image of ``numbers`` (below ``b << bits``) in a permutation of all of them."""
+    mask = (ONE << bits) - ONE
+    left, right = numbers & mask, numbers >> bits
+    hashed, spare = np.empty_like(numbers), np.empty_like(numbers)
+    for number, key in enumerate(round_keys):
+        _hash(right if number % 2 else left, key, hashed, spare)
+        if number % 2:
+            left += hashed
+            left &= mask
+        else:
+            hashed *= b
+            hashed >>= HALF  # from 0 to b - 1
+            right += hashed
+            np.subtract(right, b, out=spare)
+            np.minimum(right, spare, out=right)  # modulo b, for what is below 0 wraps to far above
+    right <<= bits
+    right |= left
+    return right
+
+
+def _hash(numbers: Words, key: Words, out: Words, spare: Words) -> None:
+    """Write 32 random-looking bits for each number to ``out``."""
+    np.add(numbers, key, out=out)
+    out *= FIRST
+    np.right_shift(out, HALF, out=spare)
+    out ^= spare
+    out *= SECOND
+    out >>= HALF
+
+
+def bit_length(numbers: Array) -> Array:
+    """Return the bits that whole numbers from 0 to 2 ** 62 need, exactly.
+
+    Example:
+        >>> bit_length(np.array([0, 1, 2, 3, 4, 2**62]))
+        array([ 0,  1,  2,  2,  3, 63])
+    """
+    return np.searchsorted(1 << np.arange(63, dtype=np.int64), numbers, side="right")
