@@ -39,22 +39,23 @@ def mixed_in_python(number):
     return number ^ number >> 31
 
 
-def hashed_in_python(number, key):
-    product = (number + key) * 0xBF58476D1CE4E5B9 % 2**64
-    return (product ^ product >> 32) * 0x94D049BB133111EB % 2**64 >> 32
+def hashed_in_python(number, key, bits):
+    product = (number + key) * (0xBF58476D1CE4E5B9 >> 64 - bits | 1) % 2**bits
+    return (product ^ product >> bits // 2) * (0x94D049BB133111EB >> 64 - bits | 1) % 2**bits >> bits // 2
 
 
 def permuted_in_python(key, size, place):
+    bits = 32 if size <= 2**28 else 64
     low = ((size - 1).bit_length() + 1) // 2
     b = -(-size // 2**low)
     while True:
         right, left = divmod(place, 2**low)
         for number in range(permutation.ROUNDS):
-            round_key = mixed_in_python((key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64)
+            round_key = mixed_in_python((key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64) % 2**bits
             if number % 2 == 0:
-                right = (right + (hashed_in_python(left, round_key) * b >> 32)) % b
+                right = (right + (hashed_in_python(left, round_key, bits) * b >> bits // 2)) % b
             else:
-                left = (left + hashed_in_python(right, round_key)) % 2**low
+                left = (left + hashed_in_python(right, round_key, bits)) % 2**low
         place = right * 2**low + left
         if place < size:
             return place
@@ -62,12 +63,17 @@ def permuted_in_python(key, size, place):
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), sizes), min_size=1, max_size=5), st.data())
 def test_it_is_what_whole_numbers_of_any_length_give(rows, data):
+    of = [[size] for _, size in rows]
     places = [[data.draw(st.integers(0, size - 1)) for _ in range(4)] for _, size in rows]
-    keys, of = np.array([[key] for key, _ in rows], dtype=np.uint64), np.array([[size] for _, size in rows])
-    found = permuted(keys, of, np.array(places)).tolist()
-    assert found == [
+    expected = [
         [permuted_in_python(key, size, place) for place in row] for (key, size), row in zip(rows, places, strict=True)
     ]
+    for narrow in (True, False):
+        chosen = [number for number, (_, size) in enumerate(rows) if (size <= permutation.NARROW) is narrow]
+        if chosen:
+            keys = np.array([[rows[number][0]] for number in chosen], dtype=np.uint64)
+            found = permuted(keys, *(np.array([table[number] for number in chosen]) for table in (of, places)))
+            assert found.tolist() == [expected[number] for number in chosen]
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(1, 3000))
@@ -184,6 +190,19 @@ def test_the_statistics_find_a_network_with_too_few_rounds(size, num_rows, num_r
 def test_neighbours_of_small_ranges_find_four_rounds(size, monkeypatch):
     monkeypatch.setattr(permutation, "ROUNDS", 4)
     assert neighbours_are_even(ours(size, 2_000_000 // size, seed=1)) < UNLIKELY
+
+
+@pytest.mark.parametrize("size", [2**28 - 57, 2**28 + 57, 10**12 + 1])
+@pytest.mark.parametrize("num_rounds", [permutation.ROUNDS, 2])
+def test_neighbours_in_a_range_too_large_to_be_listed(size, num_rounds, monkeypatch):
+    monkeypatch.setattr(permutation, "ROUNDS", num_rounds)
+    keys, of, num_places = keys_of(3, 4), np.full((4, 1), size), 100_000
+    one = permuted(keys, of, np.broadcast_to(np.arange(num_places), (4, num_places)))
+    pvalues = []
+    for lag in (1, half(size)):
+        other = permuted(keys, of, np.broadcast_to(np.arange(num_places) + lag, (4, num_places)))
+        pvalues.append(stats.kstest(((other - one) % size / size).ravel(), "uniform").pvalue)
+    assert (min(pvalues) > UNLIKELY) == (num_rounds > 2)
 
 
 def test_passes_groups_and_seeds_are_independent():

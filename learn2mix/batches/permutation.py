@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ Words = NDArray[np.uint64]
 
 SORTED = 512  # below this a pass is sorted by random keys, many passes at once; from here on it is shuffled by torch
 ROUNDS = 8  # of the network: with 6, neighbours of 1,000 places show it in 30 million pairs; with 7 and 8 they do not
-AT_ONCE = 1 << 14  # numbers mixed at a time, so that they stay in the processor's cache
+NARROW = 1 << 28  # up to this size it has words of 32 bits, which take half the time: b is then at most 2 ** 14
+AT_ONCE = 1 << 15  # numbers mixed at a time, so that they stay in the processor's cache
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # steps of SplitMix64's counter
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # and its two factors
 ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
-ONE, HALF = np.uint64(1), np.uint64(32)
 
 
 def mixed(numbers: Words) -> Words:
@@ -85,10 +85,11 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
         found = sorted_by_keys(keys[rows, None], sizes[rows, None], width)
         found += offsets[rows, None]
         _write(parts, found, start[rows], begin[rows], counts[rows])
-    for rows, width in _alike(large, counts):
-        found = permuted(keys[rows, None], sizes[rows, None], begin[rows, None] + np.arange(width))
-        found += offsets[rows, None]
-        _write(parts, found, start[rows], np.zeros_like(rows), counts[rows])
+    for alike in (large & (sizes <= NARROW), large & (sizes > NARROW)):
+        for rows, width in _alike(alike, counts):
+            found = permuted(keys[rows, None], sizes[rows, None], begin[rows, None] + np.arange(width))
+            found += offsets[rows, None]
+            _write(parts, found, start[rows], np.zeros_like(rows), counts[rows])
     return parts
 
 
@@ -141,7 +142,7 @@ def permuted(keys: Words, sizes: Array, places: Array) -> Array:
 
     Args:
         keys: one per permutation, shape ``(num_rows, 1)``, uint64.
-        sizes: 1 to 2 ** 62, same shape.
+        sizes: 1 to 2 ** 62, all above ``NARROW`` or none, same shape.
         places: of each permutation, shape ``(num_rows, width)``; those beyond its last are looked up as the last.
 
     Returns:
@@ -153,49 +154,64 @@ def permuted(keys: Words, sizes: Array, places: Array) -> Array:
         >>> sorted(permuted(np.array([[5]], dtype=np.uint64), np.array([[7]]), np.arange(7)[None])[0].tolist())
         [0, 1, 2, 3, 4, 5, 6]
     """
-    bits = ((bit_length(sizes - 1) + 1) // 2).astype(np.uint64)
-    sizes = sizes.astype(np.uint64)
-    b = (sizes + (ONE << bits) - ONE) >> bits
-    round_keys = derived_keys(keys, np.arange(ROUNDS)[:, None, None])
-    found = _network(np.minimum(places.astype(np.uint64, order="C"), sizes - ONE), round_keys, bits, b)
-    flat, width = found.reshape(-1), found.shape[1]
+    word: Any = np.uint32 if sizes.max() <= NARROW else np.uint64
+    bits = (bit_length(sizes - 1) + 1) // 2
+    b = (sizes + (1 << bits) - 1) >> bits
+    network = _Network(
+        derived_keys(keys, np.arange(ROUNDS)[:, None, None]).astype(word), bits.astype(word), b.astype(word)
+    )
+    found = network.image(np.minimum(places, sizes - 1).astype(word, order="C"))
+    flat, sizes = found.reshape(-1), sizes.astype(word)
     outside = (found >= sizes).reshape(-1).nonzero()[0]
     while len(outside):
-        row = outside // width
-        flat[outside] = again = _network(flat[outside], round_keys[:, row, 0], bits[row, 0], b[row, 0])
+        row = outside // found.shape[1]
+        flat[outside] = again = network.of_rows(row).image(flat[outside])
         outside = outside[again >= sizes[row, 0]]
-    return found.view(np.int64)
+    return found.astype(np.int64)
 
 
-def _network(numbers: Words, round_keys: Words, bits: Words, b: Words) -> Words:
-    """Return the image of ``numbers`` (below ``b << bits``) in a permutation of all of them."""
-    mask = (ONE << bits) - ONE
-    left, right = numbers & mask, numbers >> bits
-    hashed, spare = np.empty_like(numbers), np.empty_like(numbers)
-    for number, key in enumerate(round_keys):
-        _hash(right if number % 2 else left, key, hashed, spare)
-        if number % 2:
-            left += hashed
-            left &= mask
-        else:
-            hashed *= b
-            hashed >>= HALF  # from 0 to b - 1
-            right += hashed
-            np.subtract(right, b, out=spare)
-            np.minimum(right, spare, out=right)  # modulo b, for what is below 0 wraps to far above
-    right <<= bits
-    right |= left
-    return right
+class _Network(NamedTuple):
+    """Permutations of ``range(b << bits)`` by a Feistel network, in words of 32 or 64 bits."""
+
+    round_keys: Array  # shape (num_rounds, num_rows, 1)
+    bits: Array  # of the left half, shape (num_rows, 1); the right half is below b
+    b: Array
+
+    def of_rows(self, row: Array) -> _Network:
+        """Return what permutes one number of each of these rows."""
+        return _Network(self.round_keys[:, row, 0], self.bits[row, 0], self.b[row, 0])
+
+    def image(self, numbers: Array) -> Array:
+        """Return what the permutations make of numbers below ``b << bits``, one row by each."""
+        one, half = numbers.dtype.type(1), numbers.dtype.type(4 * numbers.itemsize)
+        mask = (one << self.bits) - one
+        left, right = numbers & mask, numbers >> self.bits
+        hashed, spare = np.empty_like(numbers), np.empty_like(numbers)
+        for number, key in enumerate(self.round_keys):
+            _hash(right if number % 2 else left, key, hashed, spare)
+            if number % 2:
+                left += hashed
+                left &= mask
+            else:
+                hashed *= self.b
+                hashed >>= half  # from 0 to b - 1
+                right += hashed
+                np.subtract(right, self.b, out=spare)
+                np.minimum(right, spare, out=right)  # modulo b, for what is below 0 wraps to far above
+        right <<= self.bits
+        right |= left
+        return right
 
 
-def _hash(numbers: Words, key: Words, out: Words, spare: Words) -> None:
-    """Write 32 random-looking bits for each number to ``out``."""
+def _hash(numbers: Array, key: Array, out: Array, spare: Array) -> None:
+    """Write to ``out``, for each number, random-looking bits in the lower half of a word."""
+    word, half = numbers.dtype.type, numbers.dtype.type(4 * numbers.itemsize)
     np.add(numbers, key, out=out)
-    out *= FIRST
-    np.right_shift(out, HALF, out=spare)
+    out *= word(int(FIRST) >> 64 - 8 * numbers.itemsize | 1)
+    np.right_shift(out, half, out=spare)
     out ^= spare
-    out *= SECOND
-    out >>= HALF
+    out *= word(int(SECOND) >> 64 - 8 * numbers.itemsize | 1)
+    out >>= half
 
 
 def bit_length(numbers: Array) -> Array:
