@@ -105,7 +105,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._watch(iterator)
         return iterator
 
-    def _batches(self, iteration: int) -> Iterator[list[int]]:
+    def _batches(self, iteration: int, *, as_arrays: bool = False) -> Iterator[Any]:
         self._check_current(iteration)
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
@@ -116,7 +116,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._announce(batch)
             places, order = self._own(batch)
             places = places if order is None else places[order]
-            yield self._passes.draw(batch.draws, batch.counts)[places].tolist()
+            indices = self._passes.draw(batch.draws, batch.counts)[places]
+            yield indices if as_arrays else indices.tolist()
             self._check_current(iteration)
         self._exhaust()
 
