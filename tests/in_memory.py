@@ -7,7 +7,7 @@ import torch
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [17, 9, 4]))
 PIXELS = np.random.default_rng(1).integers(0, 256, (30, 2, 3), dtype=np.uint8)
-FORMS = ["tensor", "array", "read-only", "backwards", "map", "part of a map"]
+FORMS = ["tensor", "array", "read-only", "backwards", "map", "writable map", "part of a map"]
 
 
 def as_form(array: np.ndarray, form: str, folder: Any) -> Any:
@@ -16,11 +16,11 @@ def as_form(array: np.ndarray, form: str, folder: Any) -> Any:
         return torch.tensor(array)
     if form == "backwards":
         return np.ascontiguousarray(array[::-1])[::-1]
-    if form in ("map", "part of a map"):
+    if "map" in form:
         before = 5 if form == "part of a map" else 0
-        path = folder / f"{array.dtype}-{before}.npy"
+        path = folder / f"{array.dtype}-{form}.npy"
         np.save(path, np.concatenate([array[:before], array]))
-        return np.load(path, mmap_mode="r")[before:]
+        return np.load(path, mmap_mode="r+" if "writable" in form else "r")[before:]
     values = array.copy()
     values.flags.writeable = form != "read-only"
     return values

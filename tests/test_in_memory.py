@@ -61,6 +61,9 @@ def test_several_indices_a_slice_or_a_mask_give_a_batch(folder, form, named):
     mask = LABELS == 1
     for index in (chosen, np.array(chosen), np.array(chosen, np.int16), torch.tensor(chosen)):
         assert is_batch(data[index], batch_of(chosen, halved=False))
+    read_only = np.array([7, 3, 3], np.int32)
+    read_only.flags.writeable = False
+    assert is_batch(data[read_only], batch_of([7, 3, 3], halved=False))
     assert is_batch(data[2:20:3], batch_of(range(2, 20, 3), halved=False))
     for index in (mask, torch.from_numpy(mask)):
         assert is_batch(data[index], batch_of(np.flatnonzero(mask), halved=False))
@@ -186,6 +189,17 @@ def test_every_loader_gives_the_batches_of_a_plain_loop(folder, given_settings, 
     else:
         loader = MixedLoader(data, sampler_of(), on_error=kind)
     check_epochs(loader, given_settings["halved"])
+
+
+def test_mixed_loader_makes_no_lists_of_its_indices_and_torch_s_does():
+    class Noted(InMemory):
+        def __getitems__(self, indices):
+            assert type(indices) is self.kind
+            return super().__getitems__(indices)
+
+    for kind, loader in ((np.ndarray, MixedLoader), (list, DataLoader)):
+        Noted.kind = kind
+        check_epochs(loader(Noted(PIXELS, LABELS), batch_sampler=sampler_of()), halved=False)
 
 
 WAYS = {

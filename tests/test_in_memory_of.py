@@ -98,6 +98,13 @@ def vision(name, **given):
     return made
 
 
+class Normalize:
+    """Has the name of one of torchvision's; what it does to a batch nobody knows."""
+
+    def __call__(self, image):
+        return 2 * image
+
+
 def transforms_of(name):
     from torchvision import transforms as v1
     from torchvision.transforms import v2
@@ -109,6 +116,7 @@ def transforms_of(name):
         "Normalize": v1.Compose([v1.ToTensor(), v1.Normalize(0.3, 0.2)]),
         "ConvertImageDtype": v1.Compose([v1.PILToTensor(), v1.ConvertImageDtype(torch.float32)]),
         "v2": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.3], [0.2])]),
+        "of the user's": v1.Compose([v1.ToTensor(), Normalize()]),
         # Not for batches of tensors, but always the same: read once.
         "CenterCrop": v1.Compose([v1.CenterCrop(20), v1.ToTensor()]),
         "Lambda": v1.Compose([v1.ToTensor(), v1.Lambda(lambda image: image.mean(0))]),
@@ -119,7 +127,8 @@ def transforms_of(name):
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize(
-    "transform", ["none", "ToTensor", "Normalize", "ConvertImageDtype", "v2", "CenterCrop", "Lambda", "by kind"]
+    "transform",
+    ["none", "ToTensor", "Normalize", "ConvertImageDtype", "v2", "of the user's", "CenterCrop", "Lambda", "by kind"],
 )
 def test_torchvision_s_samples_are_kept_with_their_transforms(name, transform):
     from torchvision.transforms import v2
@@ -128,7 +137,7 @@ def test_torchvision_s_samples_are_kept_with_their_transforms(name, transform):
     wanted = batches_of(data if data.transform else vision(name, transform=v2.PILToTensor()))
     found = InMemory.of(data)
     assert_same(found, wanted)
-    bytes_kept = transform not in ("CenterCrop", "Lambda", "by kind")
+    bytes_kept = transform not in ("of the user's", "CenterCrop", "Lambda", "by kind")
     assert (found.arrays[0].dtype == torch.uint8) == bytes_kept
     if bytes_kept and "MNIST" in name:
         assert found.arrays[0].data_ptr() == data.data.data_ptr(), "no copy"
@@ -213,6 +222,32 @@ def test_data_that_read_several_at_once_are_asked_to():
             return [(index, 2 * index) for index in indices]
 
     assert InMemory.of(AtOnce(None))[50:52][1].tolist() == [100, 102]
+
+
+def test_of_data_that_read_several_at_once_the_one_that_cannot_be_read_is_named():
+    class AtOnce(Samples):
+        def __getitems__(self, indices):
+            return [self[index] for index in indices]
+
+    with pytest.raises(RuntimeError, match="sample 70 cannot be read: OSError"):
+        InMemory.of(AtOnce(broken_at_70))
+
+
+ODD = {
+    "channels first": (np.zeros((30, 3, 8, 8), np.uint8), LABELS.tolist()),
+    "labels that are names": (PIXELS, [str(label) for label in LABELS]),
+    "floats": (PIXELS / 255, LABELS),
+    "something else": ([1, 2], {"a": 3}),
+    "objects": (np.array([None] * 30), LABELS),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_attributes_of_the_same_names_that_hold_something_else_are_left_alone(odd):
+    data = Samples(lambda index: (torch.full((2,), index), index), size=30)
+    data.data, data.targets = ODD[odd]
+    data.transform = pytest.importorskip("torchvision.transforms").Normalize([0.5] * 3, [0.5] * 3)
+    assert_same(InMemory.of(data), batches_of(data))
 
 
 def test_a_transform_comes_after_what_the_data_do_themselves():

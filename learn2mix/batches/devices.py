@@ -20,8 +20,7 @@ def place(dataset: Any, device: torch.device | str | None, num_workers: int, pin
     """
     if not isinstance(dataset, InMemory):
         return dataset
-    moves = device is not None and torch.device(device).type != "cpu" and not dataset.columns.mapped
-    where = torch.device(device) if moves and device is not None else dataset.device
+    where = dataset.device if device is None or dataset.columns.mapped else torch.device(device)
     if where.type == "cpu":
         return dataset
     if num_workers:

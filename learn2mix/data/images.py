@@ -27,22 +27,14 @@ def images_of(dataset: Any) -> tuple[Tensor, Tensor, Transform | None] | None:
         the transform, None where there is none. None where the data set holds no such arrays, its transform does not
         work on batches, or its samples turn out to be others.
     """
-    pixels, targets = (getattr(dataset, name, None) for name in ("data", "targets"))
-    if not isinstance(pixels, (Tensor, np.ndarray)) or not isinstance(targets, (Tensor, np.ndarray, list)):
-        return None
-    pixels, target_transform = torch.as_tensor(pixels), getattr(dataset, "target_transform", None)
-    if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or not len(pixels) == len(targets) == len(dataset):
-        return None
     steps = _for_batches(getattr(dataset, "transform", None))
-    if steps is None:
+    pixels, labels = _pixels(getattr(dataset, "data", None)), _labels(getattr(dataset, "targets", None))
+    if steps is None or pixels is None or labels is None or not len(pixels) == len(labels) == len(dataset):
         return None
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-    labels = torch.as_tensor(targets)
+    target_transform, transform = getattr(dataset, "target_transform", None), in_turn(*steps)
     if target_transform is not None:
         labels = default_collate([target_transform(label) for label in labels.tolist()])
-    transform = in_turn(*steps)
-    same = all(_is_sample(dataset[index], pixels, labels, transform, index) for index in _spread(len(pixels)))
-    return (pixels, labels, transform) if same else None
+    return (pixels, labels, transform) if _are_samples(dataset, pixels, labels, transform) else None
 
 
 def as_tensor(value: Any) -> Any:
@@ -82,10 +74,12 @@ def to_float(pixels: Tensor) -> Tensor:
 def _for_batches(transform: Any) -> list[Transform] | None:
     """Return transforms for batches of tensors that do what one of torchvision does to an image; None if unknown."""
     name = type(transform).__name__
-    if transform is None or name in TO_TENSOR:
+    if transform is None:
         return []
     if not type(transform).__module__.startswith("torchvision.transforms"):
         return None
+    if name in TO_TENSOR:
+        return []
     if name == "Compose":
         steps = [_for_batches(step) for step in transform.transforms]
         return None if None in steps else [step for some in steps for step in some or []]
@@ -96,19 +90,40 @@ def _for_batches(transform: Any) -> list[Transform] | None:
     return [transform] if name in ALIKE else None
 
 
-def _spread(size: int) -> list[int]:
-    return sorted({size * step // CHECKED for step in range(CHECKED)}) if size else []
+def _pixels(data: Any) -> Tensor | None:
+    """Return gray or coloured images as they are held by torchvision's data sets, channels first."""
+    if not isinstance(data, (Tensor, np.ndarray)) or data.ndim not in (3, 4) or "uint8" not in str(data.dtype):
+        return None
+    if isinstance(data, np.ndarray):
+        data = torch.from_numpy(data if data.flags.writeable else data.copy())
+    pixels: Tensor = data[:, None] if data.ndim == 3 else data.permute(0, 3, 1, 2).contiguous()
+    return pixels
 
 
-def _is_sample(sample: Any, pixels: Tensor, labels: Tensor, transform: Transform | None, index: int) -> bool:
-    """Whether a sample of the data set itself is the pair that the arrays hold at an index."""
-    if not isinstance(sample, tuple) or len(sample) != 2:
+def _labels(targets: Any) -> Tensor | None:
+    if isinstance(targets, Tensor):
+        return targets
+    whole = isinstance(targets, (np.ndarray, list)) and np.asarray(targets).dtype.kind == "i"
+    return torch.tensor(targets) if whole else None
+
+
+def _are_samples(dataset: Any, pixels: Tensor, labels: Any, transform: Transform | None) -> bool:
+    """Whether some samples that the data set itself gives are those that the arrays hold."""
+    places = sorted({len(pixels) * step // CHECKED for step in range(CHECKED)}) if len(pixels) else []
+    if not places or not isinstance(labels, Tensor):
         return False
-    image, label = (default_collate([as_tensor(part)]) for part in sample)
-    found = pixels[index : index + 1]
-    return _equal(image, found if transform is None else transform(found)) and _equal(label, labels[index : index + 1])
+    try:
+        samples = default_collate([tuple(map(as_tensor, dataset[place])) for place in places])
+        images = pixels[places]
+        return len(samples) == 2 and _equal(
+            samples, [images if transform is None else transform(images), labels[places]]
+        )
+    except Exception:  # whatever it is, it shows where the samples are read one by one
+        return False
 
 
-def _equal(one: Any, other: Any) -> bool:
-    tensors = isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype == other.dtype
-    return tensors and torch.equal(one, other)
+def _equal(some: Any, others: Any) -> bool:
+    return all(
+        isinstance(one, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        for one, other in zip(some, others, strict=True)
+    )

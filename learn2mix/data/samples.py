@@ -40,8 +40,6 @@ class Samples(Sequence[Any]):
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(self._length))]
-        if not -self._length <= place < self._length:
-            raise IndexError(f"index must be below {self._length}, got {place}")
         sample = row(self.batch, place)
         return NamedSample(sample) if isinstance(sample, dict) else Sample(sample)
 
