@@ -70,8 +70,12 @@ class Columns:
         return list(values) if self.names is None else dict(zip(self.names, values, strict=True))
 
     def to(self, device: torch.device | str) -> Columns:
-        """Return the same arrays on a device, all of them as tensors."""
-        return Columns(self.named([_as_tensor(value).to(device) for value in self.values]))
+        """Return the same arrays on a device. Where that is the CPU, those that NumPy gathers stay what they are."""
+        if torch.device(device).type == "cpu":
+            moved = [value.to(device) if isinstance(value, Tensor) else value for value in self.values]
+        else:
+            moved = [torch.as_tensor(value).to(device) for value in map(_writable, self.values)]
+        return Columns(self.named(moved))
 
     def _as_index(self, indices: Indices | slice) -> NDArray[Any] | Tensor:
         """Return whole numbers of at least 0; a tensor only where it lies on the device of the data already."""
@@ -139,5 +143,6 @@ def _as_column(values: Any) -> Column:
     return column
 
 
-def _as_tensor(value: Column) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+def _writable(value: Column) -> Column:
+    """Return a tensor as it is, and a copy of an array: of one that may not be written to, torch makes no tensor."""
+    return value if isinstance(value, Tensor) else np.array(value)
