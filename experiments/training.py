@@ -16,6 +16,7 @@ from experiments.errors import UserError
 from experiments.optimisation import make_optimizer, make_schedule
 from experiments.start import Start
 from learn2mix import GroupLossMeter
+from learn2mix.data import InMemory
 
 if TYPE_CHECKING:
     from experiments.objectives import Objective
@@ -68,7 +69,9 @@ class Training:
         self._optimizer = make_optimizer(self.model, run.settings)
         self._schedule = make_schedule(self._optimizer, run.settings, run.settings["epochs"] * num_batches)
         self.batches = run.method.batches(self._start)
-        self._train, self._test = (part.to(device) for part in (self._start.data.train, data.test))
+        train = self._start.data.train
+        self._train = InMemory(train.inputs, train.targets, train.groups, device=device)
+        self._test = data.test.to(device)
         self._num_groups = len(data.group_names)
 
     def epochs(self, time_budget: float | None = None) -> Iterator[Row]:
@@ -129,7 +132,7 @@ class Training:
         method, objective, augment = self._run.method, self._run.task.objective, self._run.task.augment
         self.model.train()
         for index in self.batches:
-            batch = self._train.take(torch.as_tensor(index).to(self._device, non_blocking=True))
+            batch = Split(*self._train[index])
             if augment is not None:
                 batch = replace(batch, inputs=augment(batch.inputs, self._run.settings))
             batch = method.select(batch, self.score, self.batches)

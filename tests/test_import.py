@@ -48,6 +48,16 @@ def test_public_names_can_be_imported(name):
     assert name in dir(learn2mix)
 
 
+def test_data_in_memory_load_nothing_heavy():
+    code = """
+import torch
+from learn2mix.data import InMemory
+whole = torch.utils.data.TensorDataset(torch.ones(3), torch.ones(3))
+InMemory.of(whole, device="cpu")[[0, 2]]
+"""
+    assert not modules_after(code) & set(HEAVY)
+
+
 @pytest.mark.parametrize("name", ["__version__", "functional", "mixers"])
 def test_what_else_is_public_can_be_found(name):
     assert name in dir(learn2mix)

@@ -161,6 +161,22 @@ def test_samples_are_read_at_once_where_the_data_can(num_workers, zero_lag):
     assert set(sizes) == {5} if not zero_lag else max(sizes) > 1
 
 
+@pytest.mark.parametrize(("num_workers", "on_error"), [(0, "raise"), (0, "skip"), (2, "raise"), (2, "skip")])
+@pytest.mark.parametrize("takes_arrays", [False, True, None])
+def test_data_get_lists_of_numbers_unless_they_say_that_they_take_arrays(takes_arrays, num_workers, on_error):
+    class Typed(Data):
+        def __getitems__(self, indices):
+            assert type(indices) is (np.ndarray if takes_arrays else list)
+            assert takes_arrays or all(type(index) is int for index in indices)
+            return [int(index) for index in indices]
+
+    if takes_arrays is not None:
+        Typed.takes_index_arrays = takes_arrays
+    loader = MixedLoader(Typed(), sampler_of(FixedMix()), num_workers=num_workers, on_error=on_error)
+    assert [batch.tolist() for batch in loader] == list(sampler_of(FixedMix()))
+    assert loader.skipped == {}
+
+
 @pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_memory_may_be_pinned(num_workers):

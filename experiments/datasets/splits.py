@@ -14,7 +14,7 @@ from experiments.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Samples in memory: gathering a batch is ``split.take(index)``, the same for every method.
+    """Samples, of a whole part or of a batch. Every method trains on batches that the library's InMemory gathers.
 
     Attributes:
         inputs: uint8 images ``(N, C, H, W)``, float32 features ``(N, d)`` or int64 tokens ``(N, L)``, 0 for padding.

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from learn2mix.batches.answers import Answer
+from learn2mix.batches.devices import place, to_device
 from learn2mix.batches.map_reader import AheadDecoder, MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
@@ -40,7 +40,8 @@ class MixedLoader:
         on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
             sample only, with one warning that names it.
         collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
-        device: where the tensors of a batch go, those in containers too; None leaves them.
+        device: where the tensors of a batch go, those in containers too; None leaves them. An
+            :class:`learn2mix.data.InMemory` goes there once, as a whole, and batches are gathered there: no workers.
         loader_args: what else ``DataLoader`` takes, such as ``pin_memory``, ``prefetch_factor``, ``in_order``,
             ``persistent_workers`` (with a stream and with ``zero_lag`` they always are) or ``worker_init_fn``.
 
@@ -78,6 +79,7 @@ class MixedLoader:
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
         self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
+        dataset = place(dataset, device, self.num_workers, bool(loader_args.get("pin_memory")))
         self.dataset, self.batch_sampler = dataset, batch_sampler
         self.sampler: Any = dataset if batch_sampler is None else batch_sampler
         self.stream = self.sampler
@@ -133,7 +135,7 @@ class MixedLoader:
             if answer.batch is None:  # no sample of it could be read
                 self.sampler._drop(answer.number)
             else:
-                yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
+                yield answer.batch if self.device is None else to_device(answer.batch, self.device)
 
     def _asked_ahead(self, iteration: int) -> Iterator[Answer]:
         if self._pipeline is None:
@@ -164,7 +166,7 @@ class MixedLoader:
             )
         decoder = self._decoder
         for request in _map_requests(self.sampler, iteration):
-            samples, failed = decoder.samples(request.indices, skip=self.on_error == "skip")
+            samples, failed = decoder.samples(request.indices.tolist(), skip=self.on_error == "skip")
             yield self._reader.answer(request, samples, failed)
 
     def _note_skipped(self, samples: list[str]) -> None:
@@ -249,21 +251,10 @@ class _Batches:
         self._loader._release()
 
 
-def _to_device(batch: Any, device: torch.device | str) -> Any:
-    """Return a batch with its tensors, and what else has a method ``to`` (a BatchEncoding), on a device."""
-
-    def move(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(device, non_blocking=value.is_pinned())
-        return value.to(device) if hasattr(value, "to") else value
-
-    return tree_map(move, batch, is_leaf=lambda value: hasattr(value, "to"))
-
-
 def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
     # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
     for indices in sampler._batches(iteration):
-        yield MapRequest(sampler._announced, sampler._generation, indices.tolist())
+        yield MapRequest(sampler._announced, sampler._generation, indices)
 
 
 def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:

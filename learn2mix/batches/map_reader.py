@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
 from learn2mix.batches.pipeline import Packed, Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.data.samples import Samples
 
 
 class MapRequest(NamedTuple):
@@ -20,7 +23,7 @@ class MapRequest(NamedTuple):
 
     number: int
     generation: int
-    indices: list[int]
+    indices: NDArray[np.integer[Any]]
 
 
 class MapReader:
@@ -38,32 +41,40 @@ class MapReader:
     def answer(self, request: MapRequest, samples: Any, failed: list[str]) -> Answer:
         """Return a batch of samples, ``Unreadable`` in the place of one that failed."""
         number, generation, indices = request
+        if isinstance(samples, Samples) and self.collate is default_collate:
+            return Answer(number, generation, samples.batch, None, [], None)
         if not self.skip:
             return Answer(number, generation, self.collate(samples), None, [], None)
         batch, kept, dropped = collated(samples, lambda place: f"sample {indices[place]}", self.collate, skip=True)
         return Answer(number, generation, batch, kept, failed + dropped, None)
 
 
-def fetch(dataset: Any, indices: list[int]) -> Any:
-    """Return the samples of a data set at these indices, at once where it can."""
+def fetch(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Any:
+    """Return the samples of a data set at these indices, at once where it can.
+
+    Its ``__getitems__`` gets a list, as torch promises, unless the data set says that it ``takes_index_arrays``.
+    """
     get_all = getattr(dataset, "__getitems__", None)
+    if isinstance(indices, np.ndarray) and not (get_all and getattr(dataset, "takes_index_arrays", False)):
+        indices = indices.tolist()
     return get_all(indices) if get_all else [dataset[index] for index in indices]
 
 
-def fetch_readable(dataset: Any, indices: list[int]) -> tuple[list[Any], list[str]]:
+def fetch_readable(dataset: Any, indices: NDArray[np.integer[Any]]) -> tuple[Sequence[Any], list[str]]:
     """Return the samples, ``Unreadable`` for one that fails, and what failed and why."""
     try:
-        return list(fetch(dataset, indices)), []
+        samples = fetch(dataset, indices)
+        return samples if isinstance(samples, Samples) else list(samples), []
     except Exception:  # one of them: which, each tells alone
-        samples: list[Any] = []
+        readable: list[Any] = []
         failed = []
-        for index in indices:
+        for index in indices.tolist():
             try:
-                samples += fetch(dataset, [index])
+                readable += fetch(dataset, [index])
             except Exception as error:
-                samples.append(Unreadable)
+                readable.append(Unreadable)
                 failed.append(f"sample {index}: {type(error).__name__}: {error}")
-        return samples, failed
+        return readable, failed
 
 
 class AheadDecoder:
