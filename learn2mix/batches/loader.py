@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
-from learn2mix.batches.map_reader import AheadDecoder, MapReader, MapRequest
+from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
