@@ -3,131 +3,133 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
+import numpy as np
 from torch._utils import ExceptionWrapper
+from torch.utils.data import default_collate
 
-from learn2mix.batches.answers import Unreadable
-from learn2mix.batches.map_reader import fetch
-from learn2mix.batches.pipeline import Packed, Pipeline
+from learn2mix.batches.answers import Answer, Unreadable
+from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
+from learn2mix.batches.forecast import Forecast
+from learn2mix.batches.map_reader import MapReader, MapRequest
+from learn2mix.batches.packing import pinned
+from learn2mix.batches.pipeline import Pipeline
+from learn2mix.batches.sample_reader import ChunkRequest, SampleReader
 from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stacking import gather, is_stacked
 
 
 class AheadDecoder:
     """Decodes the samples that the next batches would have if the mix stayed as it is.
 
-    What a batch turns out to need besides is decoded before anything else. A sample is known by its index, so that
-    whatever is missed, fails or comes too much, no batch gets another's.
+    A batch that is what was foreseen is one chunk, collated by the worker that decoded it. Any other is collated here,
+    of samples of several chunks; what none of them has is decoded before anything else. A sample is known by its index,
+    so that whatever is missed, fails or comes too much, no batch gets another's.
+
+    Args:
+        reader: makes a batch of samples.
+        sampler: composes the batches.
+        num_workers: worker processes, at least 1.
+        prefetch_factor: batches that each of them has on its way.
+        loader_args: what else ``DataLoader`` takes.
     """
 
     def __init__(
         self,
-        dataset: Any,
+        reader: MapReader,
         sampler: MixedBatchSampler,
         num_workers: int,
         prefetch_factor: int,
         loader_args: dict[str, Any],
     ) -> None:
-        self._sampler, self._num_ahead = sampler, prefetch_factor
-        self._chunk_size = -(-sampler.batch_size // num_workers)  # so that all work on each batch
+        self._reader, self._forecast = reader, Forecast(sampler)
+        self._num_workers, self._num_ahead = num_workers, num_workers * prefetch_factor
+        decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
         loader_args = loader_args | {"prefetch_factor": prefetch_factor}
-        self._pipeline = Pipeline(_SampleReader(dataset), dataset, num_workers, loader_args)
-        self._pipeline.feed(_chunks(weakref.WeakMethod(self._next_chunk)))
-        self._ready: dict[int, deque[Any]] = {}  # samples, or ExceptionWrapper for one that failed, by index
-        self._coming: Counter[int] = Counter()  # how often each is being decoded
-        self._urgent: deque[int] = deque()  # to decode for the batch that is waited for
-        self._foreseen: deque[int] = deque()  # and for those after it
+        self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args)
+        self._pipeline.feed(_requests(weakref.WeakMethod(self._next_request)))
+        self._numbers = count()
+        self._coming: dict[int, Chunk] = {}  # being decoded, by number
+        self._chunks = Chunks()
+        self._urgent: deque[Chunk] = deque()  # to decode for the batch that is waited for
+        self._foreseen: deque[Indices] = deque()  # and for those after it
 
-    def samples(self, indices: list[int], *, skip: bool) -> tuple[list[Any], list[str]]:
-        """Return samples once all are decoded, and what failed and why.
+    def answer(self, request: MapRequest) -> Answer:
+        """Return a batch, once all its samples are decoded.
 
-        With ``skip`` a failed sample is ``Unreadable``; else its error is raised.
+        The error of a sample is raised, or, if the reader skips, the sample is left out.
         """
-        needed = Counter(indices)
-        missing = Counter({index: count - self._num_there(index) for index, count in needed.items()})
-        self._urgent = deque((+missing).elements())
-        self._foreseen = self._foresee()
-        for index, count in needed.items():
-            while len(self._ready.get(index, ())) < count:
+        indices = np.asarray(request.indices, dtype=np.int64)
+        whole = self._chunks.take_whole(indices)
+        taken = (
+            self._take(indices) if whole is None else Taken([whole], np.zeros_like(indices), np.arange(len(indices)))
+        )
+        wanted = self._forecast.next(self._num_ahead)
+        self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
+        for chunk in taken.chunks:
+            while chunk.content is None:
                 self._receive()
-        samples = [self._ready[index].popleft() for index in indices]
-        for index in needed:
-            if not self._ready[index]:
-                del self._ready[index]
+        contents = [chunk.content for chunk in taken.chunks]
+        if is_stacked(contents):
+            stacked = contents[0] if whole else gather(contents, taken.owners, taken.rows)
+            answer = Answer(request.number, request.generation, stacked.batch, None, [], None)
+        else:
+            samples = [chunk.samples() for chunk in taken.chunks]
+            places = zip(taken.owners.tolist(), taken.rows.tolist(), strict=True)
+            answer = self._collated(request, [samples[owner][row] for owner, row in places])
+        for chunk in taken.chunks:
+            chunk.shrink()
+        return answer._replace(batch=pinned(answer.batch)) if self._pipeline.pins else answer
+
+    def _take(self, indices: Indices) -> Taken:
+        """Take the samples of a batch; what is missing is asked for, of all workers at once."""
+        chunks, owners, rows = self._chunks.take(indices)
+        used, owners[owners >= 0] = np.unique(owners[owners >= 0], return_inverse=True)
+        chunks = [chunks[owner] for owner in used.tolist()]
+        for places in np.array_split((owners < 0).nonzero()[0], self._num_workers):
+            if len(places):
+                owners[places], rows[places] = len(chunks), np.arange(len(places))
+                chunks.append(Chunk(indices[places], free=False))
+                self._urgent.append(chunks[-1])
+        return Taken(chunks, owners, rows)
+
+    def _collated(self, request: MapRequest, samples: list[Any]) -> Answer:
         failed = []
         for place, sample in enumerate(samples):
             if isinstance(sample, ExceptionWrapper):
-                if not skip:
+                if not self._reader.skip:
                     sample.reraise()  # type: ignore[no-untyped-call]
-                failed.append(f"sample {indices[place]}: {sample.exc_type.__name__}")
+                failed.append(f"sample {request.indices[place]}: {sample.exc_type.__name__}")
                 samples[place] = Unreadable
-        return samples, failed
+        return self._reader.answer(request, samples, failed)
 
     def _receive(self) -> None:
-        answer = self._pipeline.answer()
-        if answer is None:
-            return
-        for index, sample in zip(*answer, strict=True):
-            self._coming[index] -= 1
-            self._ready.setdefault(index, deque()).append(sample)
+        decoded = self._pipeline.answer()
+        if decoded is not None:
+            self._coming.pop(decoded.number).content = decoded.content
 
-    def _next_chunk(self) -> list[int] | None:
+    def _next_request(self) -> ChunkRequest | None:
         """Return what a worker decodes next; None for nothing."""
-        queue = self._urgent or self._foreseen
-        chunk = [queue.popleft() for _ in range(min(self._chunk_size, len(queue)))]
-        self._coming.update(chunk)
-        return chunk or None
-
-    def _foresee(self) -> deque[int]:
-        """Return what the batches after this one need, that is neither ready nor coming, at the mix of the moment."""
-        wanted = Counter(self._sampler.foresee(self._num_ahead))
-        too_many = sum(map(len, self._ready.values())) - 4 * self._num_ahead * self._sampler.batch_size
-        for index in [index for index in self._ready if not wanted[index]]:
-            if too_many <= 0:
-                break
-            too_many -= len(self._ready.pop(index))  # foreseen by a mix that has moved on
-        order: deque[int] = deque()
-        for index, count in wanted.items():
-            order.extend([index] * (count - self._num_there(index)))
-        return order
-
-    def _num_there(self, index: int) -> int:
-        """Return how often a sample is ready or coming."""
-        return len(self._ready.get(index, ())) + self._coming[index]
+        if self._urgent:
+            chunk = self._urgent.popleft()
+        elif self._foreseen:
+            chunk = Chunk(self._foreseen.popleft())
+            self._chunks.add(chunk)
+        else:
+            return None
+        number = next(self._numbers)
+        self._coming[number] = chunk
+        return ChunkRequest(number, chunk.indices.tolist())
 
 
-def _chunks(next_chunk: weakref.WeakMethod[Any]) -> Iterator[list[int] | None]:
+def _requests(next_request: weakref.WeakMethod[Any]) -> Iterator[ChunkRequest | None]:
     """Yield the requests of a decoder, without end; between them nothing here keeps it alive."""
     while True:
-        method = next_chunk()
-        chunk = None if method is None else method()
+        method = next_request()
+        request = None if method is None else method()
         del method
-        yield chunk
-
-
-class _SampleReader:
-    """Decodes samples, several at once where the data set can; a failure is the failure of one of them."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-
-    def __getitem__(self, indices: list[int]) -> Packed:
-        # A tensor each in shared memory would run out of file descriptors.
-        return Packed((indices, self._decode_all(indices)))
-
-    def _decode_all(self, indices: list[int]) -> list[Any]:
-        if not hasattr(self._dataset, "__getitems__"):
-            return [self._decode(index) for index in indices]
-        try:
-            return list(fetch(self._dataset, indices))
-        except Exception:  # of one of them: which, each tells alone
-            return [self._decode(index) for index in indices]
-
-    def _decode(self, index: int) -> Any:
-        try:
-            (sample,) = fetch(self._dataset, [index])
-            return sample
-        except Exception:  # raised where the sample is needed
-            return ExceptionWrapper(where=f"while decoding sample {index}")  # type: ignore[no-untyped-call]
+        yield request

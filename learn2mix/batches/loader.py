@@ -161,12 +161,11 @@ class MixedLoader:
     def _composed_last(self, iteration: int) -> Iterator[Answer]:
         if self._decoder is None:
             self._decoder = AheadDecoder(
-                self.dataset, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
+                self._reader, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
             )
         decoder = self._decoder
         for request in _map_requests(self.sampler, iteration):
-            samples, failed = decoder.samples(request.indices, skip=self.on_error == "skip")
-            yield self._reader.answer(request, samples, failed)
+            yield decoder.answer(request)
 
     def _note_skipped(self, samples: list[str]) -> None:
         for sample in samples:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
+from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import check_sampler_state, let_go
-from learn2mix.batches.split import own_places
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
@@ -114,23 +114,24 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         while self._composition.epoch == epoch and self._composition.position < len(self):
             batch = self._composition.compose(self.global_batch_size, self._find_mix)
             self._announce(batch)
-            places, order = self._own(batch)
-            places = places if order is None else places[order]
-            yield self._passes.draw(batch.draws, batch.counts)[places].tolist()
+            yield self.indices_of(batch).tolist()
             self._check_current(iteration)
         self._exhaust()
 
-    def foresee(self, num_batches: int) -> list[int]:
-        """Return this process's samples of the next batches, if the mix stays what it is; also beyond the epoch."""
-        draws, credit = self._composition.draws, self._composition.credit
-        owed_each = self.mixer.proportions * self.global_batch_size
-        indices: list[int] = []
-        for _ in range(num_batches):
-            counts = apportion_owed(credit + owed_each, self.global_batch_size)
-            mine = own_places(counts, draws, self.rank, self.num_replicas)
-            indices += self._passes.draw(draws, counts)[mine].tolist()
-            draws, credit = draws + counts, credit + owed_each - counts
-        return indices
+    def foresee(self, previous: Batch | None = None) -> Batch:
+        """Return the next batch, or the one after a foreseen one, if the mix stays as it is; also beyond the epoch."""
+        at, proportions = self._composition, self.mixer.proportions
+        number, draws, credit = at.composed, at.draws, at.credit
+        if previous is not None:
+            number, draws = previous.number + 1, previous.draws + previous.counts
+            credit = previous.credit + previous.proportions * self.global_batch_size - previous.counts
+        counts = apportion_owed(credit + proportions * self.global_batch_size, self.global_batch_size)
+        return Batch(number, at.epoch, at.position, proportions, counts, draws, credit, at.newest, False)
+
+    def indices_of(self, batch: Batch) -> NDArray[Any]:
+        """Return this process's samples of a batch, in its order."""
+        places, order = self._own(batch)
+        return self._passes.draw(batch.draws, batch.counts)[places if order is None else places[order]]
 
     @property
     def num_composed(self) -> int:
