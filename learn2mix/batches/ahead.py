@@ -47,7 +47,8 @@ class AheadDecoder:
         loader_args: dict[str, Any],
     ) -> None:
         self._reader, self._forecast = reader, Forecast(sampler)
-        self._num_workers, self._num_ahead = num_workers, num_workers * prefetch_factor
+        self._num_workers = num_workers
+        self._num_ahead = num_workers * prefetch_factor + 1  # one more than is on its way: no worker waits for it
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
         loader_args = loader_args | {"prefetch_factor": prefetch_factor}
         self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args)
