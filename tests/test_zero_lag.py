@@ -22,6 +22,7 @@ from test_stacking import Point, alike
 
 LABELS = np.repeat([0, 1, 2, 3], [40, 15, 5, 2])
 JUMPS = [[0.7, 0.1, 0.1, 0.1], [0.68, 0.12, 0.1, 0.1], [0, 0, 0, 1], [0.25] * 4, [0.25] * 4, [0.1, 0.6, 0.2, 0.1]]
+JUMPS += [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 1, 0, 0]]  # so that chunks of one group meet
 
 
 class Made:
@@ -54,7 +55,7 @@ def large(index):
 
 
 def of_two_kinds(index):
-    return small(index)[0], (index if index % 3 else index / 2)
+    return small(index)[0], (index / 2 if LABELS[index] else index)
 
 
 def of_many_lengths(index):
@@ -151,13 +152,28 @@ def test_what_cannot_be_sent_is_an_error_and_not_a_wait(data, error, message):
         next(iter(loader))
 
 
-@pytest.mark.parametrize("order", ["shuffled", "grouped"])
-@pytest.mark.parametrize(("num_replicas", "rank"), [(1, 0), (3, 1)])
-def test_what_is_foreseen_comes_as_long_as_the_mix_stays(order, num_replicas, rank):
+def test_a_sample_that_cannot_be_sent_costs_its_batch_and_no_other():
+    wanted = list(sampler_of(FixedMix()))
+    bad = wanted[4][0]
+    data = Made(lambda index: index if index != bad else lambda: index)
+    batches = iter(MixedLoader(data, sampler_of(FixedMix()), num_workers=2, zero_lag=True, collate_fn=list))
+    for number, indices in enumerate(wanted):
+        if number == 4:
+            with pytest.raises(Exception, match=r"[Pp]ickle"):
+                next(batches)
+            break
+        assert next(batches) == indices
+    assert [next(batches) for _ in wanted[5:]] == wanted[5:]
+
+
+@given(
+    mixes(4), mixes(4), st.integers(1, 9), st.sampled_from(["shuffled", "grouped"]), st.sampled_from([(1, 0), (3, 1)])
+)
+def test_what_is_foreseen_comes_as_long_as_the_mix_stays(before, after, batch_size, order, part):
     """So that workers collate whole batches: of a fixed mix all, and after a jump of the mix those that follow."""
-    script = [[0.4, 0.3, 0.2, 0.1]] * 6 + [[0.1, 0.2, 0.3, 0.4]] * 9
-    settings = {"num_batches": 5, "order": order, "num_replicas": num_replicas, "rank": rank}
-    sampler, num_ahead = sampler_of(Scripted(script), **settings), 4
+    mixer, num_ahead = Scripted([before] * 6 + [after] * 9), 4
+    parts = {"order": order, "num_replicas": part[0], "rank": part[1]}
+    sampler = sampler_of(mixer, batch_size=batch_size, num_batches=5, **parts)
     forecast, foreseen, batches = Forecast(sampler), [], []
     for _ in range(3):
         for batch in sampler:
@@ -167,8 +183,26 @@ def test_what_is_foreseen_comes_as_long_as_the_mix_stays(order, num_replicas, ra
         stays = min(num_ahead, (6 if number < 6 else 15) - number - 1)
         assert len(ahead) == num_ahead
         assert ahead[:stays] == batches[number + 1 :][:stays]
-        if number == 3:
-            assert ahead[2:] != batches[6:8]
+
+
+def test_so_it_does_after_an_epoch_that_was_left_and_a_state_that_was_loaded():
+    sampler = sampler_of(FixedMix())
+    forecast = Forecast(sampler)
+
+    def foreseen_and_drawn(num_observed):
+        batches, foreseen, drawn = iter(sampler), [], []
+        for number in range(3):
+            drawn.append(next(batches))
+            foreseen.append(forecast.next(2)[0].tolist())
+            if number < num_observed:
+                sampler.observe(None)
+        assert foreseen[:-1] == drawn[1:]
+        return drawn
+
+    drawn = foreseen_and_drawn(num_observed=1)
+    assert foreseen_and_drawn(num_observed=3)[:2] == drawn[1:], "two batches were taken back"
+    sampler.load_state_dict(sampler.state_dict() | {"seed": 4})
+    assert foreseen_and_drawn(num_observed=0)[:2] != drawn[1:]
 
 
 @pytest.mark.gpu

@@ -47,7 +47,6 @@ class Forecast:
         (proportions, passes), first, now = self._based_on, self._next[0].batch, self._sampler._composition
         return (
             passes is self._sampler._passes
-            and first.number == now.composed
             and np.array_equal(first.draws, now.draws)
             and np.array_equal(proportions, self._sampler.mixer.proportions)
         )
