@@ -1,7 +1,10 @@
-"""MixedLoader against torch's DataLoader around the same sampler: `python benchmarks/loader_epoch.py [WORKERS]`.
+"""MixedLoader, with zero lag and without, against torch's DataLoader around the same sampler.
 
-Seconds per epoch of 60 batches of 32 with samples that take 0, 0.2 and 5 ms, spent waiting; the loaders take turns, the
-ratios are of the medians of five epochs. The last column is the throughput of zero_lag over that of MixedLoader.
+Run `python benchmarks/loader_epoch.py [WORKERS]`, and alone: `chrt -f 10` before it gives steadier figures.
+
+For each kind of sample, size of batch and mix, the loaders take turns in epochs of 40 batches; a mix that moves is
+observed at every step. Printed are milliseconds per batch of torch's loader, as wall time and as CPU time of the main
+process, and the ratios of the medians of the epochs. A wait counts as decoding that needs no core.
 """
 
 import sys
@@ -13,18 +16,28 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
 
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
-LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 200))
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 1000))
+NUM_BATCHES, NUM_EPOCHS = 40, 7
+SMALL, IMAGE, LARGE = (16,), (3, 16, 16), (3, 224, 224)
+SETTINGS = [  # shape of a sample, milliseconds of waiting for it, batch_size
+    *((SMALL, wait, 32) for wait in (0, 0.2, 1, 5)),
+    (SMALL, 0, 256),
+    (SMALL, 0.2, 256),
+    *((IMAGE, wait, 32) for wait in (0, 0.2, 5)),
+    (LARGE, 0, 32),
+    (LARGE, 1, 32),
+]
 
 
-class Slow(Dataset):
-    """A sample of one image's size, after a wait."""
+class Samples(Dataset):
+    """Tensors of one shape and their labels, each after a wait."""
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, shape, milliseconds):
+        self.shape, self.seconds = shape, milliseconds / 1000
 
     def __len__(self):
         return len(LABELS)
@@ -32,42 +45,57 @@ class Slow(Dataset):
     def __getitem__(self, index):
         if self.seconds:
             time.sleep(self.seconds)
-        return torch.full((3, 16, 16), float(LABELS[index]))
+        return torch.full(self.shape, float(index)), int(LABELS[index])
 
 
 def epoch(loader, sampler):
-    """Seconds for one epoch, all batches observed."""
-    start = time.perf_counter()
-    for _ in loader:
-        sampler.observe(None)
-    return time.perf_counter() - start
+    """Seconds per batch of one epoch, all batches observed: wall time, and CPU time of this process."""
+    noise = torch.rand(512)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _, labels in loader:
+        noise = noise.roll(7)
+        sampler.observe(noise[: len(labels)] * (1 + labels))
+    return np.array([time.perf_counter() - wall, time.process_time() - cpu]) / NUM_BATCHES
 
 
-def loaders(data, num_workers):
+def loaders(data, mixer, batch_size, num_workers):
     """The loaders by name, each with a sampler of its own, and workers that persist."""
-    keep = {"persistent_workers": True} if num_workers else {}
-    samplers = [MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=32, num_batches=60) for _ in range(3)]
+    keep = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    samplers = [MixedBatchSampler(LABELS, mixer(), batch_size=batch_size, num_batches=NUM_BATCHES) for _ in range(3)]
     found = {
-        "torch": (DataLoader(data, batch_sampler=samplers[0], num_workers=num_workers, **keep), samplers[0]),
-        "mixed": (MixedLoader(data, samplers[1], num_workers=num_workers, **keep), samplers[1]),
+        "torch": (DataLoader(data, batch_sampler=samplers[0], **keep), samplers[0]),
+        "mixed": (MixedLoader(data, samplers[1], **keep), samplers[1]),
     }
     if num_workers:
-        found["zero lag"] = (MixedLoader(data, samplers[2], num_workers=num_workers, zero_lag=True), samplers[2])
+        found["zero lag"] = (MixedLoader(data, samplers[2], zero_lag=True, **keep), samplers[2])
     return found
+
+
+def measure(data, mixer, batch_size, num_workers):
+    """Median wall and CPU seconds per batch, by loader."""
+    of = loaders(data, mixer, batch_size, num_workers)
+    for loader in of.values():
+        epoch(*loader)
+    times = {name: [] for name in of}
+    for _ in range(NUM_EPOCHS):
+        for name, loader in of.items():
+            times[name].append(epoch(*loader))
+    return {name: [median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
 
 
 if __name__ == "__main__":
     workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    for milliseconds in (0, 0.2, 5):
-        of = loaders(Slow(milliseconds / 1000), workers)
-        for loader in of.values():
-            epoch(*loader)
-        times = {name: [] for name in of}
-        for _ in range(5):
-            for name, loader in of.items():
-                times[name].append(epoch(*loader))
-        seconds = {name: median(values) for name, values in times.items()}
-        shown = ", ".join(f"{name} {value:.3f} s" for name, value in seconds.items())
-        zero_lag = f", zero lag's throughput {seconds['mixed'] / seconds['zero lag']:.2f}" if workers else ""
-        ratio = seconds["mixed"] / seconds["torch"]
-        print(f"{milliseconds} ms, {workers} workers: {shown}; mixed / torch {ratio:.2f}{zero_lag}")
+    print(f"{workers} workers                       | torch, ms a batch | mixed / torch | zero lag / torch | zero lag")
+    print("sample        wait  batch  mix        |     wall      CPU |   wall    CPU |    wall     CPU  | / mixed ")
+    for shape, milliseconds, batch_size in SETTINGS:
+        for mixer in (FixedMix, Learn2Mix):
+            seconds = measure(Samples(shape, milliseconds), mixer, batch_size, workers)
+            torch_s, mixed = seconds["torch"], seconds["mixed"]
+            zero = seconds.get("zero lag", [float("nan")] * 2)
+            print(
+                f"{'x'.join(map(str, shape)):12} {milliseconds:>5}  {batch_size:>5}  {mixer.__name__:10} "
+                f"| {1000 * torch_s[0]:8.2f} {1000 * torch_s[1]:8.2f} "
+                f"| {mixed[0] / torch_s[0]:6.2f} {mixed[1] / torch_s[1]:6.2f} "
+                f"| {zero[0] / torch_s[0]:7.2f} {zero[1] / torch_s[1]:7.2f}  | {zero[0] / mixed[0]:7.2f}",
+                flush=True,
+            )

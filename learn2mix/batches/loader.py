@@ -11,9 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
 from learn2mix.batches.devices import place, to_device
-from learn2mix.batches.map_reader import AheadDecoder, MapReader, MapRequest
+from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
@@ -162,12 +163,11 @@ class MixedLoader:
     def _composed_last(self, iteration: int) -> Iterator[Answer]:
         if self._decoder is None:
             self._decoder = AheadDecoder(
-                self.dataset, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
+                self._reader, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
             )
         decoder = self._decoder
         for request in _map_requests(self.sampler, iteration):
-            samples, failed = decoder.samples(request.indices.tolist(), skip=self.on_error == "skip")
-            yield self._reader.answer(request, samples, failed)
+            yield decoder.answer(request)
 
     def _note_skipped(self, samples: list[str]) -> None:
         for sample in samples:

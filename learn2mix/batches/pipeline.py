@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
 
-SMALL = 1 << 16  # bytes of all tensors of an answer: what a pipe holds
+from learn2mix.batches.packing import SMALL, Packed
 
 
 class Pipeline:
@@ -56,6 +54,11 @@ class Pipeline:
         """Whether the requests are used up, and answered."""
         requests = self._requests
         return requests.current is None and requests.num_open == 0 and requests.failure is None
+
+    @property
+    def pins(self) -> bool:
+        """Whether answers come in pinned memory."""
+        return bool(getattr(self._answers, "_pin_memory", False))
 
     def answer(self) -> Any:
         """Return the next answer; None for a request for nothing.
@@ -131,35 +134,8 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
-class Packed:
-    """An answer as one message of bytes: faster than tensors in shared memory, with a file descriptor for each."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, answer: Any) -> None:
-        packed = io.BytesIO()
-        _Pickler(packed, protocol=pickle.HIGHEST_PROTOCOL).dump(answer)
-        self._data = packed.getvalue()
-
-    def unpack(self) -> Any:
-        """Return the answer."""
-        return pickle.loads(self._data)
-
-
 def _is_small(answer: Any) -> bool:
     """Whether it has tensors, all of them plain ones on the CPU, that are sent faster as bytes."""
     tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
     plain = all(type(tensor) is torch.Tensor and tensor.device.type == "cpu" for tensor in tensors)
     return plain and 0 < sum(tensor.nbytes for tensor in tensors) <= SMALL
-
-
-class _Pickler(pickle.Pickler):
-    """Packs tensors as NumPy's arrays: in a tenth of the time that torch's own way takes for small ones."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if type(value) is not torch.Tensor or value.device.type != "cpu" or value.layout != torch.strided:
-            return NotImplemented
-        try:
-            return torch.from_numpy, (value.numpy(),)
-        except (TypeError, RuntimeError):  # a type that NumPy has not, such as bfloat16, or one with a gradient
-            return NotImplemented

@@ -10,10 +10,10 @@ from torch.distributed import ProcessGroup
 from torch.utils.data import Sampler
 
 from learn2mix.apportioning import hand_out
+from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import check_sampler_state, let_go
-from learn2mix.batches.split import own_places
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
@@ -119,21 +119,23 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         while composition.epoch == epoch and composition.position < length:
             batch = composition.compose(size, self._find_mix)
             self._announce(batch)
-            yield self._of_own(self._passes.draw(batch.draws, batch.counts), batch)
+            yield self.indices_of(batch)
             self._check_current(iteration)
         self._exhaust()
 
-    def foresee(self, num_batches: int) -> list[int]:
-        """Return this process's samples of the next batches, if the mix stays what it is; also beyond the epoch."""
-        draws, credit = self._composition.draws, self._composition.credit
-        owed_each = self.mixer.proportions * self.global_batch_size
-        indices: list[int] = []
-        for _ in range(num_batches):
-            counts, credit = hand_out(credit + owed_each, self.global_batch_size)
-            mine = own_places(counts, draws, self.rank, self.num_replicas)
-            indices += self._passes.draw(draws, counts)[mine].tolist()
-            draws = draws + counts
-        return indices
+    def indices_of(self, batch: Batch) -> NDArray[Any]:
+        """Return the data set indices of this process's samples of a batch, in its order."""
+        return self._of_own(self._passes.draw(batch.draws, batch.counts), batch)
+
+    def foresee(self, previous: Batch | None = None) -> Batch:
+        """Return the next batch, or the one after a foreseen one, if the mix stays as it is; also beyond the epoch."""
+        at, size, mix = self._composition, self.global_batch_size, self.mixer.proportions
+        number, draws, credit = at.composed, at.draws, at.credit
+        if previous is not None:
+            number, draws = previous.number + 1, previous.drawn
+            credit = previous.credit + previous.proportions * size - previous.counts
+        counts, _ = hand_out(credit + mix * size, size)
+        return Batch(number, at.epoch, at.position, mix, size, counts, draws, draws + counts, credit, at.newest, False)
 
     @property
     def num_composed(self) -> int:
