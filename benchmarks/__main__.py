@@ -30,7 +30,7 @@ def measure_all() -> list[Row]:
 
 def measure_ratios() -> list[Row]:
     """The rows whose ratios are compared: our own and their reference, the peers left out."""
-    rows = composing.measure(seconds=4.0, peers=False) + lightning_step.measure(seconds=8.0)
+    rows = composing.measure(seconds=4.0, with_peers=()) + lightning_step.measure(seconds=8.0)
     return [row for row in rows + huge.measure(class_sizes=()) if row.name not in composing.NOT_OURS]
 
 

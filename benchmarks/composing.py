@@ -4,7 +4,7 @@ A turn is an epoch, so that whatever a sampler does once an epoch is shared by i
 iterable, and one run through it is an epoch.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -20,9 +20,9 @@ from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 
 MEASURE = "composing"
 TORCH = "torch BatchSampler(RandomSampler)"
-GROUPED = 'fixed mix, order="grouped"'
-SHUFFLED = 'fixed mix, order="shuffled"'
-OBSERVED = "Learn2Mix, losses observed every step"
+GROUPED = 'ours: fixed mix, order="grouped"'
+SHUFFLED = 'ours: fixed mix, order="shuffled"'
+OBSERVED = "ours: Learn2Mix, losses observed every step"
 LISTS = "floor: slices of a shuffled array, as lists"
 ARRAYS = "floor: slices of a shuffled array"
 NOT_OURS = (TORCH, LISTS, ARRAYS)
@@ -105,9 +105,11 @@ CONTENDERS: dict[str, Callable[[Shape], Iterable[Any]]] = {
 }
 
 
-def measure(shapes: Sequence[Shape] = SHAPES, seconds: float = 12.0, *, peers: bool = True) -> list[Row]:
+def measure(
+    shapes: Sequence[Shape] = SHAPES, seconds: float = 12.0, *, with_peers: Container[Shape] = WITH_PEERS
+) -> list[Row]:
     """A row for each contender and shape; of a peer that is not installed, a row that says so."""
-    return [row for shape in shapes for row in _measure(shape, seconds, with_peers=peers and shape in WITH_PEERS)]
+    return [row for shape in shapes for row in _measure(shape, seconds, with_peers=shape in with_peers)]
 
 
 def _measure(shape: Shape, seconds: float, *, with_peers: bool) -> list[Row]:

@@ -20,8 +20,10 @@ src="pictures/performance-wide.svg">
 def write_page(docs: Path, environment: dict[str, Any], rows: list[Row]) -> None:
     """Bring the page and the picture up to these figures."""
     page = docs / "performance.md"
-    before, _, rest = page.read_text(encoding="utf8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, begin, rest = page.read_text(encoding="utf8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} must have the lines {BEGIN} and {END}, between which the figures go")
     page.write_text(f"{before}{BEGIN}\n{figures(environment, rows)}\n{END}{after}", encoding="utf8")
     draw(rows, docs / "pictures")
 
