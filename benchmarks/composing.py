@@ -106,7 +106,7 @@ CONTENDERS: dict[str, Callable[[Shape], Iterable[Any]]] = {
 
 
 def measure(
-    shapes: Sequence[Shape] = SHAPES, seconds: float = 12.0, *, with_peers: Container[Shape] = WITH_PEERS
+    shapes: Sequence[Shape] = SHAPES, seconds: float = 10.0, *, with_peers: Container[Shape] = WITH_PEERS
 ) -> list[Row]:
     """A row for each contender and shape; of a peer that is not installed, a row that says so."""
     return [row for shape in shapes for row in _measure(shape, seconds, with_peers=shape in with_peers)]

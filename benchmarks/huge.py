@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.timing import microseconds_each, take_turns
 from learn2mix import FixedMix, MixedBatchSampler, Partition
@@ -49,7 +49,7 @@ def measure(
 def _in_a_process(kind: str, num_groups: int, num_samples: int, limit: int) -> list[Row]:
     command = [sys.executable, "-m", "benchmarks.huge", kind, str(num_groups), str(num_samples), str(limit)]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, -signal.SIGALRM):
+    if done.returncode not in (0, -signal.SIGPROF):
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     found = json.loads(done.stdout) if done.returncode == 0 else {}
     note, nothing = ("", None) if found else (f"not done in {limit} s", (None, None))
@@ -71,7 +71,7 @@ def by_dataset(num_groups: int, num_samples: int, limit: int) -> Figures:
     used = memory("VmHWM") - start
     _, others = first_batch(datasets_of(num_groups, BASE))
     turns = {"this": partial(run, batches), "base": partial(run, others)}
-    best = take_turns(turns, seconds=1.0)
+    best = take_turns(turns, duration=1.0)
     return {FIRST: (1e3 * first, None), STEADY: (best["this"], best["this"] / best["base"]), MEMORY: (used, None)}
 
 
@@ -104,9 +104,9 @@ def first_batch(make_partition: Callable[[], Partition]) -> tuple[float, Iterato
 
 
 def timed(make: Callable[[], object]) -> tuple[float, object]:
-    start = time.perf_counter()
+    start = timing.seconds()
     made = make()
-    return time.perf_counter() - start, made
+    return timing.seconds() - start, made
 
 
 def best_of(attempt: Callable[[], tuple[float, object]], limit: int, most: int = 5, enough: float = 2.0):
@@ -114,15 +114,15 @@ def best_of(attempt: Callable[[], tuple[float, object]], limit: int, most: int =
 
     What an attempt made is gone before the next begins, so that memory is that of one.
     """
-    best, made, begun = float("inf"), None, time.perf_counter()
+    best, made, begun = float("inf"), None, timing.seconds()
     for _ in range(most):
         made = None
         gc.collect()
-        signal.alarm(limit)
+        signal.setitimer(signal.ITIMER_PROF, limit)
         seconds, made = attempt()
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         best = min(best, seconds)
-        if time.perf_counter() - begun > enough:
+        if timing.seconds() - begun > enough:
             break
     return best, made
 

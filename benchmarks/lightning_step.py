@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import timing
 from benchmarks.rows import Row
 from benchmarks.timing import take_turns
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixingCallback, PerSampleLoss
@@ -46,7 +46,7 @@ class Tiny(LightningModule):
         self.began: list[float] = []
 
     def training_step(self, batch, batch_idx):
-        self.began.append(time.perf_counter())
+        self.began.append(timing.seconds())
         return self.criterion(self.weight, self.target)
 
     def configure_optimizers(self):

@@ -93,7 +93,7 @@ class TestMeasures:
         assert 0.1 < find(rows, huge.MEASURE, huge.STEADY).ratio < 10
 
     def test_a_size_that_takes_too_long_has_rows_that_say_so(self, monkeypatch):
-        late = subprocess.CompletedProcess([], -signal.SIGALRM, "", "")
+        late = subprocess.CompletedProcess([], -signal.SIGPROF, "", "")
         monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: late)
         rows = huge.measure(sizes=(10**9,), class_sizes=(), groups=(10,), limit=7)
         assert [(row.value, row.note) for row in rows] == [(None, "not done in 7 s")] * 3
