@@ -13,11 +13,10 @@ endif
 
 # Tests run side by side in as many processes, each on one core.
 WORKERS ?= 2
-# Benchmarks have a target of their own: side by side they would measure each other.
-PYTEST := -m pytest -q -rfEs -p no:benchmark -n $(WORKERS) --dist worksteal
+PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
-.PHONY: test pytest fast oldest demo lint benchmark clean
+.PHONY: test pytest fast oldest demo lint benchmark benchmark-check clean
 
 # Lint and tests side by side, for lint keeps one core busy for half a minute.
 test: $(READY)
@@ -42,8 +41,14 @@ lint: $(READY)
 demo: $(READY)
 	$(BIN)/python -m experiments demo
 
+# What mixing costs: tables on stdout, stored, and in docs/performance.md; 5 minutes. Peers are optional:
+# `.venv/bin/pip install -e ".[benchmark-peers]"`.
 benchmark: $(READY)
-	$(BIN)/python -m pytest -q -p no:cacheprovider benchmarks
+	$(BIN)/python -m benchmarks
+
+# Whether a ratio to what takes turns with it is worse than the stored one; 2 minutes.
+benchmark-check: $(READY)
+	$(BIN)/python -m benchmarks check
 
 # torch and torchvision in one command, so that pip picks a pair that fits; the import proves it.
 $(READY): pyproject.toml

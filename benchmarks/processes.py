@@ -1,17 +1,17 @@
 """What the mix costs a step on one process and on two: composing a batch, the all-reduce, moving the mix.
 
-Run with ``python -m pytest -q benchmarks/test_processes.py``; nothing is asserted, the machines are shared and noisy.
-Each figure is over all steps of one run of gloo processes on this machine. ``all-reduce alone`` is, in the same
-processes, one of as many numbers after as long a pause as a step of one process takes: what the network, the scheduler
-and the other process cost without us. On a machine with other work, ``chrt -f 10`` before the command keeps that out
-(as root).
+Run ``python -m benchmarks.processes``. Each figure is over all steps of one run of gloo processes on this machine.
+``all-reduce alone`` is, in the same processes, one of as many numbers after as long a pause as a step of one process
+takes: what the network, the scheduler and the other process cost without us. On a machine with other work, ``chrt -f
+10`` before the command keeps that out (as root).
 """
 
 import time
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing import start_processes
@@ -54,21 +54,25 @@ def measure(rank, num_processes, num_groups, pause, folder):
         torch.save(times, folder / "times.pt")
 
 
-@pytest.mark.parametrize("num_groups", [10, 10_000])
-def test_a_step(tmp_path, capsys, num_groups):
+def print_step(num_groups, folder):
+    """Print the figures of one number of groups."""
     pause = 0.0
     for num_processes in (1, 2):
-        folder = tmp_path / f"{num_processes}"
-        folder.mkdir()
-        arguments = (num_processes, num_groups, pause, folder)
+        meeting = folder / f"{num_groups}-{num_processes}"
+        meeting.mkdir()
+        arguments = (num_processes, num_groups, pause, meeting)
         start_processes(measure, arguments, num_processes, start_method="fork")
-        results = torch.load(folder / "times.pt", weights_only=True)
+        results = torch.load(meeting / "times.pt", weights_only=True)
         pause = float(np.median(results["step"]))
         for name, times in results.items():
             mean, median, late = 1e3 * np.mean(times), 1e3 * np.median(times), 1e3 * np.quantile(times, 0.95)
-            with capsys.disabled():
-                print(
-                    f"\n{num_groups:6d} groups, {num_processes} process(es), {name}: "
-                    f"mean {mean:.3f} ms, median {median:.3f} ms, 95% below {late:.3f} ms",
-                    end="",
-                )
+            print(
+                f"{num_groups:6d} groups, {num_processes} process(es), {name}: "
+                f"mean {mean:.3f} ms, median {median:.3f} ms, 95% below {late:.3f} ms"
+            )
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        for number in (10, 10_000):
+            print_step(number, Path(temporary))

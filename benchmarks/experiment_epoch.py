@@ -1,9 +1,10 @@
-"""A step of mnist with LeNet-5 in batches of 1000, on 1 and 2 threads. Run with `make benchmark`; nothing is asserted.
+"""A step of the experiments' mnist, LeNet-5 in batches of 1000, on 1 and 2 threads.
 
-Learn2mix, updating every epoch and every step, against classical training (the bar: at most 1.03 of its time), and
-against the same network and optimizer fed by torch's own `DataLoader`, sample by sample (at most 0.9). The contenders
-take turns step by step, over whole epochs, in an order drawn anew each turn, for the machines are shared and noisy; a
-ratio is of the medians. Wall-clock first, then the time that the process was given a core.
+Run `python -m benchmarks.experiment_epoch`. Learn2mix, updating every epoch and every step, against classical training
+(the bar: at most 1.03 of its time), and against the same network and optimizer fed by torch's own `DataLoader`, sample
+by sample (at most 0.9). The contenders take turns step by step, over whole epochs, in an order drawn anew each turn,
+for the machines are shared and noisy; a ratio is of the medians. Wall-clock first, then the time that the process was
+given a core.
 """
 
 import os
@@ -11,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -25,14 +25,6 @@ from experiments.training import Training
 NUM_EPOCHS = 3
 MIXED = ("learn2mix-epoch", "learn2mix-step")
 PEERS = ("classical", "DataLoader")
-
-
-@pytest.fixture(params=[1, 2], ids="{} thread(s)".format)
-def num_threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def noise(size):
@@ -78,7 +70,9 @@ def seconds_of(function):
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def test_epoch(capsys, num_threads):
+def measure(num_threads):
+    """Print the table of one number of threads."""
+    torch.set_num_threads(num_threads)
     first, *others = (plan(["mnist"], [method], 1, {})[0] for method in ("classical", *MIXED))
     data = load(first)
     contenders = {run.method.name: Training(run, data) for run in (first, *others)}
@@ -91,12 +85,16 @@ def test_epoch(capsys, num_threads):
             seconds[name].append(seconds_of(lambda name=name: next(steps[name])))
     # The first epoch warms up.
     epochs = {name: np.array(rows).reshape(-1, num_steps, 2)[1:] for name, rows in seconds.items()}
-    with capsys.disabled():
-        print(f"\n{NUM_EPOCHS} epochs of {num_steps} steps, {num_threads} thread(s): wall-clock (processor)")
-        for name, table in epochs.items():
-            wall, cpu = 1000 * np.median(table, axis=(0, 1))
-            print(f"  {name:15} {wall:6.1f} ms ({cpu:6.1f} ms) a step")
-        for peer in PEERS:
-            for name in MIXED:
-                wall, cpu = np.median(epochs[name], axis=(0, 1)) / np.median(epochs[peer], axis=(0, 1))
-                print(f"  {name} takes {wall:.3f} ({cpu:.3f}) of {peer}")
+    print(f"\n{NUM_EPOCHS} epochs of {num_steps} steps, {num_threads} thread(s): wall-clock (processor)")
+    for name, table in epochs.items():
+        wall, cpu = 1000 * np.median(table, axis=(0, 1))
+        print(f"  {name:15} {wall:6.1f} ms ({cpu:6.1f} ms) a step")
+    for peer in PEERS:
+        for name in MIXED:
+            wall, cpu = np.median(epochs[name], axis=(0, 1)) / np.median(epochs[peer], axis=(0, 1))
+            print(f"  {name} takes {wall:.3f} ({cpu:.3f}) of {peer}")
+
+
+if __name__ == "__main__":
+    for number in (1, 2):
+        measure(number)
