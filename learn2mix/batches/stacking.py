@@ -22,6 +22,7 @@ from torch.utils.data._utils.collate import (
 )
 
 from learn2mix.batches.packing import aligned, pinned
+from learn2mix.data import samples as of_arrays
 
 Places = NDArray[np.int64]
 Kind = tuple[Any, ...]  # (type, data type, shape), (type,) or (type, names, kinds of the parts)
@@ -31,7 +32,7 @@ NUMBERS, TEXTS = (int, float, bool), (str, bytes)
 ARRAYS, ARRAY_KINDS = (np.ndarray, np.memmap), "biufc"  # booleans and numbers
 NUMPY_SCALARS = (np.bool_, np.number, np.object_)
 SCALARS = (float, int, NUMPY_SCALARS)
-COLLATE_FNS: dict[Any, Any] = {  # torch's own: a user may have others
+COLLATE_FNS: dict[Any, Any] = of_arrays.COLLATE_FNS | {  # and torch's own: a user may have others
     Tensor: collate_tensor_fn,
     np.ndarray: collate_numpy_array_fn,
     NUMPY_SCALARS: collate_numpy_scalar_fn,

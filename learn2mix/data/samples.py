@@ -60,4 +60,5 @@ def _collate_samples(samples: Sequence[Any], *, collate_fn_map: Any = None) -> A
     return collate([plain(sample) for sample in samples], collate_fn_map=collate_fn_map)
 
 
-default_collate_fn_map.update({Sample: _collate_samples, NamedSample: _collate_samples})
+COLLATE_FNS: dict[Any, Any] = {Sample: _collate_samples, NamedSample: _collate_samples}
+default_collate_fn_map.update(COLLATE_FNS)
