@@ -45,11 +45,11 @@ def as_proportions(values: ArrayLike, num_groups: int | None = None, name: str =
 
 
 def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signed: bool = False) -> Vector:
-    """Return the losses of the groups (NaN: not seen) as a new float64 vector of values of at least 0, or raise.
+    """Return the losses of the groups (NaN: not seen) as a float64 vector of values of at least 0, or raise.
 
     ``signed`` values may lie below 0.
     """
-    losses = _as_vector(values, name, num_groups)
+    losses = _as_vector(values, name, num_groups, copy=None)
     if isfinite(total(losses)) and (signed or not any_negative(losses)):
         return losses
     if not np.isinf(losses).any() and (signed or not np.fmin.reduce(losses) < 0):  # some are NaN
@@ -61,9 +61,10 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
     return losses if signed else np.maximum(losses, 0.0)
 
 
-def _as_vector(values: ArrayLike, name: str, num_groups: int | None) -> Vector:
+def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool | None = True) -> Vector:
+    """Return a vector of floats: a new one, or with ``copy=None`` the values themselves if they are one."""
     try:
-        vector = np.array(on_the_host(values, name), dtype=np.float64)
+        vector = np.array(on_the_host(values, name), dtype=np.float64, copy=copy)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
     if vector.ndim != 1 or vector.size == 0:

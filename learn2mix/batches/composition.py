@@ -106,6 +106,9 @@ class Composition:
 
     def mark_trained(self, number: int) -> None:
         """Count a batch that waits as trained on."""
+        if not self._trained and self.waiting[0].number == number:  # as in most loops
+            self.waiting.popleft()
+            return
         self._trained.add(number)
         while self.waiting and self.waiting[0].number in self._trained:
             self._trained.discard(self.waiting.popleft().number)

@@ -49,7 +49,9 @@ class Pool:
         if self.num_seen:
             with np.errstate(over="ignore"):
                 sums, counts = self._sums + sums, self._counts + counts
-        if not isfinite(total(sums) + total(counts)) and not (np.isfinite(sums).all() and np.isfinite(counts).all()):
+        if not isfinite(total(sums)) and not np.isfinite(sums).all():
+            return False
+        if counts.dtype.kind == "f" and not np.isfinite(counts).all():  # sums of weights
             return False
         self._set(sums, counts)
         return True
