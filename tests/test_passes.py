@@ -13,7 +13,7 @@ from learn2mix import Partition
 from learn2mix.batches.passes import MANY, Passes
 from learn2mix.batches.permutation import SORTED
 
-LARGE = 140_000  # above what is shuffled whole, with a few groups
+LARGE = 70_000  # above what is shuffled whole, with a few groups
 SIZES = [1, 2, 3, 7, 40, SORTED - 1, SORTED, SORTED + 1, LARGE]
 
 

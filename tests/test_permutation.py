@@ -206,7 +206,7 @@ def test_neighbours_in_a_range_too_large_to_be_listed(size, num_rounds, monkeypa
 
 
 def test_passes_groups_and_seeds_are_independent():
-    size = 140_000  # too large to be shuffled whole
+    size = 70_000  # too large to be shuffled whole
     partition = Partition.by_dataset([range(size)] * 2)
     passes_of_two_groups = [
         Passes(partition, seed).draw(np.zeros(2, dtype=np.int64), np.full(2, 12 * size)).reshape(2, 12, size)

@@ -75,9 +75,10 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
     start = counts.cumsum() - counts  # of each part in the result
     parts = np.empty(int(counts.sum()), dtype=np.int64)
     large, small = sizes > largest_shuffle, sizes < SORTED
-    for row in (~(large | small)).nonzero()[0].tolist():
-        order = shuffled(keys[row : row + 1], int(sizes[row]))[begin[row] : end[row]]
-        np.add(order, offsets[row], out=parts[start[row] : start[row] + counts[row]])
+    rest, generator = (~(large | small)).nonzero()[0], torch.Generator("cpu")
+    columns = (each[rest].tolist() for each in (keys, sizes, begin, end, start, offsets))
+    for key, size, first, last, at, offset in zip(*columns, strict=True):
+        np.add(_torch_shuffle(key, size, generator)[first:last], offset, out=parts[at : at + last - first])
     for rows, width in _alike(small, sizes):
         found = sorted_by_keys(keys[rows, None], sizes[rows, None], width)
         found += offsets[rows, None]
@@ -103,12 +104,16 @@ def shuffled(keys: Words, size: int) -> Array:
     """
     if size < SORTED:
         return sorted_by_keys(keys[:, None], np.array([[size]]), size).reshape(-1)
-    orders = []
-    for key in keys.tolist():
-        # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
-        generator = torch.Generator("cpu").manual_seed(key & 0xFFFFFFFF)
-        orders.append(torch.randperm(size, generator=generator, device="cpu").numpy())
+    generator = torch.Generator("cpu")
+    orders = [_torch_shuffle(key, size, generator) for key in keys.tolist()]
     return orders[0] if len(orders) == 1 else np.concatenate(orders)
+
+
+def _torch_shuffle(key: int, size: int, generator: torch.Generator) -> Array:
+    # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
+    generator.manual_seed(key & 0xFFFFFFFF)
+    order: Array = torch.randperm(size, generator=generator, device="cpu").numpy()
+    return order
 
 
 def _alike(chosen: Array, lengths: Array) -> Iterator[tuple[Array, int]]:
