@@ -74,6 +74,24 @@ def test_a_draw_is_the_same_whatever_was_asked_before(sizes, data):
                 assert alone[group] == samples[place : place + 1]
 
 
+@pytest.mark.parametrize("most", [4, 300])
+@pytest.mark.parametrize("num_groups", [10, 300])
+def test_batch_after_batch_gives_what_one_batch_of_all_gives(num_groups, most):
+    """Over many windows, some of them opened before they are needed."""
+    generator = np.random.default_rng(most)
+    sizes = generator.choice([1, 2, 5, 30, 100, SORTED, 2 * SORTED, 6000, LARGE], num_groups)
+    partition = Partition(sizes, range(num_groups))
+    begin = np.maximum(sizes - 700, 0)  # so that all come to the end of a pass
+    passes, first, drawn = Passes(partition, 5), begin, [[] for _ in sizes]
+    for _ in range(12_000 // most if num_groups == 10 else 2500 // most):
+        counts = generator.integers(0, most, num_groups) * (generator.random(num_groups) < 0.8)
+        samples, ends = passes.draw(first, counts), counts.cumsum()
+        for group in counts.nonzero()[0]:
+            drawn[group] += samples[ends[group] - counts[group] : ends[group]].tolist()
+        first = first + counts
+    assert draw(Passes(partition, 5), begin, first - begin) == drawn
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_one_draw_may_take_many_passes_of_a_group(size):
     count = 5 * size + size // 2
@@ -107,6 +125,22 @@ def test_many_groups_of_all_sizes_are_drawn_as_each_alone(contiguous):
             one_pass = drawn[group][start : start + sizes[group]]
             assert len(set(one_pass)) == len(one_pass)
             assert set(one_pass) <= set(partition.indices(group).tolist())
+
+
+def test_of_many_groups_one_may_go_back_to_where_another_was():
+    """Its window is ahead of it, though it goes on from the number where the last batch, of another group, ended."""
+    sizes = np.full(MANY + 1, 40)
+    passes, first, counts = Passes(Partition(sizes, range(MANY + 1)), 0), np.zeros_like(sizes), np.zeros_like(sizes)
+
+    def one(group, number):
+        first[group], counts[:], counts[group] = number, 0, 1
+        return passes.draw(first, counts).tolist()
+
+    expected = one(1, 7)
+    one(1, 2000)
+    one(0, 5)
+    one(0, 6)
+    assert one(1, 7) == expected
 
 
 def test_a_group_of_a_billion_samples_costs_no_memory():

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2mix.batches.permutation import SORTED, derived_keys, parts_of_passes
+from learn2mix.batches.permutation import SORTED, derived_keys, parts_of_passes, shuffled
 from learn2mix.checks import Counts
 from learn2mix.partition import Partition
 
 Array = NDArray[Any]
 
 MANY = 2048  # groups from which on only those are looked at that a batch has samples of
+LOOKED_THROUGH = 1 << 14  # groups up to which all are looked through for windows that are nearly used up
+FEW = 8  # groups up to which it is faster to open their windows one by one
 
 
 class Passes:
@@ -36,10 +38,12 @@ class Passes:
         self._keys = derived_keys(derived_keys(np.array([seed], dtype=np.uint64), np.array([0])), np.arange(num_groups))
         # The first batch may open a window of each group, in 20 ms: the more groups there are, the smaller they are.
         self._largest_shuffle = _between(SORTED, (3 << 19) // num_groups, 1 << 16)
-        passes = _between(16, (1 << 20) // num_groups, 1024) // sizes
+        passes = _between(16, (3 << 18) // num_groups, 1 << 12) // sizes
         part = 1 << _between(5, ((1 << 18) // num_groups).bit_length() - 1, 14)
         self._large = sizes > self._largest_shuffle
         self._length = np.where(self._large, part, np.maximum(passes, 1) * sizes)
+        self._margin = np.where(self._large | (passes >= 8), self._length // 8, 0)  # draws left when a new one is due
+        self._renews = num_groups <= LOOKED_THROUGH and bool(self._margin.any())
         self._start = self._length.cumsum() - self._length  # of each group's window in the cache
         self._cache: Array = np.empty(int(self._length.sum()), dtype=partition.index_dtype)
         self._low = np.zeros(num_groups, dtype=np.int64)  # number of the first draw in the window
@@ -51,6 +55,7 @@ class Passes:
     def draw(self, first: Counts, counts: Counts) -> Array:
         """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before."""
         served, base, low, stop = None, self._base, self._low, self._stop
+        draws, wanted = first, counts
         if len(counts) > MANY:
             served = (counts != 0).nonzero()[0]
             first, counts, base, low, stop = (each.take(served) for each in (first, counts, base, low, stop))
@@ -73,10 +78,17 @@ class Passes:
         if len(chosen):
             groups = chosen if served is None else served[chosen]
             self._complete(drawn, groups, first[chosen], reached[chosen], ends[chosen])
+            if self._renews:
+                self._renew(draws + wanted)
         return drawn
 
     def _complete(self, drawn: Array, groups: Array, first: Array, reached: Array, ends: Array) -> None:
         """Write to ``drawn``, where the draws of each group end at ``ends``, those that were not cached."""
+        few = len(groups) <= FEW and not self._large[groups].any()
+        if few and (reached - first <= self._length[groups]).all():
+            for each in zip(groups.tolist(), first.tolist(), reached.tolist(), ends.tolist(), strict=True):
+                self._complete_one(drawn, *each)
+            return
         low, stop = self._low[groups], self._stop[groups]
         begin = np.where((low <= first) & (first < stop), stop, first)
         self._open_windows(groups, begin)
@@ -86,17 +98,40 @@ class Passes:
                 counts = reached[chosen] - begin[chosen]
                 drawn[ragged(ends[chosen] - counts, counts)] = find(groups[chosen], begin[chosen], counts)
 
+    def _renew(self, draws: Counts) -> None:
+        """Open new windows from ``draws`` on for groups whose windows are nearly used up: all at once costs less."""
+        left = self._stop - draws
+        due = ((left >= 0) & (left < self._margin) & (self._stop > 0)).nonzero()[0]
+        if len(due):
+            self._open_windows(due, draws[due])
+
+    def _complete_one(self, drawn: Array, group: int, first: int, reached: int, end: int) -> None:
+        while first < reached:
+            if not self._low[group] <= first < self._stop[group]:
+                self._open_window(group, first)
+            stop = min(reached, int(self._stop[group]))
+            to, base = end - reached, int(self._base[group])  # where draw 0 would be in drawn, and in the cache
+            drawn[to + first : to + stop] = self._cache[base + first : base + stop]
+            first = stop
+
     def _open_windows(self, groups: Array, draws: Array) -> None:
-        """Cache the draws of some groups, from ``draws`` on, or from the beginning of their pass if it is shuffled."""
-        sizes = self._partition.sizes[groups]
-        place = draws % sizes
-        low = np.where(self._large[groups], draws, draws - place)
-        length = self._length[groups]
-        length = np.where(self._large[groups], np.minimum(length, sizes - place), length)  # one pass only
-        start = self._start[groups]
+        """Cache draws of some groups: of a large one from ``draws`` on, of others whole passes, from that of it on."""
+        start, length = self._start[groups], self._length[groups]
+        low = np.where(self._large[groups], draws, draws - draws % self._partition.sizes[groups])
         write(self._cache, start, length, self._computed(groups, low, length))
         self._low[groups], self._stop[groups] = low, low + length
         self._base[groups] = start - low
+
+    def _open_window(self, group: int, draw: int) -> None:
+        """Do the same for one group that is not large, in less time."""
+        size, start, length = (int(each[group]) for each in (self._partition.sizes, self._start, self._length))
+        number, place = divmod(draw, size)
+        keys = derived_keys(self._keys[group : group + 1], np.arange(number, number + length // size))
+        places = shuffled(keys, size)
+        places += self._partition.offsets[group]
+        self._cache[start : start + length] = self._partition.at(places)
+        low = draw - place
+        self._low[group], self._stop[group], self._base[group] = low, low + length, start - low
 
     def _cached(self, groups: Array, first: Array, counts: Array) -> Array:
         """Return ``counts`` draws of each group after the ``first``, which are in its window."""

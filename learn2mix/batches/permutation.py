@@ -46,7 +46,7 @@ def derived_keys(keys: Words, numbers: Array) -> Words:
         >>> np.unique(derived_keys(np.array([[1], [2]], dtype=np.uint64), np.arange(3))).size
         6
     """
-    return mixed(keys + np.multiply(numbers + 1, GAMMA, dtype=np.uint64, casting="unsafe"))
+    return mixed(keys + GAMMA * (numbers.astype(np.uint64) + np.uint64(1)))
 
 
 def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets: Array, largest_shuffle: int) -> Array:
@@ -75,12 +75,10 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
     start = counts.cumsum() - counts  # of each part in the result
     parts = np.empty(int(counts.sum()), dtype=np.int64)
     large, small = sizes > largest_shuffle, sizes < SORTED
-    generator = torch.Generator("cpu")
-    for row in (~(large | small)).nonzero()[0].tolist():
-        # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
-        generator.manual_seed(int(keys[row]) & 0xFFFFFFFF)
-        order = torch.randperm(int(sizes[row]), generator=generator, device="cpu").numpy()[begin[row] : end[row]]
-        np.add(order, offsets[row], out=parts[start[row] : start[row] + counts[row]])
+    rest, generator = (~(large | small)).nonzero()[0], torch.Generator("cpu")
+    columns = (each[rest].tolist() for each in (keys, sizes, begin, end, start, offsets))
+    for key, size, first, last, at, offset in zip(*columns, strict=True):
+        np.add(_torch_shuffle(key, size, generator)[first:last], offset, out=parts[at : at + last - first])
     for rows, width in _alike(small, sizes):
         found = sorted_by_keys(keys[rows, None], sizes[rows, None], width)
         found += offsets[rows, None]
@@ -91,6 +89,31 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
             found += offsets[rows, None]
             _write(parts, found, start[rows], np.zeros_like(rows), counts[rows])
     return parts
+
+
+def shuffled(keys: Words, size: int) -> Array:
+    """Return permutations of ``range(size)``, one after the other, each order being as likely as any other.
+
+    Args:
+        keys: one per permutation, shape ``(num_rows,)``, uint64.
+        size: at least 1.
+
+    Example:
+        >>> sorted(shuffled(np.array([7, 8], dtype=np.uint64), 3).tolist())
+        [0, 0, 1, 1, 2, 2]
+    """
+    if size < SORTED:
+        return sorted_by_keys(keys[:, None], np.array([[size]]), size).reshape(-1)
+    generator = torch.Generator("cpu")
+    orders = [_torch_shuffle(key, size, generator) for key in keys.tolist()]
+    return orders[0] if len(orders) == 1 else np.concatenate(orders)
+
+
+def _torch_shuffle(key: int, size: int, generator: torch.Generator) -> Array:
+    # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
+    generator.manual_seed(key & 0xFFFFFFFF)
+    order: Array = torch.randperm(size, generator=generator, device="cpu").numpy()
+    return order
 
 
 def _alike(chosen: Array, lengths: Array) -> Iterator[tuple[Array, int]]:

@@ -140,7 +140,7 @@ class SourceReader:
             begin, end = begin + inside - inside % PART, np.minimum(sizes, inside - inside % PART + PART)
         key = np.array([self._settings.seed], dtype=np.uint64)
         for number in (self._epoch, zlib.crc32(repr(self._source.name).encode()), before, blocks):
-            key = derived_keys(key, np.asarray(number))
+            key = derived_keys(key, np.atleast_1d(number))
         return int(offsets[0] + begin[0]), parts_of_passes(key, sizes, begin, end, offsets, LARGEST_SHUFFLE).tolist()
 
     @property
