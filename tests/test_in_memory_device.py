@@ -71,6 +71,13 @@ def test_indices_out_of_range_never_reach_the_device():
     assert data[[3, -1]][0].shape == (2, 2, 3)
 
 
+def test_arrays_on_two_devices_are_refused_unless_they_are_moved():
+    there = torch.zeros(30, device="meta")
+    with pytest.raises(ValueError, match=r"one device, got \['cpu', 'meta'\]; give device="):
+        InMemory(PIXELS, there)
+    assert InMemory(PIXELS, there, device="meta")[[1, 2]][0].device == there.device
+
+
 @pytest.mark.parametrize("where", ["in the data", "in the loader", "in both"])
 @pytest.mark.parametrize("wrong", [{"num_workers": 2}, {"num_workers": 1, "zero_lag": True}, {"pin_memory": True}])
 def test_workers_and_pinned_memory_are_refused_with_the_way_out(where, wrong):

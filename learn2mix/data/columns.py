@@ -28,21 +28,25 @@ class Columns:
 
     Args:
         arrays: tensors and arrays, shape ``(num_samples, ...)``, or a mapping from names to them.
+        device: where they go; None leaves them where they are. On the CPU, what NumPy gathers stays what it is.
 
     Raises:
-        ValueError: if there are none, their lengths differ or one is a single value.
+        ValueError: if there are none, their lengths or devices differ, or one is a single value.
         TypeError: if torch has no such type.
     """
 
-    def __init__(self, arrays: Sequence[Any] | Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Sequence[Any] | Mapping[str, Any], device: torch.device | str | None = None) -> None:
         self.names = tuple(arrays) if isinstance(arrays, Mapping) else None
         values = arrays.values() if isinstance(arrays, Mapping) else arrays
-        self.values = [_as_column(value) for value in values]
+        self.values = [_move(_as_column(value), device) for value in values]
         lengths = [len(value) for value in self.values]
         if len(set(lengths)) != 1:
             raise ValueError(f"arrays must be at least one, all of one length, got lengths {lengths}")
         self.length = lengths[0]
-        self.device = next((value.device for value in self.values if isinstance(value, Tensor)), torch.device("cpu"))
+        devices = {value.device for value in self.values if isinstance(value, Tensor)} or {torch.device("cpu")}
+        if len(devices) > 1:
+            raise ValueError(f"arrays must be on one device, got {sorted(map(str, devices))}; give device=")
+        self.device = devices.pop()
 
     @property
     def mapped(self) -> bool:
@@ -70,12 +74,8 @@ class Columns:
         return list(values) if self.names is None else dict(zip(self.names, values, strict=True))
 
     def to(self, device: torch.device | str) -> Columns:
-        """Return the same arrays on a device. Where that is the CPU, those that NumPy gathers stay what they are."""
-        if torch.device(device).type == "cpu":
-            moved = [value.to(device) if isinstance(value, Tensor) else value for value in self.values]
-        else:
-            moved = [torch.as_tensor(value).to(device) for value in map(_writable, self.values)]
-        return Columns(self.named(moved))
+        """Return the same arrays on a device."""
+        return Columns(self.named(self.values), device)
 
     def _as_index(self, indices: Indices | slice) -> NDArray[Any] | Tensor:
         """Return whole numbers of at least 0; a tensor only where it lies on the device of the data already."""
@@ -143,6 +143,8 @@ def _as_column(values: Any) -> Column:
     return column
 
 
-def _writable(value: Column) -> Column:
-    """Return a tensor as it is, and a copy of an array: of one that may not be written to, torch makes no tensor."""
-    return value if isinstance(value, Tensor) else np.array(value)
+def _move(column: Column, device: torch.device | str | None) -> Column:
+    if device is None or (isinstance(column, np.ndarray) and torch.device(device).type == "cpu"):
+        return column
+    # A copy of an array: torch makes no tensor of one that may not be written to.
+    return (column if isinstance(column, Tensor) else torch.from_numpy(np.array(column))).to(device)

@@ -37,7 +37,7 @@ class InMemory(Dataset[Any]):
             are. Not the CPU: then no worker processes.
 
     Raises:
-        ValueError: if there is no array, or their lengths differ.
+        ValueError: if there is no array, or their lengths or devices differ.
         TypeError: if torch has no tensors of such a type.
 
     Attributes:
@@ -61,10 +61,8 @@ class InMemory(Dataset[Any]):
         device: torch.device | str | None = None,
     ) -> None:
         by_name = len(arrays) == 1 and isinstance(arrays[0], Mapping)
-        self.columns = Columns(arrays[0] if by_name else arrays)
+        self.columns = Columns(arrays[0] if by_name else arrays, device)
         self.transform = transform
-        if device is not None:
-            self.columns = self.columns.to(device)
 
     @classmethod
     def of(
