@@ -3,8 +3,8 @@
 Run `python benchmarks/loader_epoch.py [WORKERS]`, and alone: `chrt -f 10` before it gives steadier figures.
 
 For each kind of sample, size of batch and mix, the loaders take turns in epochs of 40 batches; Learn2Mix observes noisy
-losses, so that its mix moves at every step. Printed are milliseconds per batch of torch's loader, as wall time and as CPU
-time of the main process, and the ratios of the medians of the epochs. A wait counts as decoding that needs no core.
+losses, so that its mix moves at every step. Printed are milliseconds per batch of torch's loader, as wall time and as
+CPU time of the main process, and the ratios of the medians of the epochs. A wait counts as decoding that needs no core.
 """
 
 import sys
