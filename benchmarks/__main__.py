@@ -7,6 +7,8 @@ python -m benchmarks check    measure our own again and exit with 1 if a ratio i
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,10 +30,14 @@ def measure_all() -> list[Row]:
     return rows
 
 
-def measure_ratios() -> list[Row]:
-    """The rows whose ratios are compared: our own and their reference, the peers left out."""
-    rows = composing.measure(seconds=4.0, with_peers=()) + lightning_step.measure(seconds=8.0)
-    return [row for row in rows + huge.measure(class_sizes=()) if row.name not in composing.NOT_OURS]
+def own_measures() -> Iterator[Callable[[], list[Row]]]:
+    """What measures the rows whose ratios are compared, size by size: our own, the peers left out."""
+    for shape in composing.SHAPES:
+        yield partial(composing.measure_own, shape)
+    yield partial(lightning_step.measure, duration=8.0)
+    for num_groups in huge.GROUPS:
+        for size in huge.SIZES:
+            yield partial(huge.measure, (size,), (), (num_groups,))
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +52,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if given.what == "check":
-        return check(measure_ratios, load(given.results)[1], given.tolerance)
+        return check(own_measures(), load(given.results)[1], given.tolerance)
     if given.what == "run":
         save(given.results, describe_machine(), measure_all())
     environment, rows = load(given.results)

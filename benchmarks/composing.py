@@ -25,7 +25,7 @@ SHUFFLED = 'ours: fixed mix, order="shuffled"'
 OBSERVED = "ours: Learn2Mix, losses observed every step"
 LISTS = "floor: slices of a shuffled array, as lists"
 ARRAYS = "floor: slices of a shuffled array"
-NOT_OURS = (TORCH, LISTS, ARRAYS)
+OURS = (GROUPED, SHUFFLED, OBSERVED)
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,18 @@ CONTENDERS: dict[str, Callable[[Shape], Iterable[Any]]] = {
 
 
 def measure(
-    shapes: Sequence[Shape] = SHAPES, seconds: float = 10.0, *, with_peers: Container[Shape] = WITH_PEERS
+    shapes: Sequence[Shape] = SHAPES, duration: float = 10.0, *, with_peers: Container[Shape] = WITH_PEERS
 ) -> list[Row]:
     """A row for each contender and shape; of a peer that is not installed, a row that says so."""
-    return [row for shape in shapes for row in _measure(shape, seconds, with_peers=shape in with_peers)]
+    return [row for shape in shapes for row in _measure(shape, duration, with_peers=shape in with_peers)]
 
 
-def _measure(shape: Shape, seconds: float, *, with_peers: bool) -> list[Row]:
+def measure_own(shape: Shape, duration: float = 5.0) -> list[Row]:
+    """The rows of a shape that are of this library, beside torch and the floor, which take turns with it."""
+    return [row for row in measure([shape], duration, with_peers=()) if row.name in OURS]
+
+
+def _measure(shape: Shape, duration: float, *, with_peers: bool) -> list[Row]:
     contenders, notes = {name: make(shape) for name, make in CONTENDERS.items()}, {}
     for peer in PEERS if with_peers else ():
         try:
@@ -120,7 +125,7 @@ def _measure(shape: Shape, seconds: float, *, with_peers: bool) -> list[Row]:
         except ImportError:
             notes[peer.name] = f"{peer.package} is not installed"
     turns = {name: partial(microseconds_each, batches, shape.num_batches) for name, batches in contenders.items()}
-    best = take_turns(turns, seconds)
+    best = take_turns(turns, duration)
 
     def row(name: str) -> Row:
         sizes = (shape.num_groups, shape.batch_size, shape.num_samples)

@@ -90,7 +90,7 @@ def quiet() -> Iterator[None]:
     logger.setLevel(before)
 
 
-def measure(seconds: float = 15.0, num_steps: int = 401) -> list[Row]:
+def measure(duration: float = 15.0, num_steps: int = 401) -> list[Row]:
     """Rows for the loop without the callback, with it, and the difference; without a logger first."""
     rows = []
     with quiet(), tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def measure(seconds: float = 15.0, num_steps: int = 401) -> list[Row]:
             for name, callback in ((WITHOUT, False), (WITH, True)):
                 turn = partial(microseconds_a_step, num_steps, folder, callback=callback, logger=logger == "logger")
                 turns[f"{name}, {logger}"] = turn
-        best = take_turns(turns, seconds)
+        best = take_turns(turns, duration)
     for logger in ("no logger", "logger"):
         without, both = best[f"{WITHOUT}, {logger}"], best[f"{WITH}, {logger}"]
         for name, value in ((WITHOUT, without), (WITH, both), (ADDED, both - without)):

@@ -32,12 +32,12 @@ class Step:
         yield
 
 
-def measure(batch_sizes: Sequence[int] = (8, 32, 128, 1000), seconds: float = 1.5) -> list[Row]:
+def measure(batch_sizes: Sequence[int] = (8, 32, 128, 1000), duration: float = 1.5) -> list[Row]:
     """A row for each network and batch size."""
     rows = []
     for batch_size in batch_sizes:
         for name, make in NETWORKS.items():
             step = partial(microseconds_each, Step(make, batch_size), num_batches=1)
-            value = take_turns({name: step}, seconds)[name]
+            value = take_turns({name: step}, duration)[name]
             rows.append(Row(MEASURE, name, 0, batch_size, batch_size, value, "µs a step"))
     return rows
