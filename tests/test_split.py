@@ -58,7 +58,7 @@ def test_what_is_not_a_remainder_goes_by_the_number_of_the_draw(batch):
 
 
 @given(
-    st.integers(0, 40) | st.sampled_from([127, 128, 129, 4096, 4097, 8192, 8193]),
+    st.integers(0, 40) | st.sampled_from([127, 128, 129, 1 << 16, (1 << 16) + 1]),
     st.integers(0, 2**64 - 1),
     st.integers(0, 7),
     st.integers(0, 10**6),
@@ -68,7 +68,7 @@ def test_what_is_not_a_remainder_goes_by_the_number_of_the_draw(batch):
 def test_an_order_is_a_permutation_and_a_function_of_its_key(size, seed, rank, number, usual):
     order = shuffled_order(size, seed, rank, number, usual=usual).tolist()
     assert sorted(order) == list(range(size))
-    for other in range(20):  # so that the order is drawn anew
+    for other in range(10):  # so that the order is drawn anew
         shuffled_order(size, seed, rank + 8, other * 10_000)
     assert shuffled_order(size, seed, rank, number, usual=usual).tolist() == order
 
@@ -81,8 +81,20 @@ def test_orders_of_batches_seeds_and_ranks_differ():
 @pytest.mark.parametrize("usual", [True, False])
 @pytest.mark.parametrize("size", [4, 100, 200])
 def test_each_sample_is_as_likely_at_each_place_and_after_each_other(size, usual):
-    num_orders = 4000
-    orders = np.stack([shuffled_order(size, 1, 0, number, usual=usual) for number in range(num_orders)])
+    numbers = np.arange(4000) * 64 + 5  # each of another pool, for those of one are independent by twos alone
+    orders = np.stack([shuffled_order(size, 1, 0, number, usual=usual) for number in numbers.tolist()])
     for values in (orders[:, 0], orders[:, size // 2], orders[:, -1], (orders[:, 1] - orders[:, 0]) % size - 1):
-        found = np.bincount(values)
-        assert chisquare(found).pvalue > 1e-4  # of 24 tests
+        assert chisquare(np.bincount(values)).pvalue > 1e-4  # of 24 tests
+
+
+@pytest.mark.parametrize("apart", [1, 7, 8, 9, 63, 64])
+@pytest.mark.parametrize("size", [5, 200])
+def test_the_orders_of_two_batches_are_independent(size, apart):
+    """What one makes of the other is as likely to be any order: where it sends a place, and what it leaves in place."""
+    first = [shuffled_order(size, 2, 0, 128 * block + 3) for block in range(2000)]
+    second = [shuffled_order(size, 2, 0, 128 * block + 3 + apart) for block in range(2000)]
+    ratio = np.stack([one.argsort()[other] for one, other in zip(first, second, strict=True)])
+    places = ratio[:, 0] * 5 // size
+    assert chisquare(np.bincount(places, minlength=5)).pvalue > 1e-4  # of 24 tests
+    fixed = (ratio == np.arange(size)).sum(axis=1)  # 1 on average, with a variance of 1
+    assert abs(fixed.mean() - 1) < 4 / np.sqrt(len(fixed))

