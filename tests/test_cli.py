@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(en
 PROJECT, TRAIN = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 CONFIG, OBJECTS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 COMMANDS = re.search(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)[1].splitlines()
-MIXES = [[0.40, 0.36, 0.24], [0.84, 0.11, 0.06], [1 / 3] * 3, [1 / 3] * 3, [0.0, 1.0, 0.0]]
+MIXES = [[0.38, 0.32, 0.30], [0.84, 0.11, 0.06], [1 / 3] * 3, [1 / 3] * 3, [0.0, 1.0, 0.0]]
 
 LINES = """
 class Lines(torch.utils.data.Dataset):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from learn2mix.batches.stream import MixedStream
     from learn2mix.checks import Counts
 
-VERSIONS = (1, 2)
+VERSION = 3
+VERSIONS = (1, 2, VERSION)
 
 
 def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> list[str]:
@@ -38,6 +39,8 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
             f"state: {'; '.join(found)}; load it into a sampler of the same data, grouped in the same way, with the "
             "same global batch size, or keep only the mix and the passes: load_state_dict(state, strict=False)"
         )
+    if state["version"] < VERSION:
+        _warn_of_other_passes(sampler)
     if "order" in state:
         other = _other_settings(state, sampler.state_dict(), "num_batches", "order")
         warn_of_differences("MixedBatchSampler", other)
@@ -62,6 +65,8 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
         raise ValueError(
             f"state: {'; '.join(found)}; to keep only the mix and the draws: load_state_dict(state, strict=False)"
         )
+    if state["version"] < VERSION and stream._shuffle_buffer > 1:
+        _warn_of_other_passes(stream)
     warn_of_differences("MixedStream", _other_settings(state, here, "order", "shuffle_buffer"))
     if state["group_names"] != here["group_names"]:
         found.append(f"its sources are {state['group_names']}, but this stream's are {here['group_names']}")
@@ -79,6 +84,17 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
         "own": _shared_evenly(fitted, stream),
         "states": [],
     }
+
+
+def _warn_of_other_passes(mixed: MixedBatchSampler | MixedStream) -> None:
+    """Warn that a run does not go on with the very batches that it would have had."""
+    warnings.warn(
+        f"{type(mixed).__name__}: the state is of an earlier version, which shuffled in another way. The mix, the "
+        "losses and the draws go on; but of the pass over each group that was under way, some samples come again, and "
+        "as many only in the next one",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _check_version(state: dict[str, Any]) -> None:

@@ -13,14 +13,12 @@ from learn2mix.apportioning import hand_out
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
-from learn2mix.batches.resume import check_sampler_state, let_go
+from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition
-
-STATE_VERSION = 2
 
 
 class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
@@ -166,7 +164,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         Any process may ask alone, at any time. Batches composed ahead are composed again, as they were.
         """
         return {
-            "version": STATE_VERSION,
+            "version": VERSION,
             "fingerprint": self.partition.fingerprint(),
             "num_groups": self.partition.num_groups,
             "sizes": self.partition.sizes.tolist(),

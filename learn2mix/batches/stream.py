@@ -13,7 +13,7 @@ from torch.distributed import ProcessGroup
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from learn2mix.batches.ends import ON_EXHAUSTED
-from learn2mix.batches.resume import fit_stream_state
+from learn2mix.batches.resume import VERSION, fit_stream_state
 from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
@@ -21,8 +21,6 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
-
-STATE_VERSION = 2
 
 
 class MixedStream(Requesting, IterableDataset[Any]):
@@ -149,7 +147,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         shards, own = self._before.get(composed, (self._shards.drawn, self._own_drawn))
         drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
         return {
-            "version": STATE_VERSION,
+            "version": VERSION,
             "group_names": self.group_names,
             "global_batch_size": self.global_batch_size,
             "on_exhausted": self.on_exhausted,

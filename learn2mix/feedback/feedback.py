@@ -122,7 +122,7 @@ class Feedback:
             RuntimeError: if something that must be the same on every process is not, or it is not known which
                 processes share the batch.
         """
-        if self._pending is not None or self._update_due:
+        if self._pending is not None or self._update_due or self._apart is not None:
             self._settle()
             self._raise_if_apart()
         self._pool.count(drawn)
