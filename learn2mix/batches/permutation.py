@@ -96,7 +96,7 @@ def shuffled(keys: Words, size: int) -> Array:
 
     Args:
         keys: one per permutation, shape ``(num_rows,)``, uint64.
-        size: at least 1.
+        size: at least 0.
 
     Example:
         >>> sorted(shuffled(np.array([7, 8], dtype=np.uint64), 3).tolist())

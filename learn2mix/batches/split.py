@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from learn2mix.batches.permutation import derived_keys, shuffled
 from learn2mix.checks import Counts, frozen
 
 Places = NDArray[np.int64]
 
 POOL = 8  # random orders of each of the two kinds that are multiplied
 LARGE = 1 << 16  # samples, from which on orders are not kept
-FEW = 128  # numbers that are shuffled faster by random keys
+OF_ORDERS = 1  # keys derived from the seed by 0 are those of passes
+FEW = 128  # groups
 NUMBERS = frozen(np.arange(FEW))
 
 
@@ -87,7 +85,7 @@ def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool 
     """
     order: Places
     if not usual or size > LARGE:
-        (order,) = permutations(size, 1, seed, rank, number)
+        (order,) = _random_orders(size, 1, seed, rank, number)
         return order
     block, place = divmod(number, POOL * POOL)
     pool = _pool(size, seed, rank, block)
@@ -97,21 +95,12 @@ def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool 
 
 @lru_cache(maxsize=8)  # a loop with batches in flight asks for the orders of the newest and of the oldest
 def _pool(size: int, seed: int, rank: int, block: int) -> Places:
-    return frozen(permutations(size, 2 * POOL, seed, rank, block))
+    return frozen(_random_orders(size, 2 * POOL, seed, rank, block))
 
 
-def permutations(size: int, number: int, *key: int) -> Places:
-    """Return permutations of ``range(size)``, shape ``(number, size)``, a pure function of the arguments."""
-    # torch, for its randperm takes a third of the time of NumPy's and its generator an eighth to be seeded.
-    generator = random_generator(*key)
-    if size <= FEW:
-        keys = torch.rand(number, size, generator=generator, dtype=torch.float64, device="cpu").numpy()
-        order: Places = keys.argsort(axis=1)
-        return order
-    return np.stack([torch.randperm(size, generator=generator, device="cpu").numpy() for _ in range(number)])
-
-
-def random_generator(*key: int) -> Any:
-    """Return torch's generator for whole numbers below 2 ** 64."""
-    # It takes 32 bits of a seed, which a CRC gives without two near keys falling together.
-    return torch.Generator("cpu").manual_seed(zlib.crc32(struct.pack(f"<{len(key)}Q", *key)))
+def _random_orders(size: int, number: int, seed: int, rank: int, block: int) -> Places:
+    """Return permutations of ``range(size)``, shape ``(number, size)``."""
+    key = np.array([seed], dtype=np.uint64)
+    for part in (OF_ORDERS, rank, block):
+        key = derived_keys(key, np.array([part]))
+    return shuffled(derived_keys(key, np.arange(number)), size).reshape(number, size)
