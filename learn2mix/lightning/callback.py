@@ -193,7 +193,7 @@ class MixingCallback(Callback):
 
     def _followed(self, trainer: Trainer) -> str | None:
         """Return what the mix follows of a validation run: ``"loss"``, ``"group_losses"`` or nothing."""
-        followed: str | None = getattr(self.sampler.mixer, "needs_validation", None)
+        followed: str | None = getattr(getattr(self._sampler, "mixer", None), "needs_validation", None)
         return None if followed is None or self._evaluating or trainer.sanity_checking else followed
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
