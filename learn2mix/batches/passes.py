@@ -49,37 +49,42 @@ class Passes:
         self._low = np.zeros(num_groups, dtype=np.int64)  # number of the first draw in the window
         self._stop = np.zeros(num_groups, dtype=np.int64)  # and of the first after it: nothing is cached yet
         self._base = self._start.copy()  # draw d, if it is in the window, is in the cache at base + d
-        self._next = b""  # where the last batch ended, if no window was beyond its draws
+        self._next: Counts | None = None  # where the last batch ended, if no window was beyond its draws
         self._ramp = np.arange(0)
 
-    def draw(self, first: Counts, counts: Counts) -> Array:
-        """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before."""
+    def draw(self, first: Counts, counts: Counts, after: Counts | None = None) -> Array:
+        """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before.
+
+        ``after`` is the sum of the two, if the caller has it. Given again as ``first``, the same array tells that this
+        batch comes next.
+        """
         served, base, low, stop = None, self._base, self._low, self._stop
-        draws, wanted = first, counts
+        after = first + counts if after is None else after
+        comes_next, self._next, reached = first is self._next, None, after
         if len(counts) > MANY:
             served = (counts != 0).nonzero()[0]
-            first, counts, base, low, stop = (each.take(served) for each in (first, counts, base, low, stop))
-        reached = first + counts
+            first, counts, reached, base, low, stop = (
+                each.take(served) for each in (first, counts, after, base, low, stop)
+            )
         ends = np.add.accumulate(counts)
         slots = (base + reached - ends).repeat(counts)
         if len(self._ramp) != len(slots):
             self._ramp = np.arange(len(slots))
         slots += self._ramp
         missing = reached > stop
-        if served is not None or first.tobytes() != self._next:
+        if not comes_next:
             missing |= first < low
         if not np.count_nonzero(missing):
-            self._next = reached.tobytes()
+            self._next = after
             drawn: Array = self._cache[slots]
             return drawn
-        self._next = b""
         drawn = self._cache.take(slots, mode="clip")  # garbage where it is not cached
         chosen = (missing & (counts > 0)).nonzero()[0]
         if len(chosen):
             groups = chosen if served is None else served[chosen]
             self._complete(drawn, groups, first[chosen], reached[chosen], ends[chosen])
             if self._renews:
-                self._renew(draws + wanted)
+                self._renew(after)
         return drawn
 
     def _complete(self, drawn: Array, groups: Array, first: Array, reached: Array, ends: Array) -> None:

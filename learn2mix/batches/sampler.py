@@ -123,7 +123,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
     def indices_of(self, batch: Batch) -> NDArray[Any]:
         """Return the data set indices of this process's samples of a batch, in its order."""
-        return self._of_own(self._passes.draw(batch.draws, batch.counts), batch)
+        return self._of_own(self._passes.draw(batch.draws, batch.counts, batch.drawn), batch)
 
     def foresee(self, previous: Batch | None = None) -> Batch:
         """Return the next batch, or the one after a foreseen one, if the mix stays as it is; also beyond the epoch."""
