@@ -200,3 +200,16 @@ def test_settings_are_in_a_state_whatever_the_constructor_makes_of_them():
     other.attach([0.5, 0.5], ["a", "b"])
     with pytest.warns(UserWarning, match=r"rate: 0.5 in the state, 0.25 here"):
         other.load_state_dict(state)
+
+
+def test_what_a_sampler_tells_of_its_batches_cannot_be_written_to():
+    """These arrays are those that later batches are composed by."""
+    sampler = MixedBatchSampler([0] * 6 + [1] * 2, Learn2Mix(), batch_size=4)
+    for batch in sampler:
+        sampler.observe(1.0 + np.array(batch))
+    told = [sampler.draws, sampler.newest_proportions, sampler.group_losses]
+    told += [value for value in sampler.last_observed if isinstance(value, np.ndarray)]
+    assert len(told) == 9
+    for array in told:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1

@@ -76,12 +76,11 @@ class MixedBatches(Iterations):
     def _mark_observed(self) -> None:
         """Count the oldest batch that the loop has as observed."""
         number = self._delivery.observe().number
-        self.last_observed = self._composition.find(number)
+        batch = self._last_observed = self._composition.find(number)
         self._composition.mark_trained(number)
         self.observing, self._looks = True, 0
         ended = not self._composition.waiting and self._epoch_composed()
-        proportions, drawn = self.last_observed.proportions, self.last_observed.drawn
-        told = Drawn(proportions, drawn, self._sizes(), self.batch_size * self._split[1])
+        told = Drawn(batch.proportions, batch.drawn, self._sizes(), self.batch_size * self._split[1])
         self._feedback.step(ended, self._must_match, told)
         if ended:
             self._begin_epoch()

@@ -40,7 +40,7 @@ class Progress:
         # Then they are checked when they are assigned, and read-only.
         self._checked = getattr(type(mixer), "proportions", None) is Mixer.proportions
         self.mixer, self.order = mixer, order
-        self.last_observed: Batch | None = None  # None before the first
+        self._last_observed: Batch | None = None
         self.observing = False  # whether a batch counts as trained on once observed; else once handed to the loop
         self.trusted = False  # whether each batch is known to be observed, in order; set by MixingCallback
         self.lacks_losses = False  # whether a loader restored a snapshot that lacks losses observed since
@@ -116,6 +116,14 @@ class Progress:
         with np.errstate(invalid="ignore"):
             mix: Vector = drawn / drawn.sum()
         return mix
+
+    @property
+    def last_observed(self) -> Batch | None:
+        """The batch observed last, None before the first; its arrays are read-only."""
+        for value in self._last_observed or ():
+            if isinstance(value, np.ndarray):
+                frozen(value)
+        return self._last_observed
 
     @property
     def newest_proportions(self) -> Vector:
