@@ -23,7 +23,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def any_negative(values: NDArray[Any]) -> bool:
-    """Whether one of the values, of which there is at least one, is below 0; not known where one is NaN."""
+    """Whether a value is below 0. There must be at least one; with a NaN among them the answer may be wrong."""
     return bool(values[values.argmin()] < 0)  # a minimum takes NumPy three times as long for a few numbers
 
 

@@ -66,9 +66,7 @@ class AheadDecoder:
         """
         indices = np.asarray(request.indices, dtype=np.int64)
         whole = self._chunks.take_whole(indices)
-        taken = (
-            self._take(indices) if whole is None else Taken([whole], np.zeros_like(indices), np.arange(len(indices)))
-        )
+        taken = self._take(indices) if whole is None else Taken.all_of(whole)
         wanted = self._forecast.next(self._num_ahead)
         self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
         for chunk in taken.chunks:

@@ -52,9 +52,9 @@ class MixedBatches(Iterations):
             handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
             self._refuse_old_snapshot()
             if losses is not None:
+                batch = self._composition.find(handed.number)
                 whole = handed.kept is None and weights is None and self._split[1] == 1
-                counts = self._composition.find(handed.number).counts if whole else None
-                self._add(losses, weights, self._members(handed), handed.number, counts)
+                self._add(losses, weights, self._members(batch, handed), batch.number, batch.counts if whole else None)
             self._mark_observed()
             return
         self._refuse_old_snapshot()
@@ -114,8 +114,9 @@ class MixedBatches(Iterations):
                 "observe(losses), or observe(None), after each step"
             )
         self._weighed = handed.number, self._delivery.num_handed
-        proportions = self._composition.find(handed.number).proportions
-        return torch.from_numpy(importance_weights(proportions, self._prior)[self._members(handed)]).float()
+        batch = self._composition.find(handed.number)
+        weights = importance_weights(batch.proportions, self._prior)
+        return torch.from_numpy(weights[self._members(batch, handed)]).float()
 
     def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
         """Return what to add to the logits so that training at any mix aims at the classifier of one.
@@ -142,7 +143,8 @@ class MixedBatches(Iterations):
 
     def groups_in_training(self) -> NDArray[np.int64]:
         """Return the number of the group of each sample of this process's part of the batch being trained on."""
-        return self._members(self._in_training())
+        handed = self._in_training()
+        return self._members(self._composition.find(handed.number), handed)
 
     def _in_training(self) -> Handed:
         if self.observing or self.mixer.needs_losses:
@@ -178,9 +180,8 @@ class MixedBatches(Iterations):
         values = values if places is None else values[places]
         return values if order is None else values[order]
 
-    def _members(self, handed: Handed) -> NDArray[np.int64]:
+    def _members(self, batch: Batch, handed: Handed) -> NDArray[np.int64]:
         """Return the number of the group of each sample that this process has of a batch, in its order."""
-        batch = self._composition.find(handed.number)
         members = self._of_own(group_after_group(batch.counts), batch)
         return members if handed.kept is None else members[handed.kept]
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2mix.batches.permutation import SORTED, derived_keys, parts_of_passes, shuffled
+from learn2mix.batches.permutation import OF_PASSES, SORTED, derived_keys, keys_at, parts_of_passes, shuffled
 from learn2mix.checks import Counts
 from learn2mix.partition import Partition
 
 Array = NDArray[Any]
 
-MANY = 2048  # groups from which on only those are looked at that a batch has samples of
+MANY = 2048  # groups; with more of them, only those that a batch has samples of are looked at
 LOOKED_THROUGH = 1 << 14  # groups up to which all are looked through for windows that are nearly used up
 FEW = 8  # groups up to which it is faster to open their windows one by one
 
@@ -35,7 +35,7 @@ class Passes:
     def __init__(self, partition: Partition, seed: int) -> None:
         self._partition = partition
         num_groups, sizes = partition.num_groups, np.maximum(partition.sizes, 1)
-        self._keys = derived_keys(derived_keys(np.array([seed], dtype=np.uint64), np.array([0])), np.arange(num_groups))
+        self._keys = keys_at(seed, OF_PASSES, np.arange(num_groups))
         # The first batch may open a window of each group, in 20 ms: the more groups there are, the smaller they are.
         self._largest_shuffle = _between(SORTED, (3 << 19) // num_groups, 1 << 16)
         passes = _between(16, (3 << 18) // num_groups, 1 << 12) // sizes

@@ -17,6 +17,8 @@ ROUNDS = 8  # of the network: with 6, neighbours of 1,000 places show it in 30 m
 NARROW = 1 << 28  # up to this size it has words of 32 bits, which take half the time: b is then at most 2 ** 14
 AT_ONCE = 1 << 15  # numbers mixed at a time, so that they stay in the processor's cache
 
+OF_PASSES, OF_ORDERS = 0, 1  # where the paths begin that a sampler's keys have
+
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # steps of SplitMix64's counter
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # and its two factors
 ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -47,6 +49,19 @@ def derived_keys(keys: Words, numbers: Array) -> Words:
         6
     """
     return mixed(keys + GAMMA * (numbers.astype(np.uint64) + np.uint64(1)))
+
+
+def keys_at(seed: int, *path: int | Array) -> Words:
+    """Return the key at a path of numbers below a seed; an array in the path makes one for each of its numbers.
+
+    Example:
+        >>> keys_at(7, OF_PASSES, np.arange(3)).shape
+        (3,)
+    """
+    keys = np.array([seed], dtype=np.uint64)
+    for step in path:
+        keys = derived_keys(keys, np.atleast_1d(step))
+    return keys
 
 
 def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets: Array, largest_shuffle: int) -> Array:

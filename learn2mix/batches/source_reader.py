@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
-from learn2mix.batches.permutation import derived_keys, parts_of_passes
+from learn2mix.batches.permutation import keys_at, parts_of_passes
 from learn2mix.batches.sources import Seen, Source, digest, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
@@ -138,10 +138,9 @@ class SourceReader:
         begin, end = np.zeros_like(sizes), sizes
         if sizes[0] > LARGEST_SHUFFLE:
             begin, end = begin + inside - inside % PART, np.minimum(sizes, inside - inside % PART + PART)
-        key = np.array([self._settings.seed], dtype=np.uint64)
-        for number in (self._epoch, zlib.crc32(repr(self._source.name).encode()), before, blocks):
-            key = derived_keys(key, np.atleast_1d(number))
-        return int(offsets[0] + begin[0]), parts_of_passes(key, sizes, begin, end, offsets, LARGEST_SHUFFLE).tolist()
+        name = zlib.crc32(repr(self._source.name).encode())
+        keys = keys_at(self._settings.seed, self._epoch, name, before, blocks)
+        return int(offsets[0] + begin[0]), parts_of_passes(keys, sizes, begin, end, offsets, LARGEST_SHUFFLE).tolist()
 
     @property
     def _has_to_be_alike(self) -> bool:

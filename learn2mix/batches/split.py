@@ -7,14 +7,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2mix.batches.permutation import derived_keys, shuffled
+from learn2mix.batches.permutation import OF_ORDERS, keys_at, shuffled
 from learn2mix.checks import Counts, frozen
 
 Places = NDArray[np.int64]
 
 POOL = 8  # random orders of each of the two kinds that are multiplied
 LARGE = 1 << 16  # samples, from which on orders are not kept
-OF_ORDERS = 1  # keys derived from the seed by 0 are those of passes
 FEW = 128  # groups
 NUMBERS = frozen(np.arange(FEW))
 
@@ -100,7 +99,4 @@ def _pool(size: int, seed: int, rank: int, block: int) -> Places:
 
 def _random_orders(size: int, number: int, seed: int, rank: int, block: int) -> Places:
     """Return permutations of ``range(size)``, shape ``(number, size)``."""
-    key = np.array([seed], dtype=np.uint64)
-    for part in (OF_ORDERS, rank, block):
-        key = derived_keys(key, np.array([part]))
-    return shuffled(derived_keys(key, np.arange(number)), size).reshape(number, size)
+    return shuffled(keys_at(seed, OF_ORDERS, rank, block, np.arange(number)), size).reshape(number, size)

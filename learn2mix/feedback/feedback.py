@@ -136,7 +136,7 @@ class Feedback:
             self._raise_error()
 
     def end_epoch(self) -> None:
-        """End an epoch of which the last batch was never observed; the errors are those of ``step``."""
+        """End an epoch whose last batch was never observed; raises what ``step`` raises."""
         self._settle(epoch_ended=True)
         self._raise_if_apart()
         self._raise_error()

@@ -30,7 +30,7 @@ class Attached:
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
     _sizes: Vector | None = None
-    _has_empty = False  # whether a group has no samples
+    _has_empty = False  # whether some group has no samples; asked at each update
     _owner: weakref.ref[Any] | None = None
     _fresh: dict[str, Any] | None = None  # the state before anything was learned
 
