@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 # by their folder, by what their file imports, by the workers that they have or speak of, by the file's name, or else by
 # a mark of their own.
 HEAVY_FOLDERS = {ROOT / "tests" / "experiments", ROOT / "experiments"}
-HEAVY_IMPORTS = {"forks", "subprocess", "multiprocessing", "nbformat", "psutil"}
+HEAVY_IMPORTS = {"forks", "fresh_environment", "subprocess", "multiprocessing", "nbformat", "psutil"}
 HEAVY_FILES = {"test_cli.py", "test_docs.py", "test_loader_trainer.py", "test_stream_memory.py", "test_studies.py"}
 
 
