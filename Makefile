@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Another one, for the oldest versions that pyproject.toml allows of what the library is built on.
-OLDEST := .venv-oldest
 
 # Tests that use real data look here; they say why they skip where it is absent.
 ifneq ($(wildcard ../shared/data),)
@@ -16,7 +14,7 @@ WORKERS ?= 2
 PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
-.PHONY: test pytest fast oldest demo lint benchmark benchmark-check clean
+.PHONY: test pytest fast core oldest demo lint benchmark benchmark-check clean
 
 # Lint and tests side by side, for lint keeps one core busy for half a minute.
 test: $(READY)
@@ -29,9 +27,13 @@ pytest: $(READY)
 fast: $(READY)
 	$(BIN)/python $(PYTEST) $(FAST) tests learn2mix
 
-# The same tests, but no doctests: older versions write some numbers in another way.
-oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/python $(PYTEST) $(FAST) tests
+# The same tests in any environment, less the doctests, for older versions write some numbers in another way.
+core:
+	$(BIN)/python $(PYTEST) $(FAST) tests
+
+# The same on the oldest versions that pyproject.toml allows of what the library is built on: see noxfile.py.
+oldest: $(READY)
+	$(BIN)/nox -s oldest
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -58,13 +60,5 @@ $(READY): pyproject.toml
 	$(BIN)/python -c "import torchvision"
 	touch $(READY)
 
-# Each "name>=version" of the dependencies, and lightning's, is installed as "name==version".
-$(OLDEST)/.ready: pyproject.toml
-	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
-	sed -n -e '/^dependencies/,/^]/ s/.*"\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' \
-	    -e 's/.*"\(lightning\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(OLDEST)/versions.txt
-	$(OLDEST)/bin/python -m pip install -q -r $(OLDEST)/versions.txt -e ".[dev]"
-	touch $(OLDEST)/.ready
-
 clean:
-	rm -rf $(VENV) $(OLDEST) runs
+	rm -rf $(VENV) .nox runs

@@ -2,7 +2,13 @@
 
 import sys
 
-from experiments.cli import main
+from learn2mix.extras import needs_extra
 
 if __name__ == "__main__":
+    try:
+        with needs_extra("experiments"):
+            from experiments.cli import main
+    except ModuleNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main())

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
+
+from learn2mix.extras import needs_extra
+
+with needs_extra("plot"):
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
 
 __all__ = ["plot_proportions"]
 

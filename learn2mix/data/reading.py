@@ -142,7 +142,7 @@ def _check_structure(parts: dict[Any, Tensor], first: dict[Any, Tensor], chunk: 
 
 
 def _shown(batches: Iterator[Any], size: int, progress: bool) -> Iterator[Any]:
-    """Yield batches, and show how many samples are read."""
+    """Yield batches, and show how many samples are read, by the bar that Lightning brings."""
     from tqdm.auto import tqdm
 
     # disable=None: not where nobody looks, in a log.

@@ -1,0 +1,72 @@
+"""The library needs its core dependencies alone; what needs an extra says so where that is missing."""
+
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import fresh_environment
+from fresh_environment import ROOT
+
+BY_LIGHTNING = {"tqdm"}  # whose own progress bar does not go without it
+EXTRAS = fresh_environment.project()["project"]["optional-dependencies"]
+FILES = sorted((ROOT / "learn2mix").rglob("*.py"))
+
+
+def brought(*extras):
+    """The distributions that pyproject.toml asks for by name."""
+    return {canonicalize_name(Requirement(text).name) for text in fresh_environment.requirements(*extras)}
+
+
+def imports_of(path):
+    """Yield the packages that a file imports anywhere, and the extra that it says brings them, or None."""
+    waiting = [(ast.parse(path.read_text(encoding="utf8")), None)]
+    while waiting:
+        node, extra = waiting.pop()
+        if isinstance(node, ast.With):
+            said = re.search(r"needs_extra\('(\w+)'\)", ast.unparse(node.items[0]))
+            extra = said[1] if said else extra
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0], extra
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], extra) for alias in node.names)
+        waiting += [(child, extra) for child in ast.iter_child_nodes(node)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_what_its_requirements_bring(path):
+    for package, extra in imports_of(path):
+        if package not in sys.stdlib_module_names | {"learn2mix"}:
+            names = set(map(canonicalize_name, packages_distributions()[package]))
+            assert names & (brought(*[extra] if extra else []) | BY_LIGHTNING), f"{package} ({extra or 'no extra'})"
+
+
+def test_the_search_finds_imports_and_the_extras_that_they_need():
+    assert set(imports_of(ROOT / "learn2mix" / "plotting.py")) >= {("numpy", None), ("matplotlib", "plot")}
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    """What `pip install learn2mix` makes."""
+    return fresh_environment.make(tmp_path_factory.mktemp("core") / "fresh")
+
+
+def test_pictures_without_matplotlib_name_the_extra(core):
+    with pytest.raises(fresh_environment.CommandError, match=r'matplotlib.*pip install "learn2mix\[plot\]"'):
+        core.python("-c", "import learn2mix.plotting")
+
+
+def test_the_benchmark_without_its_packages_names_the_extra_in_one_line(core):
+    with pytest.raises(fresh_environment.CommandError, match=r'pip install "learn2mix\[experiments\]"') as error:
+        core.python("-m", "experiments", "list", cwd=ROOT)
+    assert "ended with 2" in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_data_are_read_into_memory_with_a_bar_and_no_extra(core):
+    code = "from learn2mix.data import InMemory; print(InMemory.of([(1.5, 0), (2.5, 1)])[:])"
+    assert "tensor([1.5000, 2.5000]" in core.python("-c", code).stdout
