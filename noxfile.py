@@ -3,11 +3,12 @@
 nox              both
 nox -s oldest    what `make oldest` calls
 
-pyproject.toml alone says which versions are allowed. Python 3.10, the oldest, is taken where it is installed; elsewhere the
-Python that runs nox stands in for it, and the session says so.
+pyproject.toml alone says which versions are allowed. Python 3.10, the oldest, is taken where it is installed; elsewhere
+the Python that runs nox stands in for it, and the session says so.
 """
 
 import shutil
+import subprocess
 
 import nox
 from packaging.requirements import Requirement
@@ -21,6 +22,14 @@ OLDEST_PYTHON = PROJECT["requires-python"].removeprefix(">=")
 BOUND = {"lightning", "torchvision"}
 
 
+def runs(python: str) -> bool:
+    """Whether there is such a Python: pyenv has a command also for one that it does not run."""
+    return (
+        shutil.which(python) is not None
+        and subprocess.run([python, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0
+    )
+
+
 def floors() -> list[str]:
     """Return each "name>=version" of the dependencies, and of what goes with them, as "name==version"."""
     extras = PROJECT["optional-dependencies"]
@@ -29,7 +38,7 @@ def floors() -> list[str]:
     return [f"{one.name}=={floor.version}" for one in wanted for floor in one.specifier if floor.operator == ">="]
 
 
-@nox.session(python=OLDEST_PYTHON if shutil.which(f"python{OLDEST_PYTHON}") else None, reuse_venv=True)
+@nox.session(python=OLDEST_PYTHON if runs(f"python{OLDEST_PYTHON}") else None, reuse_venv=True)
 def oldest(session: nox.Session) -> None:
     """Run the tests on the oldest versions that pyproject.toml allows."""
     if session.python is None:

@@ -109,21 +109,21 @@ def bare(folder: Path, wanted: Iterable[str] = ()) -> Environment:
     return environment
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the wheel of this source tree into a folder, as pip would."""
-    return _build("wheel", folder)
+def build_wheel(folder: Path, source: Path = ROOT) -> Path:
+    """Build the wheel of a source tree, by default this one, into a folder, as pip would."""
+    return _build("wheel", folder, source)
 
 
 def build_sdist(folder: Path) -> Path:
     """Build the source distribution of this source tree into a folder."""
-    return _build("sdist", folder)
+    return _build("sdist", folder, ROOT)
 
 
-def _build(kind: str, folder: Path) -> Path:
+def _build(kind: str, folder: Path, source: Path) -> Path:
     backend = project()["build-system"]["build-backend"]
     code = f"import {backend} as backend, sys; print(backend.build_{kind}(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandError(f"the {kind} cannot be built\n{done.stdout}\n{done.stderr}")
     return folder / done.stdout.split()[-1]
