@@ -49,7 +49,7 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
 
     ``signed`` values may lie below 0.
     """
-    losses = _as_vector(values, name, num_groups, copy=None)
+    losses = _as_vector(values, name, num_groups, copy=False)
     if isfinite(total(losses)) and (signed or not any_negative(losses)):
         return losses
     if not np.isinf(losses).any() and (signed or not np.fmin.reduce(losses) < 0):  # some are NaN
@@ -61,10 +61,10 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
     return losses if signed else np.maximum(losses, 0.0)
 
 
-def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool | None = True) -> Vector:
-    """Return a vector of floats: a new one, or with ``copy=None`` the values themselves if they are one."""
+def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool = True) -> Vector:
+    """Return a vector of floats: a new one, or without ``copy`` the values themselves if they are one."""
     try:
-        vector = np.array(on_the_host(values, name), dtype=np.float64, copy=copy)
+        vector = (np.array if copy else np.asarray)(on_the_host(values, name), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
     if vector.ndim != 1 or vector.size == 0:
