@@ -81,7 +81,7 @@ def test_it_runs(language, block, extras, environments, clone):
 
 
 def benchmark_commands(clone, target):
-    """Yield what a target runs of the benchmark; the rest of it, as pip and pytest, is of the target's own environment."""
+    """Yield what a target runs of the benchmark; the rest, as pip and pytest, is of the target's own environment."""
     command = ["make", "--dry-run", target]
     lines = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout.splitlines()
     yield from (["python", *line.split()[1:]] for line in lines if "-m experiments" in line)
