@@ -4,13 +4,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
 from benchmarks import composing, huge, training_step
 from benchmarks.rows import Row
+from learn2mix.extras import needs_extra
+
+with needs_extra("plot"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # In the order of the legend: colours that colour-blind readers tell apart (Okabe and Ito), and markers.
 STEP = "training step of an MLP"

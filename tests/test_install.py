@@ -26,6 +26,10 @@ def pip(environment: Environment, *arguments: object) -> str:
     return done.stdout
 
 
+def test_a_developer_has_what_builds_the_package():
+    assert set(fresh_environment.project()["build-system"]["requires"]) <= set(fresh_environment.requirements("dev"))
+
+
 @pytest.fixture(scope="module")
 def beside_the_clone(tmp_path_factory):
     """A folder with a clone named learn2mix in it, and an environment into which that is installed, to be edited."""
