@@ -300,8 +300,10 @@ def test_a_batch_size_for_each_source():
     both = {"small": [torch.zeros(3)] * 50, "large": [torch.zeros(30)] * 50}
     stream = MixedStream(both, AlternatingMix(every=1), batch_size={"small": 20, "large": 2})
     assert [tuple(batch.shape) for batch in islice(load(stream, 2), 4)] == [(20, 3), (2, 30)] * 2
-    with pytest.raises(ValueError, match="batch_size must have one number for each source, but 'big' is not in both"):
+    with pytest.raises(ValueError, match="batch_size: there is no group 'big'; the groups are 'small', 'large'"):
         MixedStream(both, FixedMix(), batch_size={"small": 20, "big": 2})
+    with pytest.raises(ValueError, match="batch_size must name each of 2 groups, but has no number for 'large'$"):
+        MixedStream(both, FixedMix(), batch_size={"small": 20})
 
 
 def test_a_plain_data_loader_with_workers_says_what_to_use():

@@ -16,6 +16,7 @@ from learn2mix.batches.torch_loader import (
     refuse_second_split,
 )
 
+UNVALIDATED = 3  # iterations without a result of validation, in a loop of one's own
 LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that does not observe
 
 
@@ -27,6 +28,7 @@ class Iterations(Progress):
         self._split = self.rank, self.num_replicas
         refuse_second_split(self._split[1])
         self._leave()
+        self._in_trainer = called_by_trainer()
         self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
         if loader is not None:
             self._watch(loader.iterator)
@@ -151,6 +153,7 @@ class Iterations(Progress):
         delivery = self._delivery
         if iteration != self._iteration or delivery.told or self.trusted:
             return
+        self._warn_if_never_validated()
         left_out = delivery.left_out(self._exhausted)
         delivery.told = left or not self.observing or delivery.num_observed > 0
         if not self.observing:
@@ -174,6 +177,17 @@ class Iterations(Progress):
             "the mix never moves; call observe(losses) after each step, or under Lightning pass "
             "Trainer(callbacks=[MixingCallback()])"
         )
+
+    def _warn_if_never_validated(self) -> None:
+        if self._validated or getattr(self.mixer, "needs_validation", None) is None or self._delivery.num_handed < 2:
+            return
+        self._num_unvalidated += 1
+        if self._num_unvalidated == (1 if self._in_trainer else UNVALIDATED):
+            self._warn(
+                f"{type(self.mixer).__name__} follows the results of validation, but none was reported, so the mix "
+                "never moves; call observe_validation(loss, group_losses) after each validation run, or under "
+                "Lightning pass Trainer(callbacks=[MixingCallback()])"
+            )
 
     def _warn_of_left_out(self, count: int) -> None:
         self._warn(

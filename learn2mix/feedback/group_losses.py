@@ -11,6 +11,8 @@ from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_los
 
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
+FEWER = "call observe(None), or pass groups= with the group of each loss that is left"
+
 
 def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
     """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
@@ -29,13 +31,17 @@ def _as_tensor(values: Tensor | ArrayLike) -> Tensor:
         device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
         if device is not None:
             return torch.stack([torch.as_tensor(value, device=device).detach() for value in values])
-    return torch.as_tensor(np.asarray(values), device="cpu")  # whatever torch.set_default_device says
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"losses must be a tensor or array of numbers, one per sample, got {type(values).__name__}")
+    return torch.as_tensor(array, device="cpu")  # whatever torch.set_default_device says
 
 
 def _advice(shape: tuple[int, ...], count: int) -> str:
     """Return what to do with losses that are of another shape than ``(count,)``."""
     if shape in ((), (1,)):
-        return 'make the criterion with reduction="none"'
+        hint = 'make the criterion with reduction="none"'
+        return f"{hint}; if it is the only sample that is left, {FEWER}" if shape else hint
     if shape == (count, 1):
         return "give losses.squeeze(1)"
     if shape[0] == count:
@@ -46,10 +52,7 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
     if len(shape) > 1:
         return f"give one value for each: losses.flatten(1).mean(1); {FOR_A_STREAM}"
     if shape[0] < count:
-        return (
-            "where collate_fn left samples out, call observe(None), or pass groups= with the group of each loss that "
-            "is left; concatenate the losses of micro-batches"
-        )
+        return f"where collate_fn left samples out, {FEWER}; concatenate the losses of micro-batches"
     each, rest = divmod(shape[0], count)
     if rest:
         return "pass groups= with the group of each loss"

@@ -31,6 +31,7 @@ class PerSampleLoss(nn.Module):
 
     Raises:
         ValueError: when called, if the criterion returns a scalar.
+        TypeError: if the criterion is a class.
 
     Example:
         >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
@@ -42,6 +43,11 @@ class PerSampleLoss(nn.Module):
 
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
+        if isinstance(criterion, type):
+            raise TypeError(
+                f"criterion must be a module or a function, got the class {criterion.__name__}; make one: "
+                f'{criterion.__name__}(reduction="none")'
+            )
         self.criterion = criterion
         self._kept = self._counted = _Kept()
 
