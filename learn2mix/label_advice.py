@@ -26,12 +26,12 @@ def for_object(given: Any, name: str = "labels") -> str:
         return f"; give list({name})"
     if hasattr(given, "datasets"):
         return f"; for a group of each data set give Partition.by_dataset({name})"
+    if hasattr(given, "__iter__") and not hasattr(given, "__len__"):
+        return "; data that can only be iterated are mixed by a MixedStream of several sources"
     is_loader = hasattr(given, "batch_sampler") and hasattr(given, "dataset")
     found = _find(given.dataset, f"{name}.dataset") if is_loader else _find(given, name)
     if found is not None:
         return f"; give {found}"
-    if hasattr(given, "__iter__") and hasattr(given, "__getitem__") and not hasattr(given, "__len__"):
-        return "; data that can only be iterated are mixed by a MixedStream of several sources"
     is_dataset = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, (str, Mapping))
     if is_dataset and not is_loader:
         return (
