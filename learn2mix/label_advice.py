@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 BY_QUANTILE = "bin continuous targets by quantiles: Partition.by_quantile(targets, num_groups=10)"
+BY_DATASET = "; for a group of each data set give Partition.by_dataset(labels)"
 USUAL_NAMES = ("label", "labels", "target", "targets", "fine_label", "class", "y")  # of columns and attributes
 
 
@@ -25,9 +26,16 @@ def for_object(given: Any, name: str = "labels") -> str:
     if isinstance(given, Iterator):
         return f"; give list({name})"
     if hasattr(given, "datasets"):
-        return f"; for a group of each data set give Partition.by_dataset({name})"
+        return BY_DATASET
     if hasattr(given, "__iter__") and not hasattr(given, "__len__"):
         return "; data that can only be iterated are mixed by a MixedStream of several sources"
+    if isinstance(given, Mapping):
+        sized = all(hasattr(one, "__getitem__") and hasattr(one, "__len__") for one in given.values())
+        split = next((key for key in ("train", "test") if key in given), None)
+        if sized and split:
+            return f"; pick a split: {name}[{split!r}]"
+        if sized and not any(isinstance(one, (str, list, tuple)) or hasattr(one, "ndim") for one in given.values()):
+            return BY_DATASET
     is_loader = hasattr(given, "batch_sampler") and hasattr(given, "dataset")
     found = _find(given.dataset, f"{name}.dataset") if is_loader else _find(given, name)
     if found is not None:
@@ -66,7 +74,9 @@ def for_table(array: Array) -> str:
     """Say what to give for an array of two axes: one-hot rows, several labels a sample, attributes or targets."""
     continuous = array.dtype.kind == "f" and not is_whole(array)
     if array.shape[1] == 1:
-        return f"; {BY_QUANTILE.replace('targets,', 'labels.squeeze(1),')}" if continuous else "; give labels.squeeze(1)"
+        return (
+            f"; {BY_QUANTILE.replace('targets,', 'labels.squeeze(1),')}" if continuous else "; give labels.squeeze(1)"
+        )
     numbers = array.size > 0 and array.dtype.kind in "iubf"
     binary = numbers and bool(np.isin(array, (0, 1)).all())
     if binary and (array.sum(1) == 1).all():

@@ -1,7 +1,7 @@
 """Labels and targets as users have them, turned into NumPy arrays, or into an error that says what to give instead."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learn2mix.checks import Counts, on_the_host
-from learn2mix.label_advice import for_many, for_mixture, for_numbers, for_object, for_several, for_table
+from learn2mix.label_advice import BY_DATASET, for_many, for_mixture, for_numbers, for_object, for_several, for_table
 
 Array = NDArray[Any]
 FEW_GROUPS = 64  # never said to be too many
@@ -195,6 +195,10 @@ def _as_array(labels: Any) -> Array:
     except ValueError as error:
         if not all(hasattr(row, "__len__") for row in labels):
             raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
+        if not all(isinstance(row, (list, tuple, Set, np.ndarray)) for row in labels):
+            raise TypeError(
+                f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}"
+            ) from error
         lengths, several = sorted({len(row) for row in labels}), for_several()
         raise ValueError(
             f"labels must be 1-D, one label a sample, got rows of {lengths[0]} to {lengths[-1]}{several}"

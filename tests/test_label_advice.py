@@ -34,7 +34,7 @@ class Plain(Folder):
 
 
 class Columns(Dataset):  # as Hugging Face's
-    column_names = ["text", "label"]
+    column_names = ("text", "label")
 
     def __len__(self):
         return 10
@@ -89,6 +89,9 @@ def test_where_the_labels_of_a_data_set_are(labels, of):
     ("labels", "hint"),
     [
         (ConcatDataset([PAIRS, PAIRS]), r"Partition\.by_dataset\(labels\)"),
+        ([PAIRS, Folder()], r"got TensorDataset; .* Partition\.by_dataset\(labels\)"),
+        ({"web": PAIRS, "books": Folder()}, r"Partition\.by_dataset\(labels\)"),
+        ({"train": PAIRS, "test": Folder()}, r"pick a split: labels\['train'\]"),
         (Endless(), "MixedStream"),
         (FixedMix(), r"the mixer comes second: MixedBatchSampler\(labels, mixer"),
         ({0, 1}, "give the label of each sample"),
@@ -164,7 +167,7 @@ def test_so_are_lists_of_several_labels(kind):
 
 
 def said_of_several(rows):
-    with pytest.raises((TypeError, ValueError), match="labels.*multi-label") as caught:
+    with pytest.raises((TypeError, ValueError), match=r"labels.*multi-label") as caught:
         Partition.by_class(rows)
     return str(caught.value)
 

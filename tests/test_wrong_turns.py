@@ -10,7 +10,16 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
 
 from helpers import NAN
-from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixingCallback, PerSampleLoss
+from learn2mix import (
+    AlternatingMix,
+    FixedMix,
+    Learn2Mix,
+    MixAdjustedLoss,
+    MixedBatchSampler,
+    MixedLoader,
+    MixingCallback,
+    PerSampleLoss,
+)
 
 LABELS = torch.tensor([0] * 12 + [1] * 6 + [2] * 2)
 DATA = TensorDataset(torch.randn(20, 4), LABELS)
@@ -57,7 +66,7 @@ def test_a_batch_sampler_passed_as_a_sampler_is_refused_before_its_first_batch(m
 @pytest.mark.parametrize("callbacks", [[], [MixingCallback()]], ids=["alone", "callback"])
 def test_so_it_is_under_the_trainer(callbacks, tmp_path):
     trainer = Trainer(max_epochs=1, callbacks=callbacks, **quiet(tmp_path))
-    with pytest.raises(ValueError, match="as sampler=.*batch_sampler=sampler"):
+    with pytest.raises(ValueError, match=r"as sampler=.*batch_sampler=sampler"):
         trainer.fit(Classifier(), DataLoader(DATA, sampler=sampler(), batch_size=5))
 
 
@@ -140,6 +149,27 @@ def test_groups_of_other_losses():
 def test_a_criterion_that_was_not_made():
     with pytest.raises(TypeError, match=r'criterion .* the class CrossEntropyLoss; make one: .*\(reduction="none"\)'):
         PerSampleLoss(nn.CrossEntropyLoss)
+
+
+def test_a_function_that_averages():
+    with pytest.raises(ValueError, match=r"cross_entropy returned a scalar; .*partial\(cross_entropy, "):
+        PerSampleLoss(nn.functional.cross_entropy)(torch.zeros(2, 3), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("criterion", [None, nn.BCEWithLogitsLoss(reduction="none")])
+@pytest.mark.parametrize(
+    ("targets", "shown"),
+    [([[1.0, 0.0, 0.0]] * 4 + [[1.0, 0.0, 1.0]], "2"), ([[0.0, 0.0, 0.0]] + [[0.5, 0.5, 0.0]] * 4, "0")],
+)
+def test_a_softmax_is_not_corrected_for_several_labels(criterion, targets, shown):
+    loader = MixedLoader(DATA, sampler())
+    loss = MixAdjustedLoss(criterion).follow(loader)
+    next(iter(loader))
+    with pytest.raises(ValueError, match=f"targets must be .* sums to {shown}; .*several labels, use PerSampleLoss"):
+        loss(torch.zeros(5, 3), torch.tensor(targets))
+    loss(torch.zeros(5, 3), torch.full((5, 3), 1 / 3))
+    with pytest.raises(ValueError, match=r"logits must .* got \(5,\); .* PerSampleLoss\(nn\.BCEWithLogitsLoss"):
+        loss(torch.zeros(5), torch.zeros(5))
 
 
 def warned(run):

@@ -18,7 +18,6 @@ from learn2mix.batches.loader_arguments import check_kinds, check_loader_args
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
 from learn2mix.mixers import Mixer

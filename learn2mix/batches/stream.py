@@ -120,8 +120,12 @@ class MixedStream(Requesting, IterableDataset[Any]):
         if worker is not None:
             return self._in_worker(worker.id, worker.num_workers)
         loader = find_torch_loader()
+        if loader is not None and loader.collates:
+            raise ValueError(
+                "MixedStream: the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, "
+                "batch_size=None), or use MixedLoader(stream)"
+            )
         iteration, self._residue = self._begin(loader), None
-        self._delivery.batches_of_batches = loader is not None and loader.collates
         self._prepare(num_shards=1, max_ahead=0)
         batches = self._answered(iteration)
         if loader is None:
