@@ -43,8 +43,8 @@ def for_object(given: Any, name: str = "labels") -> str:
     is_dataset = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, (str, Mapping))
     if is_dataset and not is_loader:
         return (
-            f"; if it is a data set of pairs, read its labels once: [label for _, label in {name}], and keep the groups "
-            "with Partition.by_class(labels).save(path)"
+            f"; if it is a data set of pairs, read its labels once: [label for _, label in {name}], and keep the "
+            "groups with Partition.by_class(labels).save(path)"
         )
     return "; give the label of each sample, in the order of the data set"
 

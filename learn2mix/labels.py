@@ -192,17 +192,8 @@ def _as_array(labels: Any) -> Array:
     labels = on_the_host(_check_one_for_each(labels, "labels"), "labels")
     try:
         array: Array = np.asarray(labels)
-    except ValueError as error:
-        if not all(hasattr(row, "__len__") for row in labels):
-            raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
-        if not all(isinstance(row, (list, tuple, Set, np.ndarray)) for row in labels):
-            raise TypeError(
-                f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}"
-            ) from error
-        lengths, several = sorted({len(row) for row in labels}), for_several()
-        raise ValueError(
-            f"labels must be 1-D, one label a sample, got rows of {lengths[0]} to {lengths[-1]}{several}"
-        ) from error
+    except ValueError as error:  # rows of different lengths
+        raise _describe_rows(labels, error) from error
     if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
         return array
     array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
@@ -214,6 +205,17 @@ def _as_array(labels: Any) -> Array:
         found, hint = ", ".join(kinds) or "nothing", for_mixture(kinds)
         raise TypeError(f"labels must be all integers or all strings, got a mix of {found}{hint}")
     return np.array(array.tolist())
+
+
+def _describe_rows(labels: Any, error: ValueError) -> Exception:
+    """Return the error for rows that NumPy makes no array of: several labels for each sample, or data sets."""
+    if not all(hasattr(row, "__len__") for row in labels):
+        return ValueError(f"labels must be 1-D, one label a sample: {error}")
+    if not all(isinstance(row, (list, tuple, Set)) or hasattr(row, "ndim") for row in labels):
+        return TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
+    lengths = sorted({len(row) for row in labels})
+    found = f"rows of {lengths[0]} to {lengths[-1]}"
+    return ValueError(f"labels must be 1-D, one label a sample, got {found}{for_several()}")
 
 
 def _check_one_for_each(values: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+from itertools import islice
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from learn2mix import (
     MixAdjustedLoss,
     MixedBatchSampler,
     MixedLoader,
+    MixedStream,
     MixingCallback,
     PerSampleLoss,
 )
@@ -178,6 +180,17 @@ def warned(run):
         run()
         gc.collect()
     return [str(one.message) for one in caught if "follows the results of validation" in str(one.message)]
+
+
+def test_a_run_without_an_end_is_told_long_before_it_that_nothing_is_observed():
+    sources = {"web": range(100), "books": range(100, 150)}
+    batches = iter(MixedLoader(MixedStream(sources, Learn2Mix(), batch_size=2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(1000):  # a loop may hold as many and observe them then
+            next(batches)
+    with pytest.warns(UserWarning, match=r"Learn2Mix follows losses, but none of the 10.. batches handed out"):
+        list(islice(batches, 50))
 
 
 MIXERS = [lambda: Learn2Mix(signal="validation"), lambda: AlternatingMix(every="plateau", window=2)]

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from typing import Any
 
+from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
@@ -130,6 +131,15 @@ class Iterations(Progress):
                 "iterated within their own epoch (validation on the training loader), make two loaders, each with a "
                 "sampler or stream of its own"
             )
+
+    def _announce(self, batch: Batch) -> None:
+        """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
+        self._announced = batch.number
+        forgotten = self._delivery.draw(batch.number, self._most_kept)
+        for number in forgotten:
+            self._composition.mark_trained(number)
+        if forgotten and not self.trusted:
+            self._warn_if_never_observed()
 
     def _exhaust(self) -> None:
         """Note that an iteration gave all its batches."""

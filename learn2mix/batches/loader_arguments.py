@@ -33,8 +33,8 @@ def check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: An
         raise TypeError(f"batch_sampler must be a MixedBatchSampler (or dataset a MixedStream), got {found}; {hint}")
     elif isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise TypeError(
-            f"dataset must be map-style, with __getitem__ and __len__, got {type(dataset).__name__}; data that can only "
-            "be iterated are mixed by MixedStream({name: source, ...}, mixer, batch_size=...)"
+            f"dataset must be map-style, with __getitem__ and __len__, got {type(dataset).__name__}; data that can "
+            "only be iterated are mixed by MixedStream({name: source, ...}, mixer, batch_size=...)"
         )
     else:
         check_dataset(dataset, batch_sampler.partition)

@@ -202,12 +202,6 @@ class MixedBatches(Iterations):
         refuse_empty_groups(proportions, self._prior, self.group_names, name)
         return proportions
 
-    def _announce(self, batch: Batch) -> None:
-        """Note that a batch is on its way to the loop."""
-        self._announced = batch.number
-        for number in self._delivery.draw(batch.number, self._most_kept):
-            self._composition.mark_trained(number)
-
     def _drop(self, number: int) -> None:
         """Count a batch of which no sample is left as trained on.
 
