@@ -148,6 +148,42 @@ def test_groups_of_other_losses():
     assert mixed.group_losses.tolist() == pytest.approx([1.0, 1.0, NAN], nan_ok=True)
 
 
+def two_views(module, x, y):
+    losses = module.each(torch.cat([x, x + 0.1]), torch.cat([y, y]))
+    return losses, {"losses": losses.view(2, 5).mean(0)}, {"losses": losses, "labels": torch.cat([y, y])}
+
+
+def some_left_out(module, x, y):
+    losses = module.each(x[3:], y[3:])
+    return losses, {"losses": None}, {"losses": losses, "labels": y[3:]}
+
+
+@pytest.mark.parametrize("step", [two_views, some_left_out])
+@pytest.mark.parametrize("follows", [None, "losses", "groups"])
+def test_under_the_callback_an_error_says_what_to_return(step, follows, tmp_path):
+    class Module(Classifier):
+        def each(self, x, y):
+            self.criterion(self.model(x), y)
+            return self.criterion.losses
+
+        def training_step(self, batch, batch_idx):
+            _, *ways = step(self, *batch)
+            loss = self.model(batch[0]).square().mean()
+            return {"loss": loss} | ({} if follows is None else ways[follows == "groups"])
+
+    mixed = sampler(Learn2Mix())
+    callback = MixingCallback(groups="labels" if follows == "groups" else None)
+    fit = Trainer(max_epochs=1, callbacks=[callback], **quiet(tmp_path)).fit
+    if follows is None:
+        said = r'training_step returns: {"loss": loss, "losses": losses}.* None .*MixingCallback\(groups="labels"\)'
+        with pytest.raises(ValueError, match=f"losses must be one value per sample.*{said}"):
+            fit(Module(), MixedLoader(DATA, mixed))
+    else:
+        fit(Module(), MixedLoader(DATA, mixed))
+        assert mixed.lag == 0
+        assert torch.isnan(torch.tensor(mixed.group_losses)).all() == (step is some_left_out and follows == "losses")
+
+
 def test_a_criterion_that_was_not_made():
     with pytest.raises(TypeError, match=r'criterion .* the class CrossEntropyLoss; make one: .*\(reduction="none"\)'):
         PerSampleLoss(nn.CrossEntropyLoss)

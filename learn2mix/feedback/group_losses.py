@@ -11,15 +11,22 @@ from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_los
 
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
+TO_THE_CALLBACK = (
+    '; MixingCallback observes what training_step returns: {"loss": loss, "losses": losses}, with None for losses that '
+    'are not known, or {..., "labels": labels} and MixingCallback(groups="labels") for losses of other samples'
+)
 FEWER = "call observe(None), or pass groups= with the group of each loss that is left"
 
 
-def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
-    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
+def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = False) -> Tensor:
+    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device.
+
+    ``by_callback`` says that MixingCallback found them, so that an error says what the module returns to it.
+    """
     losses = _as_tensor(losses)
     if losses.shape != (count,):
         shape = tuple(losses.shape)
-        advice = _advice(shape, count)
+        advice = _advice(shape, count) + (TO_THE_CALLBACK if by_callback else "")
         raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
     return losses if losses.is_floating_point() else losses.float()
 
