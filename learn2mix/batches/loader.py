@@ -14,10 +14,10 @@ from torch import Tensor
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
 from learn2mix.batches.devices import place, to_device
+from learn2mix.batches.loader_arguments import check_kinds, check_loader_args
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
-from learn2mix.batches.stream import MixedStream
+from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
 from learn2mix.mixers import Mixer
@@ -76,7 +76,8 @@ class MixedLoader:
         device: torch.device | str | None = None,
         **loader_args: Any,
     ) -> None:
-        _check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
+        self._loader_args = check_loader_args(loader_args, num_workers)
+        check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
         self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
@@ -86,7 +87,6 @@ class MixedLoader:
         self.stream = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
-        self._loader_args = _check_loader_args(loader_args, self.num_workers)
         self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
         self._reader: Any = (
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
@@ -255,35 +255,3 @@ def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapReq
     # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
     for indices in sampler._batches(iteration):
         yield MapRequest(sampler._announced, sampler._generation, indices)
-
-
-def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
-    if isinstance(dataset, MixedStream):
-        if batch_sampler is not None or zero_lag or collate_fn is not None:
-            raise TypeError(
-                "MixedLoader: a MixedStream composes its own batches; it takes no batch_sampler and no zero_lag, and "
-                "its collate_fn goes to MixedStream(...)"
-            )
-    elif isinstance(batch_sampler, MixedBatchSampler):
-        check_dataset(dataset, batch_sampler.partition)
-    else:
-        raise TypeError(
-            f"batch_sampler must be a MixedBatchSampler (or dataset a MixedStream), got {type(batch_sampler).__name__}"
-        )
-
-
-def _check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str, Any]:
-    for name, way_out in (
-        ("batch_size", "it is the sampler's or the stream's"),
-        ("shuffle", "batches are shuffled by the sampler"),
-        ("sampler", "pass batch_sampler"),
-        ("drop_last", "every batch is whole"),
-    ):
-        if loader_args.pop(name, None):
-            raise TypeError(f"MixedLoader: {name} is not taken; {way_out}")
-    if loader_args.get("prefetch_factor") is not None:
-        check_whole(loader_args["prefetch_factor"], "prefetch_factor")
-    context = loader_args.get("multiprocessing_context")
-    if isinstance(context, str):
-        loader_args["multiprocessing_context"] = multiprocessing.get_context(context) if num_workers else None
-    return loader_args

@@ -63,6 +63,9 @@ class Progress:
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
+        self._in_trainer = False  # whether a Trainer began this iteration
+        self._validated = False  # whether a result of validation ever came
+        self._num_unvalidated = 0  # iterations before the first
 
     @property
     def num_replicas(self) -> int:

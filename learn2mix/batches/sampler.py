@@ -14,7 +14,7 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
-from learn2mix.batches.torch_loader import find_torch_loader
+from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -47,7 +47,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             follows the losses of this process alone.
 
     Raises:
-        ValueError: if there are fewer than 2 groups, a number is out of range, or the mixer belongs to another sampler.
+        ValueError: if there are fewer than 2 groups, a number is out of range, or the mixer belongs to another sampler;
+            when iterated, if a ``DataLoader`` has it as ``sampler``, and so makes batches of its batches.
         TypeError: if ``groups`` are neither integers nor strings, a number is not whole, or ``mixer`` is no mixer.
 
     Example:
@@ -72,7 +73,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     ) -> None:
         self.partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         if self.partition.num_groups < 2:
-            raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
+            only = ", ".join(map(repr, self.partition.group_names))
+            raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}: {only}")
         self._num_batches = _check_num_batches(num_batches)
         sizes = self.partition.sizes[self.partition.sizes > 0]
         to_fill = {"smallest": sizes.min(), "largest": sizes.max()}.get(str(self._num_batches), sizes.sum())
@@ -100,6 +102,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
+        refuse_wrapping(self)
         loader = find_torch_loader()
         iteration = self._begin(loader)
         iterator = BatchIterator(self, self._batches(iteration))

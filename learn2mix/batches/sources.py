@@ -140,7 +140,11 @@ def digest(sample: Any) -> int:
 def name_sources(sources: Mapping[Any, Any] | Sequence[Any]) -> list[Source]:
     """Return the sources under their names: the keys of a mapping, else their numbers; at least two, none empty."""
     if not isinstance(sources, (Mapping, Sequence)) or isinstance(sources, str):
-        raise TypeError(f"sources must be a mapping or a sequence of iterables, got {type(sources).__name__}")
+        hint = "sources.datasets" if hasattr(sources, "datasets") else '{"web": web, "books": books}'
+        raise TypeError(
+            f"sources must be a mapping or a sequence of iterables, got {type(sources).__name__}; give {hint}, or for "
+            "the classes of one map-style data set use MixedBatchSampler(labels, mixer, batch_size=...)"
+        )
     named = sources if isinstance(sources, Mapping) else dict(enumerate(sources))
     if len(named) < 2:
         raise ValueError(f"sources must be at least 2 to be mixed, got {len(named)}")

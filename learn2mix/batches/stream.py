@@ -21,6 +21,7 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.mixes import by_name
 
 
 class MixedStream(Requesting, IterableDataset[Any]):
@@ -119,8 +120,12 @@ class MixedStream(Requesting, IterableDataset[Any]):
         if worker is not None:
             return self._in_worker(worker.id, worker.num_workers)
         loader = find_torch_loader()
+        if loader is not None and loader.collates:
+            raise ValueError(
+                "MixedStream: the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, "
+                "batch_size=None), or use MixedLoader(stream)"
+            )
         iteration, self._residue = self._begin(loader), None
-        self._delivery.batches_of_batches = loader is not None and loader.collates
         self._prepare(num_shards=1, max_ahead=0)
         batches = self._answered(iteration)
         if loader is None:
@@ -213,7 +218,7 @@ def _check_batch_sizes(batch_size: Any, names: list[Any]) -> NDArray[np.float64]
     """Return the samples that a batch of each source alone has, shape ``(num_sources,)``; None for one number."""
     if not isinstance(batch_size, Mapping):
         return None
-    wrong = [name for name in batch_size if name not in names] + [name for name in names if name not in batch_size]
-    if wrong:
-        raise ValueError(f"batch_size must have one number for each source, but {wrong[0]!r} is not in both")
-    return np.array([float(check_whole(batch_size[name], f"batch_size of {name!r}")) for name in names])
+    numbers = by_name(batch_size, "batch_size", names, kind="number")
+    return np.array(
+        [float(check_whole(one, f"batch_size of {name!r}")) for name, one in zip(names, numbers, strict=True)]
+    )

@@ -104,6 +104,17 @@ def refuse_second_split(num_replicas: int) -> None:
             )
 
 
+def refuse_wrapping(sampler: Any) -> None:
+    """Raise a ValueError if a batch sampler of torch's makes batches of this sampler's batches."""
+    for wrapper in _callers("torch.utils.data.sampler"):
+        if getattr(wrapper, "sampler", None) is sampler:
+            name = type(sampler).__name__
+            raise ValueError(
+                f"sampler: a {name} gives whole batches, but is used as sampler=, which makes batches of its batches; "
+                "pass DataLoader(dataset, batch_sampler=sampler) without a batch_size, or MixedLoader(dataset, sampler)"
+            )
+
+
 def called_by_trainer() -> bool:
     """Whether Lightning's fit loop is on the call stack."""
     return any(_module(frame).endswith(".loops.fit_loop") for frame in _frames())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from learn2mix.checks import (
 from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import refuse_empty_groups, starting_mix
+from learn2mix.mixers.mixes import by_name, refuse_empty_groups, starting_mix
 
 __all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
@@ -100,14 +101,14 @@ class Mixer(Attached):
     def proportions(self) -> Vector:
         """The mix of the next batch, shape ``(num_groups,)``, float64, sums to 1, read-only.
 
-        Assign a vector to change it; one that is no mix, or that gives a share to an empty group, is a ValueError. A
-        rule that follows the progress of the run (annealed, alternating) decides anew before the next batch.
+        Assign a vector, or shares by name, to change it; what is no mix, or gives a share to an empty group, is a
+        ValueError. A rule that follows the progress of the run (annealed, alternating) decides anew before each batch.
         """
         return self._attached(self._proportions)
 
     @proportions.setter
-    def proportions(self, values: ArrayLike) -> None:
-        vector = as_proportions(values, len(self._attached(self._prior)))
+    def proportions(self, values: Mapping[Any, float] | ArrayLike) -> None:
+        vector = as_proportions(by_name(values, "proportions", self.group_names), len(self._attached(self._prior)))
         if self._has_empty:
             refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
         self._assign(vector)
