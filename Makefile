@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Another one, for the oldest versions that pyproject.toml allows of what the library is built on.
 OLDEST := .venv-oldest
+# One for the site, without torch, for the library is read and not imported.
+DOCS := .venv-docs
 
 # Tests that use real data look here; they say why they skip where it is absent.
 ifneq ($(wildcard ../shared/data),)
@@ -16,7 +18,7 @@ WORKERS ?= 2
 PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
-.PHONY: test pytest fast oldest demo lint benchmark benchmark-check clean
+.PHONY: test pytest fast oldest demo lint benchmark benchmark-check docs clean
 
 # Lint and tests side by side, for lint keeps one core busy for half a minute.
 test: $(READY)
@@ -40,6 +42,10 @@ lint: $(READY)
 
 demo: $(READY)
 	$(BIN)/python -m experiments demo
+
+# The site, in site/: strictly, and offline once its packages are there; site/index.html opens as a file.
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
 # What mixing costs: tables on stdout, stored, and in docs/performance.md; 5 minutes. Peers are optional:
 # `.venv/bin/pip install -e ".[benchmark-peers]"`.
@@ -66,5 +72,11 @@ $(OLDEST)/.ready: pyproject.toml
 	$(OLDEST)/bin/python -m pip install -q -r $(OLDEST)/versions.txt -e ".[dev]"
 	touch $(OLDEST)/.ready
 
+$(DOCS)/.ready: pyproject.toml
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	sed -n -e '/^docs = /,/^]/ s/.*"\(.*\)".*/\1/p' pyproject.toml > $(DOCS)/packages.txt
+	$(DOCS)/bin/python -m pip install -q -r $(DOCS)/packages.txt
+	touch $(DOCS)/.ready
+
 clean:
-	rm -rf $(VENV) $(OLDEST) runs
+	rm -rf $(VENV) $(OLDEST) $(DOCS) runs site

@@ -54,8 +54,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Make links between files of the repository links between pages; what is no page becomes text."""
+    hidden = ["navigation"] if page.is_homepage else []
     if 'class="grid"' in markdown:  # two columns of code need the width
-        page.meta.setdefault("hide", []).append("toc")
+        hidden = ["navigation", "toc"]
+    page.meta.setdefault("hide", []).extend(hidden)
     source = FROM_ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     home = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else None
 
