@@ -1,4 +1,4 @@
-"""The pages as files, without a tool that builds them: links lead somewhere, and the reference has every public name."""
+"""The pages as files, without what builds them: links lead somewhere, and the reference has every public name."""
 
 import ast
 import re

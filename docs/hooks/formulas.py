@@ -9,12 +9,7 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>
 
 
 def on_page_content(html_of_page: str, **_: object) -> str:
-    """Put MathML in the place of each formula in TeX.
-
-    Example:
-        >>> on_page_content('<span class="arithmatex">\\\\(a_i\\\\)</span>')[:44]
-        '<span class="formula"><math xmlns="http://ww'
-    """
+    """Put MathML in the place of each formula in TeX."""
 
     def to_mathml(match: re.Match[str]) -> str:
         tag, bracket, tex = match.groups()

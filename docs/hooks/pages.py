@@ -22,12 +22,7 @@ PICTURE = re.compile(r"(!\[[^\]]*\])\(([^)\s]+)\)")
 
 
 def sections(index: str) -> list[dict[str, list[dict[str, str]]]]:
-    """Return the navigation that an index in Markdown gives: a section for each heading, a page for each link.
-
-    Example:
-        >>> sections("## How to\\n| [Streams](streams.md) | data that can only be iterated |")
-        [{'How to': [{'Streams': 'streams.md'}]}]
-    """
+    """Return the navigation that an index in Markdown gives: a section per heading, a page per row of its table."""
     _, *parts = re.split(r"^## ", index, flags=re.MULTILINE)
     found = []
     for part in parts:
