@@ -75,8 +75,7 @@ class Partition:
         """Group samples by their labels: one group for each label that occurs, sorted and named by label.
 
         Several labels make one group for each combination that occurs, named by a tuple. The partition keeps 4 bytes
-        per sample (8 from 2 ** 31 samples on), and reads labels from memory maps in parts. With :meth:`save` and
-        :meth:`load` processes share one partition.
+        per sample (8 from 2 ** 31 samples on) and reads memory maps in parts; :meth:`save` and :meth:`load` share it.
 
         Args:
             labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``; or

@@ -26,9 +26,9 @@ class ReweightedLoss(nn.Module):
         \qquad \text{on average} \quad \sum_i a_i L_i
 
     For batches drawn at the data's own proportions (``shuffle=True``): the objective is that of a
-    :class:`MixedBatchSampler` with the same mixer, with more noise, because a rare group comes seldom and weighs much. Each
-    call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and nothing
-    moves. The state of the mixer is part of ``state_dict()``, as extra state.
+    :class:`MixedBatchSampler` with the same mixer, with more noise, because a rare group comes seldom and weighs much.
+    Each call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and
+    nothing moves. The state of the mixer is part of ``state_dict()``, as extra state.
 
     Args:
         criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more than one:
