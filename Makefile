@@ -74,7 +74,8 @@ $(OLDEST)/.ready: pyproject.toml
 
 $(DOCS)/.ready: pyproject.toml
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
-	sed -n -e '/^docs = /,/^]/ s/.*"\(.*\)".*/\1/p' pyproject.toml > $(DOCS)/packages.txt
+	awk '/^docs = \[/ {on = 1} on {print} on && /\]$$/ {exit}' pyproject.toml | grep -o '"[^"]*"' | tr -d '"' \
+	    > $(DOCS)/packages.txt
 	$(DOCS)/bin/python -m pip install -q -r $(DOCS)/packages.txt
 	touch $(DOCS)/.ready
 

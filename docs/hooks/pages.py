@@ -17,6 +17,9 @@ FROM_ELSEWHERE = {
     "experiments/index.md": "experiments/README.md",
     "experiments/long-tails.md": "experiments/long-tails/README.md",
 }
+# Where the repository lives, if the package says so: links that leave the pages go there, else they become text.
+HOME = re.search(r'^Repository = "(.*?)/?"', (ROOT / "pyproject.toml").read_text(encoding="utf8"), flags=re.MULTILINE)
+
 LINK = re.compile(r"(?<!!)\[([^\]\n]*(?:\n[^\]\n]+)?)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"(!\[[^\]]*\])\(([^)\s]+)\)")
 
@@ -47,14 +50,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make links between files of the repository links between pages; what is no page becomes text."""
-    hidden = ["navigation"] if page.is_homepage else []
+def unneeded(markdown: str, page: Page) -> list[str]:
+    """Return which columns beside the text a page does without."""
     if 'class="grid"' in markdown:  # two columns of code need the width
-        hidden = ["navigation", "toc"]
-    page.meta.setdefault("hide", []).extend(hidden)
+        return ["navigation", "toc"]
+    if page.is_homepage:
+        return ["navigation"]
+    return [] if re.search(r"^(## |::: )", markdown, flags=re.MULTILINE) else ["toc"]
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make links between files of the repository links between pages."""
+    page.meta["hide"] = unneeded(markdown, page)
     source = FROM_ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
-    home = f"{config.repo_url.rstrip('/')}/blob/main/" if config.repo_url else None
+    home = HOME and f"{HOME[1]}/blob/main/"
 
     def moved(target: str) -> str | None:
         """Return a link's target as seen from this page, None where it is no page."""
