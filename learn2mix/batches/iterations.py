@@ -96,7 +96,7 @@ class Iterations(Progress):
         self._first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Change nothing: passes and epochs go on by themselves. Scripts for many processes and Trainers call it."""
+        """Do nothing: passes and epochs go on by themselves. Trainers and scripts for many processes call it."""
         self._told_epoch = epoch if called_by_trainer() else 0
 
     def _warn_if_begun_anew(self) -> None:

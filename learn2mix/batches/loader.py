@@ -28,21 +28,21 @@ MOST_NAMED = 20  # samples that could not be read, each with a warning of its ow
 class MixedLoader:
     """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
-    Takes the place of ``torch.utils.data.DataLoader`` and its arguments. The process that trains composes the batches,
-    workers read them, and each comes back with its number, so that losses find their batch however the loop goes.
-    Under Lightning it is saved with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
+    Takes the place and the arguments of ``torch.utils.data.DataLoader``. The process that trains composes the batches,
+    workers read them, and each comes back with its number, so that losses find their batch whatever the loop does.
+    Lightning saves it with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
 
     Args:
         dataset: map-style data, with as many samples as the sampler has labels; or a :class:`MixedStream`.
-        batch_sampler: composes the batches of ``dataset``; nothing with a stream.
+        batch_sampler: composes the batches of ``dataset``; None with a stream.
         num_workers: worker processes; 0 reads in this process.
         zero_lag: whether each batch is composed when it is asked for, of samples that workers decode ahead. Then every
             update acts on the very next batch. Map-style data only, with at least 1 worker.
         on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
             sample only, with one warning that names it.
         collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
-        device: where the tensors of a batch go, those in containers too; None leaves them. An
-            :class:`learn2mix.data.InMemory` goes there once, as a whole, and batches are gathered there: no workers.
+        device: where the tensors of a batch go, also those in containers; None leaves them. An
+            :class:`learn2mix.data.InMemory` moves there once, as a whole; batches are gathered there, without workers.
         loader_args: what else ``DataLoader`` takes, such as ``pin_memory``, ``prefetch_factor``, ``in_order``,
             ``persistent_workers`` (with a stream and with ``zero_lag`` they always are) or ``worker_init_fn``.
 
@@ -107,7 +107,7 @@ class MixedLoader:
 
     @property
     def prefetch_factor(self) -> int | None:
-        """Batches that each worker has on its way; None without workers."""
+        """Batches in flight per worker; None without workers."""
         return int(self._loader_args.get("prefetch_factor") or 2) if self.num_workers else None
 
     def __len__(self) -> int:
@@ -213,13 +213,13 @@ class MixedLoader:
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = False) -> None:
         """Go on where a saved state was, as far as it fits; with ``strict=True`` it has to fit.
 
-        A Trainer calls this, and has no way to ask for less; what is let go is said in a warning.
+        A Trainer calls this and cannot ask for less, so what does not fit is dropped with a warning.
         """
         self.sampler.load_state_dict(state, strict=strict)
 
 
 class ZeroLagLoader(MixedLoader):
-    """:class:`MixedLoader` with ``zero_lag=True``, under the name that it had before."""
+    """:class:`MixedLoader` with ``zero_lag=True``, under its earlier name."""
 
     def __init__(self, dataset: Any, batch_sampler: MixedBatchSampler, *, num_workers: int, **loader_args: Any) -> None:
         super().__init__(dataset, batch_sampler, num_workers=num_workers, zero_lag=True, **loader_args)

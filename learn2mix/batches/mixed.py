@@ -94,7 +94,7 @@ class MixedBatches(Iterations):
             )
 
     def importance_weights(self) -> Tensor:
-        """Weights under which the batch being trained on keeps the objective of the data's own mix.
+        """Return weights for the batch being trained on that keep the objective of the data's own mix.
 
         ``(losses * weights).mean()`` has, on average over the draws, the gradient that batches at the data's own
         proportions have.
@@ -105,7 +105,7 @@ class MixedBatches(Iterations):
 
         Raises:
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
-            RuntimeError: in a loop that does not observe: which batch is trained on is not known then.
+            RuntimeError: in a loop that does not observe, for then nobody knows which batch it trains on.
         """
         handed = self._delivery.oldest(trusted=self.trusted)
         if handed.number == self._weighed[0] and self._delivery.num_handed != self._weighed[1]:

@@ -99,7 +99,7 @@ class Progress:
 
     @property
     def passes(self) -> Vector:
-        """How often each group was drawn so far, in samples per sample of it, shape ``(num_groups,)``.
+        """Passes over each group so far, samples drawn per sample that it has, shape ``(num_groups,)``.
 
         NaN where the size of a group is not known.
         """
@@ -130,7 +130,7 @@ class Progress:
 
     @property
     def newest_proportions(self) -> Vector:
-        """What the newest batch was asked to be, shape ``(num_groups,)``; the data's own mix before the first."""
+        """The mix that was asked of the newest batch, shape ``(num_groups,)``; the data's own before the first."""
         return frozen(self._composition.newest.view())
 
     @property

@@ -29,8 +29,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     come once; passes go on across epochs.
 
     Give it to a :class:`learn2mix.MixedLoader`, or to a ``DataLoader`` as ``batch_sampler``. A batch counts as trained
-    on once its losses are observed, or, in a loop that never observes, once the loop has it. Batches composed ahead of
-    that belong to the state, and are composed anew if an epoch is left early.
+    on once its losses are observed or, in a loop that never observes, once the loop has it. The state holds the batches
+    composed ahead; an epoch that is left early takes them back.
 
     Args:
         groups: a :class:`Partition`, or the label of each sample, shape ``(num_samples,)``; at least 2 groups.
@@ -164,7 +164,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
-        Any process may ask alone, at any time. Batches composed ahead are composed again, as they were.
+        Any process may ask alone, at any time. A resumed run composes the batches composed ahead again, as they were.
         """
         return {
             "version": VERSION,
@@ -189,7 +189,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         Args:
             state: what :meth:`state_dict` returned, of a sampler of the same kind of mixer.
             strict: refuse a state of other data or of another global batch size. False keeps the mix, the losses and
-                the passes, by the names of the groups, begins an epoch, and warns of what it lets go.
+                the passes, by the names of the groups, begins an epoch, and warns of what it drops.
 
         Raises:
             ValueError: if the state does not fit; nothing is changed then.

@@ -26,8 +26,8 @@ class PerSampleLoss(nn.Module):
     Its state has the keys of the criterion, as if it were not wrapped; a state of version 1 loads too.
 
     Args:
-        criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
-            (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
+        criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more
+            (per pixel, per token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
 
     Raises:
         ValueError: when called, if the criterion returns a scalar.

@@ -25,7 +25,7 @@ def starting_mix(
         asked: what was asked for.
         prior: the data's own proportions, shape ``(num_groups,)``.
         name: what an error calls the argument.
-        names: one name a group.
+        names: one name per group.
 
     Returns:
         The mix, shape ``(num_groups,)``, float64, sums to 1.
@@ -59,7 +59,7 @@ def plain_request(asked: Any, names: list[Any] | None) -> Any:
 
     Args:
         asked: what :func:`starting_mix` takes.
-        names: one name a group; None where they are not known yet, and then shares by name are in their own order.
+        names: one name per group; None where they are not known yet, and then shares by name are in their own order.
 
     Example:
         >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
