@@ -142,7 +142,7 @@ class Browser:
         """The value of a JavaScript expression on the page, awaited if it is a promise."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
-        return answer["result"]["value"]
+        return answer["result"].get("value")  # none if it is undefined
 
     @property
     def complaints(self) -> list[dict[str, Any]]:
