@@ -1,4 +1,4 @@
-"""The page of a run: what it says is true of the history, and a browser shows all of it on a desk and on a telephone."""
+"""The page of a run: what it says is true of the history, and a browser shows all of it, wide or narrow."""
 
 import json
 import re
@@ -200,7 +200,7 @@ def test_labels_at_the_ends_do_not_overlap(browser, tmp_path, width):
             assert top >= bottom - 0.5
 
 
-PLOT = "(() => { const b = document.querySelector('[data-chart=mix]').getBoundingClientRect(); return [b.x, b.y, b.width]; })()"
+PLOT = "(box => [box.x, box.y, box.width])(document.querySelector('[data-chart=mix]').getBoundingClientRect())"
 SHOWN = "[...document.querySelectorAll('.ended .ends output')].slice(0, 2).map(output => output.textContent)"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learn2mix.run_page import sections
+from learn2mix.run_page.charts import DARK, LIGHT
 from learn2mix.run_page.facts import Array, Facts
 from learn2mix.run_page.words import verdict
 
@@ -90,6 +91,10 @@ class RunPage:
 def _page(facts: Facts, title: str) -> str:
     here = files(__package__)
     style, script = ((here / name).read_text(encoding="utf8") for name in ("page.css", "page.js"))
+    light, dark = (
+        " ".join(f"--g{place}: {colour};" for place, colour in enumerate(scheme)) for scheme in (LIGHT, DARK)
+    )
+    colours = f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
     first, *more = verdict(facts)
     body = "".join(
         section(facts)
@@ -106,7 +111,7 @@ def _page(facts: Facts, title: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(title)}</h1><p>{size}</p>"
+        f"<style>\n{colours}{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(title)}</h1><p>{size}</p>"
         f'<p class="verdict">{escape(first)}</p><p>{escape(" ".join(more))}</p></header>\n{body}\n</main>\n'
         f'<script type="application/json" id="values">{_as_json(facts)}</script>\n<script>\n{script}</script>\n'
         "</body>\n</html>\n"

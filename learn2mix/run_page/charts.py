@@ -12,6 +12,10 @@ import numpy as np
 from learn2mix.run_page.facts import Array
 from learn2mix.run_page.words import number
 
+# After Okabe and Ito: told apart by colour-blind readers too; from the fifth on the lines are dashed as well.
+LIGHT = ("#0072b2", "#d55e00", "#008f68", "#b8528f", "#3a9bd9", "#c98a00", "#1d2228", "#7a4a1d")
+DARK = ("#4aa8e0", "#f0803c", "#2fbf94", "#dd8fbf", "#86ccf5", "#e9b949", "#e6e9ed", "#c79a6b")
+NUM_SOLID = 4
 WIDTH = 1000  # units of a drawing; it is stretched to the width that the page has
 LABEL_HEIGHT = 19  # pixels
 MOST_GREY = 24  # lines; more become a band
@@ -34,11 +38,12 @@ class Scale:
     low: float  # value at the bottom
     high: float
     height: int
+    width: int = WIDTH
 
     @property
     def lefts(self) -> list[int]:
-        """Where spans begin and end, 0 to ``WIDTH``."""
-        return np.rint(self.edges / self.edges[-1] * WIDTH).astype(int).tolist()  # type: ignore[no-any-return]
+        """Where spans begin and end, 0 to the width."""
+        return np.rint(self.edges / self.edges[-1] * self.width).astype(int).tolist()  # type: ignore[no-any-return]
 
     def y(self, value: Array | float) -> Array:
         """Place of a value, the height to 0."""
@@ -121,6 +126,15 @@ def spread(places: Sequence[float], distance: float, height: float) -> list[floa
     return moved.tolist()  # type: ignore[no-any-return]
 
 
+def scale_of(edges: Array, lines: Sequence[Line], others: Array | None, height: int, width: int = WIDTH) -> Scale:
+    """Return the scale on which all values have a place, with 0 on it."""
+    every = np.concatenate([line.values for line in lines] + ([] if others is None else [others.ravel()]))
+    finite = every[np.isfinite(every)]
+    low, high = (min(0.0, finite.min()), max(0.0, finite.max())) if finite.size else (0.0, 1.0)
+    margin = 0.04 * (high - low) or 1.0
+    return Scale(edges, low - margin if low < 0 else low, high + margin, height, width)
+
+
 def chart(
     key: str,
     title: str,
@@ -142,15 +156,11 @@ def chart(
         others: values of more groups, shape ``(T, number)``: thin and grey, or many as one band.
         ends: whether the names stand at the lines' ends.
     """
-    every = np.concatenate([line.values for line in lines] + ([] if others is None else [others.ravel()]))
-    finite = every[np.isfinite(every)]
-    low, high = (min(0.0, finite.min()), max(0.0, finite.max())) if finite.size else (0.0, 1.0)
-    margin = 0.04 * (high - low) or 1.0
-    scale = Scale(edges, low - margin if low < 0 else low, high + margin, height)
+    scale = scale_of(edges, lines, others, height)
     ticks = nice_ticks(scale.low, scale.high, 5 if height > 100 else 2)
     drawn = [f'<path class="grid" d="{"".join(f"M0 {scale.y(tick):.1f}H{WIDTH}" for tick in ticks)}"/>']
     if others is not None and others.shape[1]:
-        drawn.append(_others(scale, others))
+        drawn.append(draw_others(scale, others))
     drawn += [f'<path class="line {line.style}" d="{step_path(scale, line.values)}"/>' for line in lines]
     y_labels = "".join(f'<span style="top:{scale.y(tick):.1f}px">{tick:,g}</span>' for tick in ticks)
     x_labels = "".join(
@@ -169,7 +179,7 @@ def chart(
     )
 
 
-def _others(scale: Scale, others: Array) -> str:
+def draw_others(scale: Scale, others: Array) -> str:
     """Thin grey lines, or one band where they are too many to follow."""
     if others.shape[1] <= MOST_GREY:
         return "".join(f'<path class="line other" d="{step_path(scale, values)}"/>' for values in others.T)

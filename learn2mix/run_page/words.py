@@ -41,14 +41,19 @@ def called(name: str) -> str:
     """
     if name.isdecimal():
         return f"group {name}"
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return shortened(name, LONGEST_NAME)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text, cut to a number of letters if it is longer."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def verdict(facts: Facts) -> list[str]:
     """Return the sentences at the top: what moved most, whether it was given what was asked for, what was repeated."""
     if np.isnan(facts.mean_realised[0]):
         return ["No batch has been observed yet."]
-    said = [_what_moved(facts)]
+    said = [what_moved(facts)]
     gaps = np.abs(facts.mean_realised - facts.mean_requested)
     said.append(
         f"Over all {facts.num_batches:,} batches, requested and realised shares differ by at most "
@@ -60,7 +65,8 @@ def verdict(facts: Facts) -> list[str]:
     return said
 
 
-def _what_moved(facts: Facts) -> str:
+def what_moved(facts: Facts) -> str:
+    """Return what moved most, from the start to the end, in a sentence."""
     start, end = facts.requested[0], facts.requested[-1]
     change = end - start
     most = facts.by_movement[0]
