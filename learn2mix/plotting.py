@@ -79,7 +79,7 @@ def plot_proportions(
 
 
 def plot_history(history: History) -> Figure:
-    """Draw a run as a figure for a logger or a paper: the mix, and the loss of each group between updates, in steps.
+    """Draw a run as a figure for a logger or a paper: the mix and the loss of each group, in steps.
 
     The 8 groups that moved most have colours, the same in both; the others are grey.
 
@@ -99,30 +99,33 @@ def plot_history(history: History) -> Figure:
         ['proportion of the batch', 'loss']
     """
     facts = Facts(history)
-    panels = {"proportion of the batch": facts.requested, "loss": facts.losses}
+    panels = {
+        "proportion of the batch": (facts.edges, facts.requested),
+        "loss": (facts.window_edges, facts.losses),
+    }
     if not np.isfinite(facts.losses).any():
         del panels["loss"]
     figure = Figure(figsize=(9, 6 if len(panels) == 2 else 3.5), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, (label, values) in zip(axes, panels.items(), strict=True):
-        _plot_steps(ax, facts, values)
+    for ax, (label, (edges, values)) in zip(axes, panels.items(), strict=True):
+        _plot_steps(ax, facts, edges, values)
         ax.set(ylabel=label, xlim=(0, facts.edges[-1]))
     axes[-1].set_xlabel("batch")
     axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title="group")
     return figure
 
 
-def _plot_steps(ax: Axes, facts: Facts, values: NDArray[np.float64]) -> None:
+def _plot_steps(ax: Axes, facts: Facts, edges: NDArray[np.int64], values: NDArray[np.float64]) -> None:
     """Draw a step line per group; of many groups the grey ones as a band, its middle half darker."""
     others = values[:, facts.others]
     if others.shape[1] > MOST_GREY:
         lowest, first, _, third, highest = quartiles(others)
         for low, high in ((lowest, highest), (first, third)):
-            ax.stairs(high, facts.edges, baseline=low, fill=True, color=GREY, alpha=0.45, lw=0)
+            ax.stairs(high, edges, baseline=low, fill=True, color=GREY, alpha=0.45, lw=0)
     else:
         for path in others.T:
-            ax.stairs(path, facts.edges, baseline=None, color=GREY, lw=0.7)
+            ax.stairs(path, edges, baseline=None, color=GREY, lw=0.7)
     for place, group in enumerate(facts.strong):
         line = {"color": LIGHT[place], "ls": "-" if place < NUM_SOLID else "--", "label": facts.names[group]}
-        ax.stairs(values[:, group], facts.edges, baseline=None, lw=1.6, **line)
+        ax.stairs(values[:, group], edges, baseline=None, lw=1.6, **line)
     ax.grid(axis="y", color="#dfe3e8")

@@ -120,8 +120,12 @@ def _page(facts: Facts, title: str) -> str:
 
 def _as_json(facts: Facts) -> str:
     """Return what the script reads: numbers alone, short, NaN as null."""
-    charts = {key: [_short(line) for line in lines] for key, lines in sections.values_of(facts).items()}
-    return json.dumps({"edges": facts.edges.tolist(), "charts": charts}, separators=(",", ":"))
+    charts = {
+        key: {"edges": edges.tolist(), "lines": [_short(line) for line in lines]}
+        for key, (edges, lines) in sections.values_of(facts).items()
+        if lines
+    }
+    return json.dumps({"whole": int(facts.edges[-1]), "charts": charts}, separators=(",", ":"))
 
 
 def _short(values: Array) -> list[float | None]:

@@ -34,16 +34,17 @@ class Line:
 class Scale:
     """From batches and values to units of a drawing; y is in pixels and grows downwards."""
 
-    edges: Array
+    edges: Array  # of the spans
     low: float  # value at the bottom
     high: float
     height: int
     width: int = WIDTH
+    whole: float = 0  # batches that the width stands for; 0: up to the last edge
 
     @property
     def lefts(self) -> list[int]:
         """Where spans begin and end, 0 to the width."""
-        return np.rint(self.edges / self.edges[-1] * self.width).astype(int).tolist()  # type: ignore[no-any-return]
+        return np.rint(self.edges / (self.whole or self.edges[-1]) * self.width).astype(int).tolist()  # type: ignore[no-any-return]
 
     def y(self, value: Array | float) -> Array:
         """Place of a value, the height to 0."""
@@ -126,13 +127,15 @@ def spread(places: Sequence[float], distance: float, height: float) -> list[floa
     return moved.tolist()  # type: ignore[no-any-return]
 
 
-def scale_of(edges: Array, lines: Sequence[Line], others: Array | None, height: int, width: int = WIDTH) -> Scale:
+def scale_of(
+    edges: Array, lines: Sequence[Line], others: Array | None, height: int, width: int = WIDTH, whole: float = 0
+) -> Scale:
     """Return the scale on which all values have a place, with 0 on it."""
     every = np.concatenate([line.values for line in lines] + ([] if others is None else [others.ravel()]))
     finite = every[np.isfinite(every)]
     low, high = (min(0.0, finite.min()), max(0.0, finite.max())) if finite.size else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
-    return Scale(edges, low - margin if low < 0 else low, high + margin, height, width)
+    return Scale(edges, low - margin if low < 0 else low, high + margin, height, width, whole or edges[-1])
 
 
 def chart(
@@ -141,6 +144,7 @@ def chart(
     edges: Array,
     lines: Sequence[Line],
     *,
+    whole: float,
     height: int = 280,
     others: Array | None = None,
     ends: bool = True,
@@ -152,20 +156,21 @@ def chart(
         title: what the values are, for the ear as well.
         edges: of the spans, shape ``(T + 1,)``.
         lines: drawn strongly.
+        whole: batches that the width stands for.
         height: in pixels.
         others: values of more groups, shape ``(T, number)``: thin and grey, or many as one band.
         ends: whether the names stand at the lines' ends.
     """
-    scale = scale_of(edges, lines, others, height)
-    ticks = nice_ticks(scale.low, scale.high, 5 if height > 100 else 2)
+    scale = scale_of(edges, lines, others, height, whole=whole)
+    ticks = nice_ticks(scale.low, scale.high, 5 if height > 100 else 3)
     drawn = [f'<path class="grid" d="{"".join(f"M0 {scale.y(tick):.1f}H{WIDTH}" for tick in ticks)}"/>']
     if others is not None and others.shape[1]:
         drawn.append(draw_others(scale, others))
     drawn += [f'<path class="line {line.style}" d="{step_path(scale, line.values)}"/>' for line in lines]
     y_labels = "".join(f'<span style="top:{scale.y(tick):.1f}px">{tick:,g}</span>' for tick in ticks)
     x_labels = "".join(
-        f'<span style="left:{tick / edges[-1]:.2%}">{tick:,g}</span>'
-        for tick in nice_ticks(0, float(edges[-1]), 4)
+        f'<span style="left:{tick / whole:.2%}">{tick:,g}</span>'
+        for tick in nice_ticks(0, whole, 4)
         if tick.is_integer()
     )
     return (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from learn2mix.history import History
 
+MOST_WINDOWS = 60
 MOST_STRONG = 8  # more colours cannot be told apart
 
 Array = NDArray[Any]
@@ -36,9 +37,9 @@ class Move:
 class Facts:
     """A history, and what is computed of it once for all sections of a page.
 
-    A row of a history says what holds *from* its step on, and what was seen *before* it. Here all arrays are by span:
-    span ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``requested[t]``; what was ``realised[t]``
-    there is NaN in the last, which is still open.
+    A row of a history says what holds *from* its step on, and what was seen *before* it. Here the mix is by span: span
+    ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``requested[t]``. What was seen is pooled in
+    windows of many spans, for a few samples of a rare group are noise.
     """
 
     def __init__(self, history: History) -> None:
@@ -46,8 +47,6 @@ class Facts:
         self.names = [str(name) for name in history.group_names]
         self.requested = np.asarray(history.proportions, dtype=np.float64)
         self.steps = np.asarray(history.steps)
-        self.realised = _spans(history.realised)
-        self.losses = _spans(history.losses)
 
     @property
     def num_groups(self) -> int:
@@ -63,6 +62,44 @@ class Facts:
     def edges(self) -> Array:
         """Where spans begin and end, in batches, shape ``(T + 1,)``; the open last one is drawn a hundredth wide."""
         return np.append(self.steps, self.num_batches + max(1, self.num_batches // 100))
+
+    @cached_property
+    def _windows(self) -> Array:
+        """The rows at which windows begin, and the one at which the last ends."""
+        return np.unique(np.searchsorted(self.steps, np.linspace(0, self.num_batches, MOST_WINDOWS + 1)))
+
+    @property
+    def window_edges(self) -> Array:
+        """Where windows begin and end, in batches, shape ``(W + 1,)``; W is 0 before the first batch."""
+        return self.steps[self._windows]
+
+    @cached_property
+    def asked(self) -> Array:
+        """Mean of the mix in each window, shape ``(W, K)``."""
+        return self._pooled(self.requested[:-1], np.diff(self.steps)[:, None])
+
+    @cached_property
+    def realised(self) -> Array:
+        """Share of the samples in each window, shape ``(W, K)``."""
+        return self._pooled(self.history.realised[1:], np.diff(self.steps)[:, None])
+
+    @cached_property
+    def losses(self) -> Array:
+        """Mean over the samples of each group in each window, shape ``(W, K)``; NaN where it was not seen."""
+        num_samples = np.diff(self.steps)[:, None] * np.nan_to_num(self.history.realised[1:])
+        return self._pooled(self.history.losses[1:], np.maximum(num_samples, 1e-9))
+
+    def _pooled(self, values: Array, weights: Array) -> Array:
+        """Weighted means in windows, of spans of which something is known; from ``(T - 1, K)`` to ``(W, K)``."""
+        begins, end = self._windows[:-1], self._windows[-1]
+        if len(begins) == 0:
+            return np.empty((0, self.num_groups))
+        known = np.isfinite(values)
+        weights = np.where(known, weights, 0.0)[:end]
+        sums = np.add.reduceat(np.where(known, values, 0.0)[:end] * weights, begins)
+        with np.errstate(invalid="ignore"):
+            means: Array = sums / np.add.reduceat(weights, begins)
+        return means
 
     @property
     def steady(self) -> float:
@@ -106,7 +143,7 @@ class Facts:
     @cached_property
     def mean_requested(self) -> Array:
         """The mix asked for, mean over the batches observed, shape ``(K,)``; NaN before the first."""
-        return self._mean(self.requested)
+        return self._mean(self.asked)
 
     @cached_property
     def mean_realised(self) -> Array:
@@ -114,23 +151,16 @@ class Facts:
         return self._mean(self.realised)
 
     def _mean(self, values: Array) -> Array:
-        """Mean over the batches of the spans in which it is known what was given, shape ``(K,)``."""
-        known = ~np.isnan(self.realised).any(axis=1)
-        lengths = np.diff(self.edges)[known]
-        if lengths.sum() == 0:
+        if self.num_batches == 0:
             return np.full(self.num_groups, np.nan)
-        mean: Array = lengths @ values[known] / lengths.sum()
+        mean: Array = np.diff(self.window_edges) @ values / self.num_batches
         return mean
 
 
 def last_known(values: Array) -> Array:
-    """Return the last value of each column that is finite, NaN if none is; from shape ``(T, K)`` to ``(K,)``."""
+    """Return the last value of each column that is finite, NaN if none is; from shape ``(W, K)`` to ``(K,)``."""
+    if len(values) == 0:
+        return np.full(values.shape[1], np.nan)
     finite = np.isfinite(values)
     last = len(values) - 1 - finite[::-1].argmax(axis=0)
     return np.where(finite.any(axis=0), values[last, np.arange(values.shape[1])], np.nan)
-
-
-def _spans(before: Array) -> Array:
-    """Values of the spans before each row, as values of the spans after it."""
-    values = np.asarray(before, dtype=np.float64)
-    return np.concatenate([values[1:], np.full_like(values[:1], np.nan)])

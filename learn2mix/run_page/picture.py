@@ -80,9 +80,9 @@ def _grid(scale: Scale) -> str:
         y = f"{float(scale.y(tick)):.1f}"
         drawn.append(f'<path class="grid" d="M0 {y}H{scale.width}"/>')
         drawn.append(f'<text x="-8" y="{y}" dy=".35em" text-anchor="end">{tick:g}</text>')
-    for tick in nice_ticks(0, float(scale.edges[-1])):
+    for tick in nice_ticks(0, scale.whole):
         if tick.is_integer():
-            x = f"{tick / scale.edges[-1] * scale.width:.1f}"
+            x = f"{tick / scale.whole * scale.width:.1f}"
             drawn.append(f'<text x="{x}" y="{scale.height + 20}" text-anchor="middle">{tick:,g}</text>')
     return "".join(drawn)
 

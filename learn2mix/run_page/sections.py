@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -20,8 +19,8 @@ def path_of_the_mix(facts: Facts) -> str:
     """Shares asked for."""
     return _section(
         "The path of the mix",
-        f"Share of each batch that the mixer asks for, from one update to the next.{_who_is_grey(facts)}",
-        chart("mix", "Share of the batch", facts.edges, _lines(facts, facts.requested), others=_others(facts, "mix")),
+        f"Share of each batch that the mixer asks for, over the batches trained on.{_who_is_grey(facts)}",
+        _chart(facts, "mix", "Share of the batch", facts.edges, facts.requested),
     )
 
 
@@ -31,8 +30,7 @@ def requested_and_realised(facts: Facts) -> str:
         return ""
     return _section(
         "Requested against realised",
-        "Coloured: the share asked for. Thin and dark: the share of the samples that the batches up to the next update "
-        "had. What whole samples leave over is carried to later batches, so that the means, written here, agree.",
+        f"Coloured: the share asked for. Thin and dark: the share of the samples. {_how_pooled(facts)}",
         f'<div class="pairs">{"".join(_pair(facts, *placed) for placed in enumerate(facts.strong))}</div>',
     )
 
@@ -42,14 +40,15 @@ def _pair(facts: Facts, place: int, group: int) -> str:
     requested, realised = (number(mean[group]) for mean in (facts.mean_requested, facts.mean_realised))
     lines = [
         Line("realised", facts.realised[:, group], "given"),
-        Line("requested", facts.requested[:, group], f"g{place}"),
+        Line("requested", facts.asked[:, group], f"g{place}"),
     ]
-    title = f"Requested and realised: {facts.names[group]}"
+    title, whole = f"Requested and realised: {facts.names[group]}", float(facts.edges[-1])
+    drawn = chart(key, title, facts.window_edges, lines, whole=whole, height=PAIR_HEIGHT, ends=False)
     return (
         f'<figure><figcaption><b class="key g{place}" title="{name}">{name}</b> '
         f'<span>requested <output data-of="{key}" data-line="1">{requested}</output> '
         f'realised <output data-of="{key}" data-line="0">{realised}</output></span></figcaption>'
-        f"{chart(key, title, facts.edges, lines, height=PAIR_HEIGHT, ends=False)}</figure>"
+        f"{drawn}</figure>"
     )
 
 
@@ -59,8 +58,8 @@ def losses(facts: Facts) -> str:
         return ""
     return _section(
         "The loss of each group",
-        "Mean over the samples that were observed between two updates; a gap: the group was not seen.",
-        chart("loss", "Loss", facts.edges, _lines(facts, facts.losses), others=_others(facts, "loss")),
+        f"Mean over the samples of each group. {_how_pooled(facts)} A gap: the group was not seen.",
+        _chart(facts, "loss", "Loss", facts.window_edges, facts.losses),
     )
 
 
@@ -69,8 +68,10 @@ def lag(facts: Facts) -> str:
     lags = np.asarray(facts.history.lag, dtype=np.float64)
     if not lags.any():
         return _section("Lag", "0 at every update: each batch was composed at the mix of its moment.", "")
-    drawn = chart("lag", "Lag in batches", facts.edges, [Line("lag", lags, "given")], height=LAG_HEIGHT)
-    return _section("Lag", "Batches that were composed before the losses of the batch observed were known.", drawn)
+    lines, whole = [Line("lag", lags, "given")], float(facts.edges[-1])
+    drawn = chart("lag", "Lag in batches", facts.edges, lines, whole=whole, height=LAG_HEIGHT)
+    told = f"Up to {lags.max():.0f} batches had been composed when the losses of the batch observed became known."
+    return _section("Lag", told, drawn)
 
 
 def what_changed(facts: Facts) -> str:
@@ -155,13 +156,18 @@ def _section(title: str, told: str, body: str) -> str:
     return f"<section><h2>{title}</h2><p>{told}</p>{body}</section>"
 
 
-def _lines(facts: Facts, values: Array) -> list[Line]:
-    return [Line(facts.names[group], values[:, group], _style(facts, group)) for group in facts.strong]
+def _chart(facts: Facts, key: str, title: str, edges: Array, values: Array) -> str:
+    """A chart of all groups, those that moved most in colours."""
+    lines = [Line(facts.names[group], values[:, group], _style(facts, group)) for group in facts.strong]
+    others = values[:, facts.others] if facts.others else None
+    return chart(key, title, edges, lines, whole=float(facts.edges[-1]), others=others)
 
 
-def _others(facts: Facts, of: str) -> Array | None:
-    values = facts.requested if of == "mix" else facts.losses
-    return values[:, facts.others] if facts.others else None
+def _how_pooled(facts: Facts) -> str:
+    """How many batches a step stands for."""
+    lengths = np.diff(facts.window_edges)
+    low, high = lengths.min(), lengths.max()
+    return f"A step: {low:,}{f' to {high:,}' if low < high else ''} {'batch' if high == 1 else 'batches'}."
 
 
 def _style(facts: Facts, group: int) -> str:
@@ -179,13 +185,14 @@ def _span(begin: int, end: int) -> str:
     return f"batch {end:,}" if end - begin <= 1 else f"batches {begin:,} to {end:,}"
 
 
-def values_of(facts: Facts) -> dict[str, Sequence[Array]]:
-    """What the script shows at the cursor: for each chart its lines, by span."""
-    by_chart: dict[str, Sequence[Array]] = {
-        "mix": facts.requested[:, facts.strong].T,
-        "loss": facts.losses[:, facts.strong].T,
-        "lag": [np.asarray(facts.history.lag, dtype=np.float64)],
+def values_of(facts: Facts) -> dict[str, tuple[Array, list[Array]]]:
+    """What the script shows at the cursor: for each chart the edges of its spans, and each line's values."""
+    lags = np.asarray(facts.history.lag, dtype=np.float64)
+    by_chart = {
+        "mix": (facts.edges, [*facts.requested[:, facts.strong].T]),
+        "loss": (facts.window_edges, [*facts.losses[:, facts.strong].T]),
+        "lag": (facts.edges, [lags] if lags.any() else []),
     }
     for place, group in enumerate(facts.strong):
-        by_chart[f"pair-{place}"] = [facts.realised[:, group], facts.requested[:, group]]
+        by_chart[f"pair-{place}"] = (facts.window_edges, [facts.realised[:, group], facts.asked[:, group]])
     return by_chart
