@@ -77,7 +77,7 @@ class Iterations(Progress):
         """Count what the loop has as trained on."""
         self._delivery.catch_up()
         for handed in self._delivery.handed:
-            self._composition.mark_trained(handed.number)
+            self._mark_trained(handed.number)
         self._delivery.handed.clear()
 
     def _take_back(self) -> None:
