@@ -35,6 +35,9 @@ class History:
         steps: batches observed when the mix became what the row says, over all epochs, shape ``(T,)``, int64.
         proportions: the mix from that step on, shape ``(T, K)``, float64: what the mixer asks for, or, where the mix
             follows the progress of the run, what batch number ``steps`` was asked to be.
+        requested: mean of the mixes that the batches since the row before were asked for, shape ``(T, K)``; NaN in the
+            first. With workers it follows ``proportions`` a few batches later; where a stream runs out of a group, only
+            what could be given counts as asked for.
         realised: share of each group in the batches since the row before, shape ``(T, K)``; NaN in the first.
         losses: mean loss of each group since the row before, as the mixer got them, shape ``(T, K)``; NaN where not
             known, and for more than 10,000 groups.
@@ -58,6 +61,7 @@ class History:
     sizes: Counts
     steps: Counts
     proportions: NDArray[np.float64]
+    requested: NDArray[np.float64]
     realised: NDArray[np.float64]
     losses: NDArray[np.float64]
     passes: NDArray[np.float64]
@@ -106,7 +110,7 @@ def _plain(values: Any) -> Any:
     return plain.tolist()
 
 
-def shares_of(draws: Counts) -> Vector:
+def shares_of(draws: Counts | Vector) -> Vector:
     """Return the share of each group in the samples between one row of draws and the next; NaN in the first row.
 
     Example:

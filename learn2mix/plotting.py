@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,11 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from learn2mix.history import History
 from learn2mix.run_page.charts import LIGHT, MOST_GREY, NUM_SOLID, quartiles
 from learn2mix.run_page.facts import Facts
-
-if TYPE_CHECKING:
-    from learn2mix.history import History
 
 __all__ = ["plot_history", "plot_proportions"]
 
@@ -50,10 +47,10 @@ def plot_proportions(
         ['dog', 'cat']
     """
     unit, edges = "update", None
-    if hasattr(proportions, "group_names"):  # a history
+    if isinstance(proportions, History):
         facts = Facts(proportions)
         group_names = facts.names if group_names is None else group_names
-        unit, edges, proportions = "batch", facts.edges, facts.requested
+        unit, edges, proportions = "batch", facts.edges, facts.mix
     path = np.asarray(proportions, dtype=np.float64)
     if path.ndim != 2 or path.size == 0:
         raise ValueError(f"proportions must have the shape (num_times, num_groups), none of them 0, got {path.shape}")
@@ -94,13 +91,13 @@ def plot_history(history: History) -> Figure:
         >>> from learn2mix import Learn2Mix, MixedBatchSampler
         >>> sampler = MixedBatchSampler(["cat"] * 6 + ["dog"] * 2, Learn2Mix(0.5), batch_size=4)
         >>> for batch in sampler:
-        ...     sampler.observe([1.0, 1.0, 3.0, 3.0])
+        ...     sampler.observe([1.0 if index < 6 else 3.0 for index in batch])
         >>> [ax.get_ylabel() for ax in plot_history(sampler.history).axes]
         ['proportion of the batch', 'loss']
     """
     facts = Facts(history)
     panels = {
-        "proportion of the batch": (facts.edges, facts.requested),
+        "proportion of the batch": (facts.edges, facts.mix),
         "loss": (facts.window_edges, facts.losses),
     }
     if not np.isfinite(facts.losses).any():
@@ -126,6 +123,6 @@ def _plot_steps(ax: Axes, facts: Facts, edges: NDArray[np.int64], values: NDArra
         for path in others.T:
             ax.stairs(path, edges, baseline=None, color=GREY, lw=0.7)
     for place, group in enumerate(facts.strong):
-        line = {"color": LIGHT[place], "ls": "-" if place < NUM_SOLID else "--", "label": facts.names[group]}
-        ax.stairs(values[:, group], edges, baseline=None, lw=1.6, **line)
+        style, name = "-" if place < NUM_SOLID else "--", facts.names[group]
+        ax.stairs(values[:, group], edges, baseline=None, lw=1.6, color=LIGHT[place], ls=style, label=name)
     ax.grid(axis="y", color="#dfe3e8")

@@ -1,24 +1,8 @@
 """Histories of made-up runs, as a sampler would have written them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-
-@dataclass
-class MadeUp:
-    """The attributes of a history."""
-
-    group_names: tuple
-    batch_size: int
-    sizes: np.ndarray
-    steps: np.ndarray
-    proportions: np.ndarray
-    realised: np.ndarray
-    losses: np.ndarray
-    passes: np.ndarray
-    coverage: np.ndarray
-    lag: np.ndarray
+from learn2mix.history import History
 
 
 def made_up(num_groups=3, num_rows=40, *, names=None, every=10, batch_size=64, seed=0, losses=True, lag=0):
@@ -42,15 +26,15 @@ def made_up(num_groups=3, num_rows=40, *, names=None, every=10, batch_size=64, s
             means[row, realised[row] == 0] = np.nan
     given = np.nan_to_num(realised).cumsum(axis=0) * batch_size * every
     passes = given / sizes
-    return MadeUp(
+    return History(
         group_names=tuple(range(num_groups)) if names is None else tuple(names),
         batch_size=batch_size,
         sizes=sizes,
         steps=steps,
         proportions=proportions,
+        requested=np.concatenate([realised[:1], proportions[:-1]]),
         realised=realised,
         losses=means,
         passes=passes,
-        coverage=np.minimum(1.0, passes),
-        lag=np.full(num_rows, lag),
+        lag=np.full(num_rows, lag, dtype=np.int64),
     )

@@ -23,7 +23,7 @@ from learn2mix import (
 from learn2mix.history import History
 from runs import LABELS, LOSSES, MIXERS, NUM_BATCHES, make
 
-ARRAYS = ("sizes", "steps", "proportions", "realised", "losses", "passes", "coverage", "lag")
+ARRAYS = ("sizes", "steps", "proportions", "requested", "realised", "losses", "passes", "coverage", "lag")
 SIZES = np.bincount(LABELS)
 
 
@@ -141,7 +141,7 @@ class TestValues:
         assert history.steps.tolist() == [*range(min(length, 9)), length]
         assert history.proportions[:-1].tolist() == [mix for _, mix in steps[:9]]
         same = slice(0, min(length, 9))  # after that, the other has a row at the end of an epoch, for its losses
-        for name in ("steps", "proportions", "realised", "passes", "coverage", "lag"):
+        for name in ("steps", "proportions", "requested", "realised", "passes", "coverage", "lag"):
             np.testing.assert_array_equal(getattr(history, name)[same], getattr(heard.history, name)[same])
 
 
@@ -341,7 +341,7 @@ class TestTable:
         mixes = np.array([[0.1, 0.4, 0.2, 0.3], [0.1, 0.1, 0.35, 0.45]])
         nothing, zeros = np.full((2, 4), np.nan), np.zeros((2, 4))
         history = History(
-            tuple("abcd"), 8, np.ones(4, int), np.array([0, 9]), mixes, nothing, nothing, zeros, zeros[:, 0]
+            tuple("abcd"), 8, np.ones(4, int), np.array([0, 9]), mixes, nothing, nothing, nothing, zeros, zeros[:, 0]
         )
         assert (
             repr(history)

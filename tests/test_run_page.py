@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from browser import WIDTHS, assert_fits
 from histories import made_up
-from learn2mix import report
+from learn2mix import Learn2Mix, MixedBatchSampler, report
 from learn2mix.run_page.charts import spread
+from learn2mix.run_page.facts import Facts
 
 LONG = ["<b>bold</b> & \"quoted\" 'name'", "a" * 200, "x", "Überlänge: Texte, die nicht enden; und weiter " * 3]
 CASES = {
@@ -27,10 +29,7 @@ CASES = {
 
 
 def zeros():
-    history = made_up(3, 5)
-    history.proportions[:] = [1, 0, 0]
-    history.losses[:] = 0
-    return history
+    return replace(made_up(3, 5), proportions=np.tile([1.0, 0, 0], (5, 1)), losses=np.zeros((5, 3)))
 
 
 class Text(HTMLParser):
@@ -59,10 +58,9 @@ def text_of(page):
 
 def moving(*path, names=("web", "books", "code")):
     """A history whose mix takes a path, one update per 10 batches, and is given exactly."""
-    history = made_up(len(names), len(path), names=names)
-    history.proportions = np.array(path, dtype=float)
-    history.realised[1:] = history.proportions[:-1]
-    return history
+    path = np.array(path, dtype=float)
+    given = np.concatenate([np.full_like(path[:1], np.nan), path[:-1]])
+    return replace(made_up(len(names), len(path), names=names), proportions=path, requested=given, realised=given)
 
 
 def test_the_verdict_says_what_moved_most():
@@ -82,8 +80,8 @@ def test_the_verdict_tells_a_swing_from_a_mix_at_rest():
 
 def test_what_was_asked_and_not_given_is_told():
     history = moving([0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.5, 0.25, 0.25])
-    history.realised[1] += [-0.09, 0.2, -0.11]
-    text = text_of(report(history))
+    realised = history.realised + np.array([[0.0] * 3, [-0.09, 0.2, -0.11], [0.0] * 3])
+    text = text_of(report(replace(history, realised=realised)))
     assert "differ by at most 0.10 (books)." in text
 
 
@@ -96,8 +94,7 @@ def test_the_largest_change_of_each_group_is_dated():
 
 def test_passes_and_coverage_of_the_extremes_are_told():
     history = moving([0.5, 0.5], [0.5, 0.5], names=["web", "books"])
-    history.passes[-1], history.coverage[-1] = [0.4, 12.3], [0.37, 1.0]
-    text = text_of(report(history))
+    text = text_of(report(replace(history, passes=np.array([[0, 0], [0.37, 12.3]]))))
     assert "Most repeated: books, 12 passes over its samples." in text
     assert "Least seen: web, 37% of its samples." in text
 
@@ -157,6 +154,39 @@ def test_what_is_no_history_is_refused():
 
     with pytest.raises(TypeError, match=r"history must be .*, got Sampler; pass its \.history"):
         report(Sampler())
+
+
+@pytest.mark.parametrize("num_batches", [40, 1300], ids=["every update a row", "every fourth one"])
+def test_requested_is_the_mean_of_what_the_batches_were_asked_for(num_batches):
+    labels = [0] * 30 + [1] * 20 + [2] * 10
+    sampler = MixedBatchSampler(labels, Learn2Mix(0.4), batch_size=6, num_batches=num_batches)
+    asked, rng = [], np.random.default_rng(0)
+    for batch in sampler:
+        sampler.observe(rng.exponential(size=len(batch)))
+        asked.append(sampler.last_observed.proportions)
+    history = sampler.history
+    expected = [np.mean(asked[a:b], axis=0) for a, b in zip(history.steps[:-1], history.steps[1:], strict=True)]
+    np.testing.assert_allclose(history.requested[1:], expected, atol=1e-9)
+    assert np.isnan(history.requested[0]).all()
+    facts = Facts(history)
+    np.testing.assert_allclose(facts.mean_requested, np.mean(asked, axis=0), atol=1e-9)
+    np.testing.assert_allclose(facts.mean_realised, sampler.realised, atol=1e-9)
+
+
+def test_what_was_seen_is_pooled_by_sample():
+    rng = np.random.default_rng(0)
+    history = made_up(3, 200, every=3)
+    num_samples = history.realised[1:] * 3 * history.batch_size
+    facts = Facts(history)
+    assert len(facts.window_edges) == 61
+    for window, (begin, end) in enumerate(zip(facts.window_edges[:-1], facts.window_edges[1:], strict=True)):
+        rows = [row for row in range(1, 200) if begin < history.steps[row] <= end]
+        group = int(rng.integers(3))
+        seen = [row for row in rows if num_samples[row - 1, group]]
+        total = sum(history.losses[row, group] * num_samples[row - 1, group] for row in seen)
+        expected = total / sum(num_samples[row - 1, group] for row in seen)
+        assert facts.losses[window, group] == pytest.approx(expected)
+        assert facts.realised[window, group] == pytest.approx(np.mean([history.realised[row, group] for row in rows]))
 
 
 @given(st.lists(st.floats(-50, 350), min_size=1, max_size=12))

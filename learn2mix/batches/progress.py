@@ -127,12 +127,12 @@ class Progress:
     def history(self) -> History:
         """What the batches trained on so far were asked to be and were, at each update of the mix."""
         at, trained = self._composition, self._counts_as_trained()
-        newest, draws, step = at.newest, at.draws, at.composed
+        newest, draws, credit, step = at.newest, at.draws, at.credit, at.composed
         if (batch := at.first_left(trained)) is not None:
-            newest, draws, step = batch.proportions, batch.draws, batch.number
+            newest, draws, credit, step = batch.proportions, batch.draws, batch.credit, batch.number
         mix = newest if self._mix_of_batches else self.mixer.proportions
         return self._recorded(trained).history(
-            Row(step, at.lag if self.observing else 0, mix, draws),
+            Row(step, at.lag if self.observing else 0, mix, draws, credit),
             names=self.group_names,
             sizes=self._sizes(),
             batch_size=self.global_batch_size,

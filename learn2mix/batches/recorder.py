@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from learn2mix.batches.composition import Batch
 
 MOST_ROWS = 512
-MOST_NUMBERS = 1 << 18  # rows times groups; each takes 32 bytes
+MOST_NUMBERS = 1 << 18  # rows times groups; each takes 40 bytes
 MOST_HEARD = 10_000  # groups; to sum the losses of more would take a batch several percent longer
 AT_LEAST_EVERY = 100  # batches, where the mix follows no losses
 
@@ -36,6 +36,7 @@ class Row(NamedTuple):
     lag: int
     mix: Vector
     draws: Counts  # in all batches before it
+    credit: Vector  # owed to each group before it
     sums: Vector = NOTHING  # of the losses since the row before
     counts: Vector = NOTHING
 
@@ -76,7 +77,7 @@ class Recorder:
 
     def add_row(self, batch: Batch, mix: Vector, lag: int, num_updates: int) -> None:
         """Be told of the first batch trained on since update number ``next_row``, and of the mix from it on."""
-        self._rows.append(Row(batch.number, lag, mix, batch.draws, self._sums, self._counts))
+        self._rows.append(Row(batch.number, lag, mix, batch.draws, batch.credit, self._sums, self._counts))
         self._sums, self._counts = np.zeros((2, self._num_groups))
         if len(self._rows) > self._most:
             self._thin()
@@ -121,6 +122,7 @@ class Recorder:
             sizes=np.where(np.isnan(sizes), -1, sizes).astype(np.int64),
             steps=rows["step"],
             proportions=rows["mix"],
+            requested=shares_of(rows["draws"] + rows["credit"]),  # what was asked for is what was given and is owed
             realised=shares_of(rows["draws"]),
             losses=losses,
             passes=passes,

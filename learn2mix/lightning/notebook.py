@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from learn2mix.batches.sampler import MixedBatchSampler
-    from learn2mix.batches.stream import MixedStream
+    from learn2mix.lightning.finding import Mixed
 
 MOST_OF_THE_TIME = 0.02  # that drawing takes
 
@@ -26,32 +25,32 @@ class LivePicture:
         self._every, self._due = every, float("inf")
         self._handle: Any = None
 
-    def start(self, sampler: MixedBatchSampler | MixedStream) -> None:
+    def start(self, sampler: Mixed) -> None:
         """Draw the mix that the run begins with, if this is a notebook."""
         self._handle = None
         if in_notebook():
             self._draw(sampler)
 
-    def update(self, sampler: MixedBatchSampler | MixedStream) -> None:
+    def update(self, sampler: Mixed) -> None:
         """Draw the mix of now if it is time to."""
         if time.monotonic() >= self._due:
             self._draw(sampler)
 
-    def stop(self, sampler: MixedBatchSampler | MixedStream) -> None:
+    def stop(self, sampler: Mixed) -> None:
         """Draw the mix that the run ends with."""
         if self._due != float("inf"):
             self._draw(sampler)
         self._due, self._handle = float("inf"), None
 
-    def _draw(self, sampler: MixedBatchSampler | MixedStream) -> None:
+    def _draw(self, sampler: Mixed) -> None:
         from IPython.display import SVG, display
 
         from learn2mix.run_page.picture import picture
 
         began = time.monotonic()
-        drawn = SVG(picture(sampler.history))
+        drawn = SVG(picture(sampler.history))  # type: ignore[no-untyped-call]
         if self._handle is None:
-            self._handle = display(drawn, display_id=True)
+            self._handle = display(drawn, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(drawn)
         now = time.monotonic()

@@ -7,17 +7,14 @@ from html import escape
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from learn2mix.history import History
 from learn2mix.run_page import sections
 from learn2mix.run_page.charts import DARK, LIGHT
 from learn2mix.run_page.facts import Array, Facts
 from learn2mix.run_page.words import verdict
-
-if TYPE_CHECKING:
-    from learn2mix.history import History
 
 __all__ = ["RunPage", "report"]
 
@@ -44,14 +41,14 @@ def report(history: History, path: str | PathLike[str] | None = None, *, title: 
 
     Example:
         >>> from learn2mix import Learn2Mix, MixedBatchSampler, report
-        >>> sampler = MixedBatchSampler(["cat", "cat", "dog", "dog"], Learn2Mix(), batch_size=2)
+        >>> sampler = MixedBatchSampler(["cat"] * 6 + ["dog"] * 2, Learn2Mix(0.5), batch_size=4)
         >>> for batch in sampler:
-        ...     sampler.observe([1.0, 3.0])
+        ...     sampler.observe([1.0 if index < 6 else 3.0 for index in batch])
         >>> page = report(sampler.history, title="Cats and dogs")
-        >>> "dog rose from 0.50 to 0.55" in str(page)
+        >>> "dog rose from 0.25 to 0.62, cat fell from 0.75 to 0.38." in str(page)
         True
     """
-    if not all(hasattr(history, name) for name in ("group_names", "steps", "proportions", "realised")):
+    if not isinstance(history, History):
         way_out = "; pass its .history" if hasattr(history, "history") else ""
         raise TypeError(f"history must be the history of a sampler or stream, got {type(history).__name__}{way_out}")
     page = RunPage(history, title)

@@ -38,14 +38,14 @@ class Facts:
     """A history, and what is computed of it once for all sections of a page.
 
     A row of a history says what holds *from* its step on, and what was seen *before* it. Here the mix is by span: span
-    ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``requested[t]``. What was seen is pooled in
+    ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``mix[t]``. What was seen is pooled in
     windows of many spans, for a few samples of a rare group are noise.
     """
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.names = [str(name) for name in history.group_names]
-        self.requested = np.asarray(history.proportions, dtype=np.float64)
+        self.mix = np.asarray(history.proportions, dtype=np.float64)
         self.steps = np.asarray(history.steps)
 
     @property
@@ -74,9 +74,9 @@ class Facts:
         return self.steps[self._windows]
 
     @cached_property
-    def asked(self) -> Array:
+    def requested(self) -> Array:
         """Mean of the mix in each window, shape ``(W, K)``."""
-        return self._pooled(self.requested[:-1], np.diff(self.steps)[:, None])
+        return self._pooled(self.history.requested[1:], np.diff(self.steps)[:, None])
 
     @cached_property
     def realised(self) -> Array:
@@ -109,15 +109,15 @@ class Facts:
     @cached_property
     def move_sizes(self) -> Array:
         """How far each share rose or fell at most, in whatever time; shape ``(K,)``."""
-        rises = self.requested - np.minimum.accumulate(self.requested, axis=0)
-        falls = np.maximum.accumulate(self.requested, axis=0) - self.requested
+        rises = self.mix - np.minimum.accumulate(self.mix, axis=0)
+        falls = np.maximum.accumulate(self.mix, axis=0) - self.mix
         sizes: Array = np.maximum(rises.max(axis=0), falls.max(axis=0))
         return sizes
 
     @cached_property
     def by_movement(self) -> list[int]:
         """Groups, those first whose share moved most; of equals, those that end largest."""
-        return np.lexsort((-self.requested[-1], -self.move_sizes.round(9))).tolist()  # type: ignore[no-any-return]
+        return np.lexsort((-self.mix[-1], -self.move_sizes.round(9))).tolist()  # type: ignore[no-any-return]
 
     @cached_property
     def strong(self) -> list[int]:
@@ -131,7 +131,7 @@ class Facts:
 
     def move(self, group: int) -> Move:
         """Return the largest rise or fall of a group's share, as short in time as it can be told."""
-        path = self.requested[:, group]
+        path = self.mix[:, group]
         moves = []
         for sign in (1, -1):
             lowest = np.minimum.accumulate(sign * path)
@@ -143,7 +143,7 @@ class Facts:
     @cached_property
     def mean_requested(self) -> Array:
         """The mix asked for, mean over the batches observed, shape ``(K,)``; NaN before the first."""
-        return self._mean(self.asked)
+        return self._mean(self.requested)
 
     @cached_property
     def mean_realised(self) -> Array:

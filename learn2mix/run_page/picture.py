@@ -55,10 +55,8 @@ def picture(history: History) -> str:
         SVG, 760 x 300 pixels.
     """
     facts = Facts(history)
-    lines = [
-        Line(facts.names[group], facts.requested[:, group], f"g{place}") for place, group in enumerate(facts.strong)
-    ]
-    others = facts.requested[:, facts.others] if facts.others else None
+    lines = [Line(facts.names[group], facts.mix[:, group], f"g{place}") for place, group in enumerate(facts.strong)]
+    others = facts.mix[:, facts.others] if facts.others else None
     scale = scale_of(facts.edges, lines, others, HEIGHT - TOP - BOTTOM, WIDTH - LEFT - RIGHT)
     drawn = [draw_others(scale, others)] if others is not None else []
     drawn += [f'<path class="{line.style}" d="{step_path(scale, line.values)}"/>' for line in lines]

@@ -20,7 +20,7 @@ def path_of_the_mix(facts: Facts) -> str:
     return _section(
         "The path of the mix",
         f"Share of each batch that the mixer asks for, over the batches trained on.{_who_is_grey(facts)}",
-        _chart(facts, "mix", "Share of the batch", facts.edges, facts.requested),
+        _chart(facts, "mix", "Share of the batch", facts.edges, facts.mix),
     )
 
 
@@ -40,7 +40,7 @@ def _pair(facts: Facts, place: int, group: int) -> str:
     requested, realised = (number(mean[group]) for mean in (facts.mean_requested, facts.mean_realised))
     lines = [
         Line("realised", facts.realised[:, group], "given"),
-        Line("requested", facts.asked[:, group], f"g{place}"),
+        Line("requested", facts.requested[:, group], f"g{place}"),
     ]
     title, whole = f"Requested and realised: {facts.names[group]}", float(facts.edges[-1])
     drawn = chart(key, title, facts.window_edges, lines, whole=whole, height=PAIR_HEIGHT, ends=False)
@@ -96,7 +96,7 @@ def groups(facts: Facts) -> str:
     shown = list(range(facts.num_groups))
     if facts.num_groups > MOST_ROWS:
         shown = sorted(facts.by_movement[: MOST_ROWS - 1])
-    history, end = facts.history, facts.requested[-1]
+    history, end = facts.history, facts.mix[-1]
     passes, coverage = np.asarray(history.passes[-1]), np.asarray(history.coverage[-1])
     last_losses = last_known(facts.losses)
     widest = {"share": end[shown].max(), "passes": np.nanmax(np.append(passes[shown], 0.0))}
@@ -106,7 +106,7 @@ def groups(facts: Facts) -> str:
         rows.append(
             f'<tr><th scope="row"><b class="key {_style(facts, group)}">{escape(facts.names[group])}</b></th>'
             f"<td>{f'{size:,}' if size >= 0 else UNKNOWN}</td>"
-            f"<td>{number(facts.requested[0, group])}</td>{_bar(end[group], widest['share'])}"
+            f"<td>{number(facts.mix[0, group])}</td>{_bar(end[group], widest['share'])}"
             f"<td>{number(facts.mean_realised[group])}</td>"
             f"{_bar(passes[group], widest['passes'])}{_bar(coverage[group], 1.0, percent=True)}"
             f"<td>{number(last_losses[group])}</td></tr>"
@@ -131,7 +131,7 @@ def _pooled_row(facts: Facts, pooled: Array) -> str:
     coverage = _mean(np.asarray(facts.history.coverage)[-1, pooled])
     return (
         f'<tr><th scope="row"><b class="key other">the other {len(pooled):,}, pooled</b></th><td>{size}</td>'
-        f"<td>{number(facts.requested[0, pooled].sum())}</td><td>{number(facts.requested[-1, pooled].sum())}</td>"
+        f"<td>{number(facts.mix[0, pooled].sum())}</td><td>{number(facts.mix[-1, pooled].sum())}</td>"
         f"<td>{number(facts.mean_realised[pooled].sum())}</td><td>{means[0]}</td>"
         f"<td>{UNKNOWN if np.isnan(coverage) else f'{coverage:.0%}'}</td>"
         f"<td>{number(_mean(last_known(facts.losses[:, pooled])))}</td></tr>"
@@ -189,10 +189,10 @@ def values_of(facts: Facts) -> dict[str, tuple[Array, list[Array]]]:
     """What the script shows at the cursor: for each chart the edges of its spans, and each line's values."""
     lags = np.asarray(facts.history.lag, dtype=np.float64)
     by_chart = {
-        "mix": (facts.edges, [*facts.requested[:, facts.strong].T]),
+        "mix": (facts.edges, [*facts.mix[:, facts.strong].T]),
         "loss": (facts.window_edges, [*facts.losses[:, facts.strong].T]),
         "lag": (facts.edges, [lags] if lags.any() else []),
     }
     for place, group in enumerate(facts.strong):
-        by_chart[f"pair-{place}"] = (facts.window_edges, [facts.realised[:, group], facts.asked[:, group]])
+        by_chart[f"pair-{place}"] = (facts.window_edges, [facts.realised[:, group], facts.requested[:, group]])
     return by_chart

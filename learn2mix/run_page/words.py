@@ -67,7 +67,7 @@ def verdict(facts: Facts) -> list[str]:
 
 def what_moved(facts: Facts) -> str:
     """Return what moved most, from the start to the end, in a sentence."""
-    start, end = facts.requested[0], facts.requested[-1]
+    start, end = facts.mix[0], facts.mix[-1]
     change = end - start
     most = facts.by_movement[0]
     if facts.move_sizes[most] < facts.steady:
