@@ -80,7 +80,7 @@ class Iterations(Progress):
         """Count what the loop has as trained on."""
         self._delivery.catch_up()
         for handed in self._delivery.handed:
-            self._composition.mark_trained(handed.number)
+            self._mark_trained(handed.number)
         self._delivery.handed.clear()
 
     def _take_back(self) -> None:
@@ -137,7 +137,7 @@ class Iterations(Progress):
         self._announced = batch.number
         forgotten = self._delivery.draw(batch.number, self._most_kept)
         for number in forgotten:
-            self._composition.mark_trained(number)
+            self._mark_trained(number)
         if forgotten and not self.trusted:
             self._warn_if_never_observed()
 

@@ -20,6 +20,7 @@ from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
+from learn2mix.history import History
 from learn2mix.mixers import Mixer
 
 MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
@@ -104,6 +105,11 @@ class MixedLoader:
     def lag(self) -> int:
         """Batches composed but not yet observed."""
         return self.sampler.lag  # type: ignore[no-any-return]
+
+    @property
+    def history(self) -> History:
+        """What the batches were asked to be and were: see :attr:`MixedBatchSampler.history`."""
+        return self.sampler.history  # type: ignore[no-any-return]
 
     @property
     def prefetch_factor(self) -> int | None:

@@ -77,8 +77,8 @@ class MixedBatches(Iterations):
         """Count the oldest batch that the loop has as observed."""
         number = self._delivery.observe().number
         batch = self._last_observed = self._composition.find(number)
-        self._composition.mark_trained(number)
         self.observing, self._looks = True, 0
+        self._mark_trained(number)
         ended = not self._composition.waiting and self._epoch_composed()
         told = Drawn(batch.proportions, batch.drawn, self._sizes(), self.batch_size * self._split[1])
         self._feedback.step(ended, self._must_match, told)
@@ -215,7 +215,7 @@ class MixedBatches(Iterations):
             )
         self._delivery.handed.pop()
         self._delivery.num_handed -= 1
-        self._composition.mark_trained(number)
+        self._mark_trained(number)
 
 
 def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) -> NDArray[np.int64]:

@@ -147,7 +147,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         """Count the batches up to a number, over all epochs, as trained on."""
         while self._composition.composed < num_composed:
             batch = self._composition.compose(self.global_batch_size, self._find_mix)
-            self._composition.mark_trained(batch.number)
+            self._mark_trained(batch.number)
         self._first = self._composition.position
         if self._epoch_composed():
             self._end_epoch()
@@ -179,6 +179,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "observing": self.observing,
             **self._composition.state_dict(self._counts_as_trained()),
             "feedback": self._feedback.state_dict(),
+            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
@@ -201,6 +202,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self.seed = state["seed"]
         self._passes = Passes(self.partition, self.seed)
         self._composition.load_state_dict(state)
+        self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
         self.lacks_losses = False
         if self._epoch_composed() and not state["ahead"]:  # of a loop that never observes: its epoch was over

@@ -169,6 +169,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "states": self._shards.states_before(drawn, own[self.rank], shards),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
+            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
@@ -203,6 +204,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._shards.load_states(state["states"])
         self._digests.clear()
         self._residue = state.get("residue")
+        self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
 
 
