@@ -20,7 +20,7 @@ from learn2mix.feedback.group_losses import (
     sum_on_device,
     sum_on_host,
 )
-from learn2mix.feedback.pending import BatchSums, PendingLosses, PendingSums, differences, sum_over_processes
+from learn2mix.feedback.pending import BatchSums, Pending, differences, send_to_host, sum_over_processes
 from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -29,7 +29,6 @@ from learn2mix.mixers.info import takes_info
 
 __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
 
-MOST_COPIED = 1 << 16  # losses of a batch on a GPU; more are summed there
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 
 Hear = Callable[[Vector, Vector], None]  # (sums, counts) of the losses of an update, by group
@@ -61,10 +60,10 @@ class Feedback:
         self._update_due = False  # once what is pending has arrived
         self._group_losses = frozen(np.full(len(group_names), np.nan))
         self._sums: Tensor | None = None  # of the batch that is being observed
-        self._copied: PendingLosses | None = None  # or its losses themselves
+        self._sent: Pending | None = None  # or, of a single process, what it sent from an accelerator
         self._batch: int | None = None  # its number
         self._device: torch.device | None = None  # of the last losses
-        self._pending: PendingSums | PendingLosses | None = None  # of the batch before
+        self._pending: Pending | None = None  # of the batch before
         self._error: str | None = None  # arrived, and to be raised by all processes at the next batch
         self._apart: dict[str, int] | None = None  # so too: what had to match, and does not
 
@@ -111,12 +110,12 @@ class Feedback:
                     raise ValueError(error)
                 return
             sums = torch.from_numpy(np.concatenate(found))
-        elif losses.device.type == "cuda" and not self._processes.shared and len(groups) <= MOST_COPIED:
-            how = {"num_groups": len(self._names), "counts": counts, "signed": self._signed}
-            self._copied = PendingLosses(losses, groups, batch, weights=weights, **how)
-            return
-        else:
+        elif self._processes.shared:
             sums = sum_on_device(losses, groups, len(self._names), weights=weights, signed=self._signed)
+        else:
+            num_groups, signed = len(self._names), self._signed
+            self._sent = send_to_host(losses, groups, num_groups, batch, counts, weights=weights, signed=signed)
+            return
         self._sums, self._batch, self._device = sums, batch, losses.device
 
     def step(self, epoch_ended: bool, must_match: Callable[[], dict[str, int]], drawn: Drawn | None = None) -> None:
@@ -136,38 +135,32 @@ class Feedback:
         """
         if self._pending is not None or self._update_due or self._apart is not None:
             self._settle()
-            self._raise_if_apart()
         self._pool.count(drawn)
         self._send(must_match)
         self._raise_error()
         self._update_due = bool(self.mixer.due(self._pool.num_observed, epoch_ended))
-        late = self._pending is not None and self._pending.late
-        if epoch_ended or (self._update_due and not late):
+        if epoch_ended or (self._update_due and not getattr(self._pending, "late", False)):
             self._settle(epoch_ended)
-            self._raise_if_apart()
             self._raise_error()
 
     def end_epoch(self) -> None:
         """End an epoch whose last batch was never observed; raises what ``step`` raises."""
         self._settle(epoch_ended=True)
-        self._raise_if_apart()
         self._raise_error()
         if self._pool.num_observed and self.mixer.due(self._pool.num_observed, epoch_ended=True):
             self._update()
 
     def _send(self, must_match: Callable[[], dict[str, int]]) -> None:
         """Send the sums of the batch on their way."""
-        sums, batch = self._sums, self._batch
-        self._sums = self._batch = None
-        if self._processes.shared:
-            if sums is None:
-                sums = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
-            matching = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match()
-            self._pending = sum_over_processes(sums, batch, matching, self._processes, self._device)
-        elif sums is not None:
-            self._pending = PendingSums(sums, batch)
-        else:
-            self._pending, self._copied = self._copied, None
+        if not self._processes.shared:
+            self._pending, self._sent = self._sent, None
+            return
+        nothing = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
+        sums, batch, self._sums, self._batch = self._sums, self._batch, None, None
+        matching = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match()
+        self._pending = sum_over_processes(
+            nothing if sums is None else sums, batch, matching, self._processes, self._device
+        )
 
     def _arrive(self) -> None:
         """Wait for the sums that are on their way. No collective, and raises nothing that only one process would."""
@@ -189,6 +182,7 @@ class Feedback:
         due, self._update_due = self._update_due and self._error is None and self._apart is None, False
         if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
+        self._raise_if_apart()
 
     def _update(self) -> None:
         popped = self._pool.pop(self.num_updates)
@@ -197,10 +191,8 @@ class Feedback:
         sums, means, told = popped
         self._group_losses = frozen(means)
         self._hear(sums, told.counts)
-        if takes_info(self.mixer.update, num_others=1):
-            self.mixer.update(means.copy(), told)
-        else:
-            self.mixer.update(means.copy())
+        info = (told,) if takes_info(self.mixer.update, num_others=1) else ()
+        self.mixer.update(means.copy(), *info)
         self.num_updates += 1
 
     def _raise_error(self) -> None:
@@ -245,7 +237,7 @@ class Feedback:
         losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
         self._group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending = state["error"], None, None
-        self._sums = self._copied = self._batch = None
+        self._sums = self._sent = self._batch = None
 
 
 def _from_version_1(state: dict[str, Any], names: Sequence[int | str]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learn2mix.checks import Counts, Vector
-from learn2mix.feedback.group_losses import sum_on_host, to_device
+from learn2mix.feedback.group_losses import sum_on_device, sum_on_host, to_device
 from learn2mix.feedback.processes import Processes
 
 NUM_CHECKS = 4
 NUM_SHOWN = 5  # ranks in a message
+MOST_COPIED = 1 << 16  # losses of a batch on a GPU; more are summed there
 
 
 class BatchSums(NamedTuple):
@@ -98,6 +99,18 @@ class PendingSums:
         same = same_everywhere(checks.tolist(), self._num_processes)
         sums, counts = np.split(table, 2)
         return BatchSums(sums, counts, int(number / times) if times else 0, None if same else self._must_match)
+
+
+Pending = PendingSums | PendingLosses
+
+
+def send_to_host(
+    losses: Tensor, groups: NDArray[np.int64], num_groups: int, batch: int, counts: Counts | None, **how: Any
+) -> Pending:
+    """Send the losses of a batch from an accelerator: a GPU's as they are unless very many, else their sums."""
+    if losses.device.type == "cuda" and len(groups) <= MOST_COPIED:
+        return PendingLosses(losses, groups, batch, num_groups=num_groups, counts=counts, **how)
+    return PendingSums(sum_on_device(losses, groups, num_groups, **how), batch)
 
 
 def _recorded(device: torch.device) -> torch.cuda.Event:
