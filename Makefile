@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One for the site, without torch, for the library is read and not imported.
+DOCS := .venv-docs
 
 # Tests that use real data look here; they say why they skip where it is absent.
 ifneq ($(wildcard ../shared/data),)
@@ -14,7 +16,7 @@ WORKERS ?= 2
 PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
-.PHONY: test pytest fast core oldest demo lint benchmark benchmark-check clean
+.PHONY: test pytest fast core oldest demo lint benchmark benchmark-check docs clean
 
 # Lint and tests side by side, for lint keeps one core busy for half a minute.
 test: $(READY)
@@ -43,6 +45,10 @@ lint: $(READY)
 demo: $(READY)
 	$(BIN)/python -m experiments demo
 
+# The site, in site/: strictly, and offline once its packages are there; site/index.html opens as a file.
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 # What mixing costs: tables on stdout, stored, and in docs/performance.md; 5 minutes. Peers are optional:
 # `.venv/bin/pip install -e ".[benchmark-peers]"`.
 benchmark: $(READY)
@@ -60,5 +66,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -c "import torchvision"
 	touch $(READY)
 
+$(DOCS)/.ready: pyproject.toml
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	awk '/^docs = \[/ {on = 1} on {print} on && /\]$$/ {exit}' pyproject.toml | grep -o '"[^"]*"' | tr -d '"' \
+	    > $(DOCS)/packages.txt
+	$(DOCS)/bin/python -m pip install -q -r $(DOCS)/packages.txt
+	touch $(DOCS)/.ready
+
 clean:
-	rm -rf $(VENV) .nox runs
+	rm -rf $(VENV) $(DOCS) .nox runs site

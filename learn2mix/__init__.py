@@ -28,6 +28,7 @@ from learn2mix.version import __version__ as __version__
 if TYPE_CHECKING:
     from learn2mix.feedback.meter import GroupLossMeter
     from learn2mix.lightning.callback import MixingCallback
+    from learn2mix.run_page import report
 
 
 __all__ = [
@@ -51,9 +52,14 @@ __all__ = [
     "ReweightedLoss",
     "StagedMix",
     "ZeroLagLoader",
+    "report",
 ]
 
-_LOADED_WHEN_USED = {"MixingCallback": "learn2mix.lightning.callback", "GroupLossMeter": "learn2mix.feedback.meter"}
+_LOADED_WHEN_USED = {
+    "MixingCallback": "learn2mix.lightning.callback",
+    "GroupLossMeter": "learn2mix.feedback.meter",
+    "report": "learn2mix.run_page",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ SPREAD = 3.0  # standard deviations of that
 
 
 def apportion(proportions: ArrayLike, batch_size: int) -> Counts:
-    """Split a batch into whole samples a group, by largest remainders.
+    """Split a batch into whole samples per group, by largest remainders.
 
     Args:
         proportions: the mix, shape ``(num_groups,)``, non-negative, sums to 1.

@@ -16,14 +16,14 @@ def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Te
 
     .. math:: z_i + \log \tilde a_i - \log a_i
 
-    By Bayes' rule, for samples that look the same within a class on both mixes, a classifier that gives the right
-    probabilities at class frequencies ``a`` then gives the right ones at ``prior``. Where the mix moved during
-    training, take its mean over the batches that the weights still remember: ``sampler.realised`` is that over all.
+    By Bayes' rule, a classifier that gives the right probabilities at class frequencies ``a`` then gives the right ones
+    at ``prior``, as long as each class looks the same there. Where the mix moved during training, take its mean over
+    the batches that the weights still remember; ``sampler.realised`` is its mean over all batches.
 
     Args:
         logits: shape ``(..., num_classes)``; any that softmax turns into the classifier's probabilities.
-        prior: class frequencies where it is used, shape ``(num_classes,)``, sums to 1.
-        trained_on: class frequencies that it was trained on, shape ``(num_classes,)``, sums to 1.
+        prior: class frequencies where the classifier is used, shape ``(num_classes,)``, sums to 1.
+        trained_on: class frequencies that the classifier was trained on, shape ``(num_classes,)``, sums to 1.
 
     Returns:
         New logits, shape ``(..., num_classes)``; minus infinity for a class with a prior of 0.

@@ -141,7 +141,7 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
 
 
 def fading(draws: ArrayLike, sizes: ArrayLike, passes: float) -> Vector:
-    r"""Say how much of each group's weight is left as its samples are repeated.
+    r"""Return how much of each group's weight is left, now that its samples were repeated.
 
     .. math:: e^{-(r_i - \min_j r_j) / R}, \qquad r_i = \frac{d_i}{n_i}
 
@@ -160,7 +160,7 @@ def fading(draws: ArrayLike, sizes: ArrayLike, passes: float) -> Vector:
 
 
 def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
-    r"""Weight samples drawn at one mix so that, on average, they count as if drawn at another.
+    r"""Return weights for samples drawn at one mix that make them count, on average, as if drawn at another.
 
     .. math:: w_i = \frac{\tilde a_i}{a_i}, \qquad
         \sum_i a_i \, w_i \, \nabla L_i = \sum_i \tilde a_i \, \nabla L_i
@@ -192,12 +192,12 @@ def importance_weights(proportions: ArrayLike, prior: ArrayLike) -> Vector:
 
 
 def log_mix(proportions: ArrayLike, target: ArrayLike, counts: ArrayLike | None = None) -> Vector:
-    r"""Say what to add to the logits of a classifier that is trained at one mix and is to be right at another.
+    r"""Return what to add to the logits so that a classifier trained at one mix is right at another.
 
     .. math:: \log \frac{a_i}{t_i}
 
     With cross-entropy on the logits so moved, a network that fits its batches gives the class probabilities of the mix
-    ``target``, at whatever mix the batches are drawn: logit adjustment (Menon et al., arXiv 2007.07314, eq. 10) and
+    ``target``, whatever mix the batches are drawn at: logit adjustment (Menon et al., arXiv 2007.07314, eq. 10) and
     balanced softmax (Ren et al., arXiv 2007.10740, eq. 3), with the mix of the batch for the frequencies in the data.
 
     Args:

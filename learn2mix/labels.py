@@ -1,6 +1,7 @@
 """Labels and targets as users have them, turned into NumPy arrays, or into an error that says what to give instead."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learn2mix.checks import Counts, on_the_host
+from learn2mix.label_advice import BY_DATASET, for_many, for_mixture, for_numbers, for_object, for_several, for_table
 
 Array = NDArray[Any]
+FEW_GROUPS = 64  # never said to be too many
 CHUNK = 1 << 20  # samples sorted at a time, so that the temporary arrays stay small
 TABLE = 1 << 16  # integers below this are looked up in a table; of many samples, below an eighth of their number
 
@@ -49,6 +52,14 @@ def encode(labels: Any) -> tuple[list[Any], Codes]:
     if columns is not None:
         return encode_combinations([encode(column) for column in columns])
     array = _as_labels(labels)
+    found = _number(array)
+    if array.dtype.kind in "iu" and len(found[0]) > max(FEW_GROUPS, len(array) // 2):
+        warnings.warn(for_many(len(found[0]), len(array)), UserWarning, stacklevel=4)
+    return found
+
+
+def _number(array: Array) -> tuple[list[Any], Codes]:
+    """Return the labels that occur, sorted, and the number of each sample's, of an array of labels."""
     if array.dtype.kind in "iu" and array.max() < max(TABLE, len(array) // 8):
         occurs = np.zeros(int(array.max()) + 1, dtype=bool)
         for start in range(0, len(array), CHUNK):
@@ -122,9 +133,10 @@ def _smallest_type(num_groups: int) -> Any:
 
 def as_targets(targets: ArrayLike) -> Array:
     """Return targets as an array of finite numbers, shape ``(num_samples,)``."""
-    array = np.asarray(on_the_host(targets, "targets"))
+    array = np.asarray(on_the_host(_check_one_for_each(targets, "targets"), "targets"))
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"targets must be real numbers, got {array.dtype}")
+        hint = "; for a group of each label give Partition.by_class(labels)" if array.dtype.kind in "UTOb" else ""
+        raise TypeError(f"targets must be real numbers, got {array.dtype}{hint}")
     if array.ndim != 1:
         hint = "; give targets.squeeze(1)" if array.shape[1:] == (1,) else "; give one column: targets[:, 0]"
         hint = hint if array.ndim == 2 else ""
@@ -151,7 +163,8 @@ def _as_columns(labels: Any) -> list[Any] | None:
         raise TypeError(f"labels must be all tuples or none of them, got tuples and {', '.join(others)}")
     lengths = {len(row) for row in rows}
     if len(lengths) > 1 or 0 in lengths:
-        raise ValueError(f"labels: tuples must all have the same length of at least 1, got {sorted(lengths)}")
+        several = for_several()
+        raise ValueError(f"labels: tuples must all have the same length of at least 1, got {sorted(lengths)}{several}")
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -159,12 +172,12 @@ def _as_labels(labels: Any) -> Array:
     """Return labels as an array of integers (at least 0) or strings, shape ``(num_samples,)``."""
     array = _as_array(labels)
     if array.ndim != 1:
-        hint = _columns_hint(array) if array.ndim == 2 else ""
+        hint = for_table(array) if array.ndim == 2 else "" if array.ndim else for_object(labels)
         raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}{hint}")
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got none")
     if array.dtype.kind not in "iubUT":
-        hint = _number_hint(array, labels) if array.dtype.kind == "f" else ""
+        hint = for_numbers(array, labels) if array.dtype.kind == "f" else ""
         raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
     if array.dtype.kind == "i" and array.min() < 0:
         negative = np.flatnonzero(array < 0)
@@ -176,50 +189,42 @@ def _as_labels(labels: Any) -> Array:
 
 
 def _as_array(labels: Any) -> Array:
-    if not (isinstance(labels, Sequence) or hasattr(labels, "__array__") or np.isscalar(labels)):
-        raise TypeError(f"labels must be a 1-D array or sequence, one label a sample, got {type(labels).__name__}")
-    labels = on_the_host(labels, "labels")
+    labels = on_the_host(_check_one_for_each(labels, "labels"), "labels")
     try:
         array: Array = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"labels must be 1-D, one label a sample: {error}") from error
+    except ValueError as error:  # rows of different lengths
+        raise _describe_rows(labels, error) from error
     if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
         return array
     array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
     kinds = sorted({type(value).__name__ for value in array.flat})
+    if set(kinds) & {"list", "set", "frozenset"}:
+        several = for_several()
+        raise TypeError(f"labels must be one integer or string a sample, got {', '.join(kinds)}{several}")
     if len(kinds) != 1:
-        raise TypeError(f"labels must be all integers or all strings, got a mix of {', '.join(kinds) or 'nothing'}")
+        found, hint = ", ".join(kinds) or "nothing", for_mixture(kinds)
+        raise TypeError(f"labels must be all integers or all strings, got a mix of {found}{hint}")
     return np.array(array.tolist())
 
 
-def _columns_hint(array: Array) -> str:
-    """Say what to give for a table: one-hot rows have an argmax, others are attributes, each a column."""
-    if array.shape[1] == 1:
-        return "; give labels.squeeze(1)"
-    numbers = array.size > 0 and array.dtype.kind in "iubf"
-    if numbers and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
-        return "; if they are one-hot, give labels.argmax(1)"
-    if numbers and array.dtype.kind == "f" and (array >= 0).all() and np.allclose(array.sum(1), 1, atol=1e-3):
-        return "; if they are probabilities of classes, labels.argmax(1) is the likeliest of each sample"
-    if array.dtype.kind == "f" and not _whole(array):
-        return "; pick one column: Partition.by_quantile(labels[:, 0], num_groups=10)"
-    columns = ", ".join(f"labels[:, {column}]" for column in range(min(array.shape[1], 3)))
-    columns += ", ..." if array.shape[1] > 3 else ""
-    return (
-        f"; for a group of each combination that occurs, give Partition.by_class({columns}), or pick one attribute: "
-        "labels[:, 0]"
-    )
+def _describe_rows(labels: Any, error: ValueError) -> Exception:
+    """Return the error for rows that NumPy makes no array of: several labels for each sample, or data sets."""
+    if not all(hasattr(row, "__len__") for row in labels):
+        return ValueError(f"labels must be 1-D, one label a sample: {error}")
+    if not all(isinstance(row, (list, tuple, Set)) or hasattr(row, "ndim") for row in labels):
+        return TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
+    lengths = sorted({len(row) for row in labels})
+    found = f"rows of {lengths[0]} to {lengths[-1]}"
+    return ValueError(f"labels must be 1-D, one label a sample, got {found}{for_several()}")
 
 
-def _number_hint(array: Array, labels: Any) -> str:
-    """Say what to give for floats: whole ones are labels of another type, others targets to be binned."""
-    unknown = int(np.isnan(array).sum())
-    if unknown:
-        return f"; {unknown} of {array.size} are NaN"
-    if _whole(array):
-        return f"; give {'labels.long()' if hasattr(labels, 'long') else 'np.asarray(labels, int)'}"
-    return "; bin continuous targets by quantiles: Partition.by_quantile(targets, num_groups=10)"
-
-
-def _whole(array: Array) -> bool:
-    return bool((np.isfinite(array) & (array == np.floor(array))).all())
+def _check_one_for_each(values: Any, name: str) -> Any:
+    """Return what is an array or a sequence; else raise a TypeError that says where its labels may be."""
+    is_table = hasattr(values, "__array__") and hasattr(values, "columns")
+    is_array = isinstance(values, Sequence) or hasattr(values, "__array__") or np.isscalar(values)
+    if is_table or not is_array:
+        raise TypeError(
+            f"{name} must be a 1-D array or sequence, one {name.removesuffix('s')} a sample, got "
+            f"{type(values).__name__}{for_object(values, name)}"
+        )
+    return values

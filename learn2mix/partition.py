@@ -19,11 +19,11 @@ MOST_SAMPLES = 1 << 62
 class Partition:
     """The samples of a data set, split into groups.
 
-    Use :meth:`by_class`, :meth:`by_quantile` or :meth:`by_dataset` to make one. It does not change once it is made.
+    Make one with :meth:`by_class`, :meth:`by_quantile` or :meth:`by_dataset`. A partition never changes.
 
     Args:
         sizes: samples of each group, whole numbers of at least 0, not all 0, shape ``(num_groups,)``.
-        group_names: one name a group: integers, strings or tuples of them.
+        group_names: one name per group: integers, strings or tuples of them.
         order: all sample indices, group after group, shape ``(num_samples,)``; None if they already lie in that order.
 
     Attributes:
@@ -31,7 +31,7 @@ class Partition:
         offsets: where each group begins in ``order``, and the last one ends, shape ``(num_groups + 1,)``, as ``sizes``.
 
     Raises:
-        ValueError: if a size is negative, all are 0, or there is not one name a group.
+        ValueError: if a size is negative, all are 0, or there is not one name per group.
         TypeError: if a size is not whole, or a name is neither an integer, a string nor a tuple of them.
 
     Example:
@@ -72,10 +72,10 @@ class Partition:
 
     @classmethod
     def by_class(cls, labels: Sequence[Any] | ArrayLike, *more_labels: Sequence[Any] | ArrayLike) -> Partition:
-        """Group samples by their labels: one group for each label that occurs, sorted, named by it.
+        """Group samples by their labels: one group for each label that occurs, sorted and named by label.
 
-        Of several labels, one for each combination that occurs, named by a tuple. It keeps 4 bytes per sample (8 from
-        2 ** 31 samples on), and reads labels in memory maps a part at a time; :meth:`save` and :meth:`load` share it.
+        Several labels make one group for each combination that occurs, named by a tuple. The partition keeps 4 bytes
+        per sample (8 from 2 ** 31 samples on) and reads memory maps in parts; :meth:`save` and :meth:`load` share it.
 
         Args:
             labels: integer (at least 0) or string label of each sample, 1-D array-like of shape ``(num_samples,)``; or
@@ -135,10 +135,10 @@ class Partition:
         Args:
             datasets: the ``ConcatDataset``, or the sized data sets in the order in which they are concatenated; a
                 mapping names them.
-            group_names: one name a data set; None numbers them from 0, or takes the keys of a mapping.
+            group_names: one name per data set; None numbers them from 0, or takes the keys of a mapping.
 
         Raises:
-            ValueError: if all are empty, there is not one name a data set, or a mapping is named once more.
+            ValueError: if all are empty, there is not one name per data set, or ``group_names`` come with a mapping.
             TypeError: if a data set has no length, or ``datasets`` is no collection of data sets.
 
         Example:
@@ -150,7 +150,7 @@ class Partition:
 
     @property
     def group_names(self) -> list[Any]:
-        """One name a group; a new list."""
+        """One name per group; a new list."""
         return list(self._group_names)
 
     @property
@@ -198,8 +198,8 @@ class Partition:
     def load(cls, path: str | os.PathLike[str]) -> Partition:
         """Return the partition that :meth:`save` wrote to a file.
 
-        The order of the samples stays in the file, as a memory map that all processes share. Copies of this partition,
-        such as those sent to workers, map the same file.
+        The samples' order stays in the file, a memory map that all processes share. Copies of this partition, such as
+        those sent to workers, map the same file.
 
         Raises:
             ValueError: if the file is of something else, or was changed since it was saved.

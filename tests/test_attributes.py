@@ -33,6 +33,7 @@ def test_groups_of_several_labels_are_the_tuples_that_occur(data):
     assert Partition.by_class(*columns).fingerprint() == Partition.by_class(rows).fingerprint()
 
 
+@pytest.mark.filterwarnings("ignore:labels. 500 samples have")
 def test_many_labels_do_not_overflow():
     columns = np.random.default_rng(0).integers(0, 1000, (12, 500))
     assert members(Partition.by_class(*columns)) == by_loops(list(map(tuple, columns.T.tolist())))

@@ -1,36 +1,61 @@
-"""The README's examples run as they stand, and the commands it names exist."""
+"""README: its examples run as they stand, its commands, links and anchors exist, and it fits a screen."""
 
-import os
 import re
-import warnings
 from pathlib import Path
 
 import pytest
 
-import forks
+import readme
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_there_is_a_lightning_and_a_plain_example():
-    assert ["LightningModule" in example for example in EXAMPLES] == [True, False]
+def test_there_is_an_example_of_each_kind():
+    kinds = ["plain", "lightning", "stream"]
+    marks = {"plain": "optimizer.step()", "lightning": "LightningModule", "stream": "MixedStream"}
+    assert list(readme.EXAMPLES) == kinds
+    assert [[name for name, mark in marks.items() if mark in code] for code in readme.EXAMPLES.values()] == [
+        [kind] for kind in kinds
+    ]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["lightning", "plain"])
-def test_the_example_runs_and_moves_the_mix(example, tmp_path):
-    def script(_rank):
-        warnings.simplefilter("ignore")
-        os.chdir(tmp_path)
-        names = {"__name__": "__main__"}
-        exec(compile(example, "README.md", "exec"), names)
-        return names["sampler"].mixer.proportions
+def test_the_first_screen_is_the_library():
+    """A sentence, the equation, an example, a picture and a table, before the first heading."""
+    first = readme.TEXT.split("\n## ")[0]
+    places = [first.index(mark) for mark in ("decides", "$$", "```python", "](docs/pictures/", "|---|")]
+    assert places == sorted(places)
+    assert "python -m experiments run" in first
+    assert len(readme.EXAMPLES["plain"].splitlines()) <= 25
 
-    (proportions,) = forks.results(script, 1, tmp_path)
-    assert proportions[2] > 0.02  # it began at 0.01
+
+def test_the_equation_is_alone_in_its_kind():
+    assert readme.TEXT.count("$$") == 2  # a package index shows its text instead
+
+
+def test_no_table_is_wide():
+    rows = [line for line in readme.TEXT.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert max(line.count("|") - 1 for line in rows) <= 6
 
 
 def test_make_has_the_targets_that_are_named():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf8"), flags=re.MULTILINE))
-    assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= targets
+    assert set(re.findall(r"^make (\w+)", readme.TEXT, flags=re.MULTILINE)) <= targets
+
+
+def anchor(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/questions.md", "CHANGELOG.md"])
+def test_links_and_anchors_lead_somewhere(page):
+    path = ROOT / page
+    links = re.findall(r"\]\((?!\w+:)([^)]+)\)", path.read_text(encoding="utf8"))
+    assert links or page == "CHANGELOG.md"
+    for link in links:
+        target, _, place = link.partition("#")
+        there = path if not target else path.parent / target
+        assert there.exists(), link
+        if place:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf8"), flags=re.MULTILINE)
+            assert place in map(anchor, headings), link

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from helpers import NAN, same_state
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Partition
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
 
@@ -158,8 +158,8 @@ def test_a_loop_that_never_observes_is_told_so_where_the_mix_follows_losses():
 
 
 def test_a_loop_that_never_observes_keeps_few_batches_where_groups_are_many():
-    labels = np.arange(100_000)
-    sampler = MixedBatchSampler(labels, FixedMix(), batch_size=2, num_batches=300)
+    groups = Partition([1] * 100_000, range(100_000))
+    sampler = MixedBatchSampler(groups, FixedMix(), batch_size=2, num_batches=300)
     assert len(list(sampler)) == 300
     assert sampler.lag <= 50  # each takes four vectors of 100,000 numbers
     assert sampler.realised.sum() == pytest.approx(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset, get_worker_info
 
 from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedLoader, MixedStream
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, load, sources
@@ -300,8 +300,10 @@ def test_a_batch_size_for_each_source():
     both = {"small": [torch.zeros(3)] * 50, "large": [torch.zeros(30)] * 50}
     stream = MixedStream(both, AlternatingMix(every=1), batch_size={"small": 20, "large": 2})
     assert [tuple(batch.shape) for batch in islice(load(stream, 2), 4)] == [(20, 3), (2, 30)] * 2
-    with pytest.raises(ValueError, match="batch_size must have one number for each source, but 'big' is not in both"):
+    with pytest.raises(ValueError, match="batch_size: there is no group 'big'; the groups are 'small', 'large'"):
         MixedStream(both, FixedMix(), batch_size={"small": 20, "big": 2})
+    with pytest.raises(ValueError, match=r"batch_size must name each of 2 groups, but has no number for 'large'$"):
+        MixedStream(both, FixedMix(), batch_size={"small": 20})
 
 
 def test_a_plain_data_loader_with_workers_says_what_to_use():
@@ -312,12 +314,21 @@ def test_a_plain_data_loader_with_workers_says_what_to_use():
     assert len(next(iter(DataLoader(MixedStream(sources(9, 9), FixedMix(), batch_size=2), batch_size=None)))) == 2
 
 
-def test_batches_of_batches_are_noticed():
-    stream = MixedStream(sources(90, 90), Learn2Mix(), batch_size=4)
-    batch = next(iter(DataLoader(stream, batch_size=2)))
-    for losses in (torch.ones(batch.shape), torch.ones(batch.numel()), torch.ones(4)):
-        with pytest.raises(ValueError, match="batch_size=None"):
-            stream.observe(losses)
+@pytest.mark.parametrize("mixer", [FixedMix, Learn2Mix])
+@pytest.mark.parametrize("arguments", [{}, {"batch_size": 2}])
+def test_batches_of_batches_are_refused_before_the_first(mixer, arguments):
+    stream = MixedStream(sources(90, 90), mixer(), batch_size=4)
+    with pytest.raises(ValueError, match=r"MixedStream: .*DataLoader\(stream, batch_size=None\), or use MixedLoader"):
+        next(iter(DataLoader(stream, **arguments)))
+    assert len(next(iter(MixedLoader(stream)))) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [(ConcatDataset([[1], [2]]), r"sources\.datasets"), (TensorDataset(torch.ones(3)), "MixedBatch")]
+)
+def test_one_data_set_is_no_sources(given, hint):
+    with pytest.raises(TypeError, match=f"sources must be a mapping or a sequence of iterables, got .*; give .*{hint}"):
+        MixedStream(given, FixedMix(), batch_size=2)
 
 
 class Counted(Numbers):

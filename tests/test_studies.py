@@ -81,3 +81,13 @@ def test_a_mix_that_fades_repeats_as_its_table_says(study, capsys, monkeypatch):
     printed = capsys.readouterr().out.splitlines()
     assert set(printed) <= set(fading.__doc__.splitlines())
     assert len(printed) == 5
+
+
+def test_the_first_picture_shows_the_runs_that_are_stored(study, capsys, monkeypatch, tmp_path):
+    first_screen = study("first_screen")
+    monkeypatch.setattr("sys.argv", ["first_screen.py", "--picture", str(tmp_path / "drawn.png")])
+    first_screen.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert set(printed) <= set(first_screen.__doc__.splitlines())
+    assert len(printed) == 5
+    assert (tmp_path / "drawn.png").stat().st_size < 100_000

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,14 +105,16 @@ class Composition:
         """Return the batch of this number, which waits."""
         return self.waiting[number - self.waiting[0].number]
 
-    def mark_trained(self, number: int) -> None:
-        """Count a batch that waits as trained on."""
+    def mark_trained(self, number: int) -> Sequence[Batch]:
+        """Count a batch that waits as trained on; return those that leave: it, if none before it waits, and others."""
         if not self._trained and self.waiting[0].number == number:  # as in most loops
-            self.waiting.popleft()
-            return
+            return (self.waiting.popleft(),)
         self._trained.add(number)
+        left = []
         while self.waiting and self.waiting[0].number in self._trained:
-            self._trained.discard(self.waiting.popleft().number)
+            left.append(self.waiting.popleft())
+            self._trained.discard(left[-1].number)
+        return left
 
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""
@@ -127,6 +130,16 @@ class Composition:
     def lag(self) -> int:
         """Batches that wait and were not trained on."""
         return len(self.waiting) - len(self._trained)
+
+    def leaving(self, trained: Set[int]) -> list[Batch]:
+        """Return the batches that wait and would leave, if those of some numbers were trained on."""
+        trained = self._trained | trained
+        return list(takewhile(lambda batch: batch.number in trained, self.waiting))
+
+    def first_left(self, trained: Set[int]) -> Batch | None:
+        """Return the oldest batch that would wait then."""
+        trained = self._trained | trained
+        return next((batch for batch in self.waiting if batch.number not in trained), None)
 
     def draws_trained(self, trained: Set[int]) -> Counts:
         """Return the samples of each group in the batches trained on, with those of these numbers."""

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from typing import Any
 
+from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
@@ -13,9 +14,11 @@ from learn2mix.batches.torch_loader import (
     batches_fetched_ahead,
     call_if_alive,
     called_by_trainer,
+    refuse_second_skip,
     refuse_second_split,
 )
 
+UNVALIDATED = 3  # iterations without a result of validation, in a loop of one's own
 LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that does not observe
 
 
@@ -25,8 +28,10 @@ class Iterations(Progress):
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
         """End the iteration before, begin the next, and return its number."""
         self._split = self.rank, self.num_replicas
-        refuse_second_split(self._split[1])
+        refuse_second_split(type(self).__name__, self._split[1])
         self._leave()
+        refuse_second_skip(type(self).__name__, self._composition.position)
+        self._in_trainer = called_by_trainer()
         self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
         if loader is not None:
             self._watch(loader.iterator)
@@ -77,7 +82,7 @@ class Iterations(Progress):
         """Count what the loop has as trained on."""
         self._delivery.catch_up()
         for handed in self._delivery.handed:
-            self._composition.mark_trained(handed.number)
+            self._mark_trained(handed.number)
         self._delivery.handed.clear()
 
     def _take_back(self) -> None:
@@ -93,7 +98,7 @@ class Iterations(Progress):
         self._first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Change nothing: passes and epochs go on by themselves. Scripts for many processes and Trainers call it."""
+        """Do nothing: passes and epochs go on by themselves. Trainers and scripts for many processes call it."""
         self._told_epoch = epoch if called_by_trainer() else 0
 
     def _warn_if_begun_anew(self) -> None:
@@ -129,6 +134,15 @@ class Iterations(Progress):
                 "sampler or stream of its own"
             )
 
+    def _announce(self, batch: Batch) -> None:
+        """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
+        self._announced = batch.number
+        forgotten = self._delivery.draw(batch.number, self._most_kept)
+        for number in forgotten:
+            self._mark_trained(number)
+        if forgotten and not self.trusted:
+            self._warn_if_never_observed()
+
     def _exhaust(self) -> None:
         """Note that an iteration gave all its batches."""
         self._exhausted = True
@@ -151,6 +165,7 @@ class Iterations(Progress):
         delivery = self._delivery
         if iteration != self._iteration or delivery.told or self.trusted:
             return
+        self._warn_if_never_validated()
         left_out = delivery.left_out(self._exhausted)
         delivery.told = left or not self.observing or delivery.num_observed > 0
         if not self.observing:
@@ -174,6 +189,17 @@ class Iterations(Progress):
             "the mix never moves; call observe(losses) after each step, or under Lightning pass "
             "Trainer(callbacks=[MixingCallback()])"
         )
+
+    def _warn_if_never_validated(self) -> None:
+        if self._validated or getattr(self.mixer, "needs_validation", None) is None or self._delivery.num_handed < 2:
+            return
+        self._num_unvalidated += 1
+        if self._num_unvalidated == (1 if self._in_trainer else UNVALIDATED):
+            self._warn(
+                f"{type(self.mixer).__name__} follows the results of validation, but none was reported, so the mix "
+                "never moves; call observe_validation(loss, group_losses) after each validation run, or under "
+                "Lightning pass Trainer(callbacks=[MixingCallback()])"
+            )
 
     def _warn_of_left_out(self, count: int) -> None:
         self._warn(

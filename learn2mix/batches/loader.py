@@ -14,12 +14,13 @@ from torch import Tensor
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
 from learn2mix.batches.devices import place, to_device
+from learn2mix.batches.loader_arguments import check_kinds, check_loader_args
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
-from learn2mix.batches.stream import MixedStream
+from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
+from learn2mix.history import History
 from learn2mix.mixers import Mixer
 
 MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
@@ -28,21 +29,21 @@ MOST_NAMED = 20  # samples that could not be read, each with a warning of its ow
 class MixedLoader:
     """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
-    Takes the place of ``torch.utils.data.DataLoader`` and its arguments. The process that trains composes the batches,
-    workers read them, and each comes back with its number, so that losses find their batch however the loop goes.
-    Under Lightning it is saved with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
+    Takes the place and the arguments of ``torch.utils.data.DataLoader``. The process that trains composes the batches,
+    workers read them, and each comes back with its number, so that losses find their batch whatever the loop does.
+    Lightning saves it with the checkpoint; Accelerate and Hugging Face's Trainer leave it as it is.
 
     Args:
         dataset: map-style data, with as many samples as the sampler has labels; or a :class:`MixedStream`.
-        batch_sampler: composes the batches of ``dataset``; nothing with a stream.
+        batch_sampler: composes the batches of ``dataset``; None with a stream.
         num_workers: worker processes; 0 reads in this process.
         zero_lag: whether each batch is composed when it is asked for, of samples that workers decode ahead. Then every
             update acts on the very next batch. Map-style data only, with at least 1 worker.
         on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
             sample only, with one warning that names it.
         collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
-        device: where the tensors of a batch go, those in containers too; None leaves them. An
-            :class:`learn2mix.data.InMemory` goes there once, as a whole, and batches are gathered there: no workers.
+        device: where the tensors of a batch go, also those in containers; None leaves them. An
+            :class:`learn2mix.data.InMemory` moves there once, as a whole; batches are gathered there, without workers.
         loader_args: what else ``DataLoader`` takes, such as ``pin_memory``, ``prefetch_factor``, ``in_order``,
             ``persistent_workers`` (with a stream and with ``zero_lag`` they always are) or ``worker_init_fn``.
 
@@ -76,7 +77,8 @@ class MixedLoader:
         device: torch.device | str | None = None,
         **loader_args: Any,
     ) -> None:
-        _check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
+        self._loader_args = check_loader_args(loader_args, num_workers)
+        check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
         self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
@@ -86,7 +88,6 @@ class MixedLoader:
         self.stream = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
-        self._loader_args = _check_loader_args(loader_args, self.num_workers)
         self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
         self._reader: Any = (
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
@@ -106,8 +107,13 @@ class MixedLoader:
         return self.sampler.lag  # type: ignore[no-any-return]
 
     @property
+    def history(self) -> History:
+        """What the batches were asked to be and were: see :attr:`MixedBatchSampler.history`."""
+        return self.sampler.history  # type: ignore[no-any-return]
+
+    @property
     def prefetch_factor(self) -> int | None:
-        """Batches that each worker has on its way; None without workers."""
+        """Batches in flight per worker; None without workers."""
         return int(self._loader_args.get("prefetch_factor") or 2) if self.num_workers else None
 
     def __len__(self) -> int:
@@ -213,13 +219,13 @@ class MixedLoader:
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = False) -> None:
         """Go on where a saved state was, as far as it fits; with ``strict=True`` it has to fit.
 
-        A Trainer calls this, and has no way to ask for less; what is let go is said in a warning.
+        A Trainer calls this and cannot ask for less, so what does not fit is dropped with a warning.
         """
         self.sampler.load_state_dict(state, strict=strict)
 
 
 class ZeroLagLoader(MixedLoader):
-    """:class:`MixedLoader` with ``zero_lag=True``, under the name that it had before."""
+    """:class:`MixedLoader` with ``zero_lag=True``, under its earlier name."""
 
     def __init__(self, dataset: Any, batch_sampler: MixedBatchSampler, *, num_workers: int, **loader_args: Any) -> None:
         super().__init__(dataset, batch_sampler, num_workers=num_workers, zero_lag=True, **loader_args)
@@ -255,35 +261,3 @@ def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapReq
     # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
     for indices in sampler._batches(iteration):
         yield MapRequest(sampler._announced, sampler._generation, indices)
-
-
-def _check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
-    if isinstance(dataset, MixedStream):
-        if batch_sampler is not None or zero_lag or collate_fn is not None:
-            raise TypeError(
-                "MixedLoader: a MixedStream composes its own batches; it takes no batch_sampler and no zero_lag, and "
-                "its collate_fn goes to MixedStream(...)"
-            )
-    elif isinstance(batch_sampler, MixedBatchSampler):
-        check_dataset(dataset, batch_sampler.partition)
-    else:
-        raise TypeError(
-            f"batch_sampler must be a MixedBatchSampler (or dataset a MixedStream), got {type(batch_sampler).__name__}"
-        )
-
-
-def _check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str, Any]:
-    for name, way_out in (
-        ("batch_size", "it is the sampler's or the stream's"),
-        ("shuffle", "batches are shuffled by the sampler"),
-        ("sampler", "pass batch_sampler"),
-        ("drop_last", "every batch is whole"),
-    ):
-        if loader_args.pop(name, None):
-            raise TypeError(f"MixedLoader: {name} is not taken; {way_out}")
-    if loader_args.get("prefetch_factor") is not None:
-        check_whole(loader_args["prefetch_factor"], "prefetch_factor")
-    context = loader_args.get("multiprocessing_context")
-    if isinstance(context, str):
-        loader_args["multiprocessing_context"] = multiprocessing.get_context(context) if num_workers else None
-    return loader_args

@@ -19,7 +19,7 @@ from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
 from learn2mix.functional import importance_weights, log_mix
 from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import starting_mix
+from learn2mix.mixers.mixes import refuse_unknown, starting_mix
 
 
 class MixedBatches(Iterations):
@@ -58,7 +58,7 @@ class MixedBatches(Iterations):
             self._mark_observed()
             return
         self._refuse_old_snapshot()
-        members = as_group_numbers(groups, self.group_names)
+        members = as_group_numbers(groups, self.group_names, losses)
         if losses is not None:
             self._add(losses, weights, members, self._observed)
         for _ in range(self._delivery.left_over()):
@@ -69,7 +69,7 @@ class MixedBatches(Iterations):
     def _add(
         self, losses: Any, weights: Any, members: NDArray[np.int64], number: int, counts: Counts | None = None
     ) -> None:
-        losses = check_losses(losses, len(members))
+        losses = check_losses(losses, len(members), by_callback=self.trusted)
         weights = None if weights is None else check_losses(weights, len(members))
         self._feedback.add(losses, members, batch=number, weights=weights, counts=counts)
 
@@ -77,8 +77,8 @@ class MixedBatches(Iterations):
         """Count the oldest batch that the loop has as observed."""
         number = self._delivery.observe().number
         batch = self._last_observed = self._composition.find(number)
-        self._composition.mark_trained(number)
         self.observing, self._looks = True, 0
+        self._mark_trained(number)
         ended = not self._composition.waiting and self._epoch_composed()
         told = Drawn(batch.proportions, batch.drawn, self._sizes(), self.batch_size * self._split[1])
         self._feedback.step(ended, self._must_match, told)
@@ -94,7 +94,7 @@ class MixedBatches(Iterations):
             )
 
     def importance_weights(self) -> Tensor:
-        """Weights under which the batch being trained on keeps the objective of the data's own mix.
+        """Return weights for the batch being trained on that keep the objective of the data's own mix.
 
         ``(losses * weights).mean()`` has, on average over the draws, the gradient that batches at the data's own
         proportions have.
@@ -105,7 +105,7 @@ class MixedBatches(Iterations):
 
         Raises:
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
-            RuntimeError: in a loop that does not observe: which batch is trained on is not known then.
+            RuntimeError: in a loop that does not observe, for then nobody knows which batch it trains on.
         """
         handed = self._delivery.oldest(trusted=self.trusted)
         if handed.number == self._weighed[0] and self._delivery.num_handed != self._weighed[1]:
@@ -163,6 +163,7 @@ class MixedBatches(Iterations):
             ValueError: if there is not one value per group, one is negative or infinite, or the mixer needs them and
                 they are None. The mix stays as it was.
         """
+        self._validated = True
         self.mixer.observe_validation(float(loss), check_group_losses(group_losses, len(self._prior)))
 
     def _own(self, batch: Batch) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
@@ -201,12 +202,6 @@ class MixedBatches(Iterations):
         refuse_empty_groups(proportions, self._prior, self.group_names, name)
         return proportions
 
-    def _announce(self, batch: Batch) -> None:
-        """Note that a batch is on its way to the loop."""
-        self._announced = batch.number
-        for number in self._delivery.draw(batch.number, self._most_kept):
-            self._composition.mark_trained(number)
-
     def _drop(self, number: int) -> None:
         """Count a batch of which no sample is left as trained on.
 
@@ -220,14 +215,14 @@ class MixedBatches(Iterations):
             )
         self._delivery.handed.pop()
         self._delivery.num_handed -= 1
-        self._composition.mark_trained(number)
+        self._mark_trained(number)
 
 
-def as_group_numbers(labels: Any, group_names: list[Any]) -> NDArray[np.int64]:
+def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) -> NDArray[np.int64]:
     """Return the number of the group of each sample, given the name of it; waits for a tensor on an accelerator.
 
     Raises:
-        ValueError: if they are not 1-D, or one is the name of no group.
+        ValueError: if they are not 1-D, one is the name of no group, or there are more or fewer of them than losses.
 
     Example:
         >>> as_group_numbers(["dog", "cat", "dog"], ["cat", "dog"])
@@ -245,9 +240,8 @@ def as_group_numbers(labels: Any, group_names: list[Any]) -> NDArray[np.int64]:
             raise ValueError(f"groups must be one label per loss, 1-D, got shape {array.shape}")
         unique, inverse = np.unique(array, return_inverse=True)
         names = unique.tolist()
-    unknown = [name for name in names if name not in numbers]
-    if unknown:
-        known = ", ".join(map(repr, group_names[:20])) + (", ..." if len(group_names) > 20 else "")
-        raise ValueError(f"groups: there is no group {unknown[0]!r}; the groups are {known}")
+    refuse_unknown(names, group_names, "groups")
+    if hasattr(losses, "__len__") and not getattr(losses, "ndim", 1) == 0 and len(losses) != len(labels):
+        raise ValueError(f"groups must be one label per loss, got {len(labels)} for {len(losses)} losses")
     found = np.array([numbers[name] for name in names], dtype=np.int64)
     return found if inverse is None else found[inverse]

@@ -8,9 +8,11 @@ import numpy as np
 
 from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery, most_kept
+from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.processes import Processes
+from learn2mix.history import History
 from learn2mix.mixers.base import Mixer, check_mixer
 from learn2mix.mixers.info import takes_info
 
@@ -39,6 +41,8 @@ class Progress:
         self._tells = mixer.follows_progress and takes_info(mixer.seek, num_others=2)
         # Then they are checked when they are assigned, and read-only.
         self._checked = getattr(type(mixer), "proportions", None) is Mixer.proportions
+        self._mix_of_batches = mixer.follows_progress or not self._checked  # what the history tells of
+        self._moved_by_losses = mixer.needs_losses and not self._mix_of_batches  # and by nothing else
         self.mixer, self.order = mixer, order
         self._last_observed: Batch | None = None
         self.observing = False  # whether a batch counts as trained on once observed; else once handed to the loop
@@ -49,7 +53,9 @@ class Progress:
         self.fetch_ahead = 0
         self._processes, self._prior = processes, prior
         self._composition = Composition(prior)
-        self._feedback = Feedback(mixer, group_names, processes)
+        self._recorder = Recorder(len(prior), None if mixer.needs_losses else AT_LEAST_EVERY)
+        listens = {"hear": self._recorder.hear} if len(prior) <= MOST_HEARD else {}
+        self._feedback = Feedback(mixer, group_names, processes, **listens)
         self._delivery = Delivery()  # of this iteration
         self._most_kept = most_kept(len(prior))
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
@@ -63,6 +69,9 @@ class Progress:
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
+        self._in_trainer = False  # whether a Trainer began this iteration
+        self._validated = False  # whether a result of validation ever came
+        self._num_unvalidated = 0  # iterations before the first
 
     @property
     def num_replicas(self) -> int:
@@ -96,7 +105,7 @@ class Progress:
 
     @property
     def passes(self) -> Vector:
-        """How often each group was drawn so far, in samples per sample of it, shape ``(num_groups,)``.
+        """Passes over each group so far, samples drawn per sample that it has, shape ``(num_groups,)``.
 
         NaN where the size of a group is not known.
         """
@@ -118,6 +127,21 @@ class Progress:
         return mix
 
     @property
+    def history(self) -> History:
+        """What the batches trained on so far were asked to be and were, at each update of the mix."""
+        at, trained = self._composition, self._counts_as_trained()
+        newest, draws, credit, step = at.newest, at.draws, at.credit, at.composed
+        if (batch := at.first_left(trained)) is not None:
+            newest, draws, credit, step = batch.proportions, batch.draws, batch.credit, batch.number
+        mix = newest if self._mix_of_batches else self.mixer.proportions
+        return self._recorded(trained).history(
+            Row(step, at.lag if self.observing else 0, mix, draws, credit),
+            names=self.group_names,
+            sizes=self._sizes(),
+            batch_size=self.global_batch_size,
+        )
+
+    @property
     def last_observed(self) -> Batch | None:
         """The batch observed last, None before the first; its arrays are read-only."""
         for value in self._last_observed or ():
@@ -127,7 +151,7 @@ class Progress:
 
     @property
     def newest_proportions(self) -> Vector:
-        """What the newest batch was asked to be, shape ``(num_groups,)``; the data's own mix before the first."""
+        """The mix that was asked of the newest batch, shape ``(num_groups,)``; the data's own before the first."""
         return frozen(self._composition.newest.view())
 
     @property
@@ -149,6 +173,26 @@ class Progress:
             return set()
         self._delivery.catch_up()
         return {handed.number for handed in self._delivery.handed}
+
+    def _mark_trained(self, number: int) -> None:
+        """Count a batch that waits as trained on, and write down what leaves."""
+        composition = self._composition
+        for batch in composition.mark_trained(number):
+            if not self._moved_by_losses:
+                self._note(self._recorder, batch)
+            elif (num_updates := self._feedback.num_updates) >= self._recorder.next_row:
+                self._recorder.add_row(batch, self.mixer.proportions, composition.lag, num_updates)
+
+    def _note(self, recorder: Recorder, batch: Batch) -> None:
+        mix = batch.proportions if self._mix_of_batches else self.mixer.proportions
+        recorder.note(batch, mix, self._composition.lag if self.observing else 0)
+
+    def _recorded(self, trained: set[int]) -> Recorder:
+        """Return what was written down, with the batches that wait though they count as trained on."""
+        recorder = self._recorder.copy() if trained else self._recorder
+        for batch in self._composition.leaving(trained):
+            self._note(recorder, batch)
+        return recorder
 
     def _must_match(self) -> dict[str, int]:
         """What has to be the same on every process: else they draw parts of different batches."""

@@ -145,7 +145,9 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
             begun = draws[old] if whole else -(-draws[old] // old_sizes[old]) * sizes[number]
             new_draws[number], new_credit[number] = begun, credit[old]
     new_credit -= new_credit.sum() / len(sizes)  # what is owed to groups that are gone is owed to all
+    same = names == list(places) and np.array_equal(new_draws, draws)
     return state | {
+        "history": state.get("history") if same else None,  # a history is of one set of groups
         "draws": new_draws.tolist(),
         "credit": new_credit.tolist(),
         "ahead": [],

@@ -14,7 +14,7 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
-from learn2mix.batches.torch_loader import find_torch_loader
+from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -29,8 +29,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     come once; passes go on across epochs.
 
     Give it to a :class:`learn2mix.MixedLoader`, or to a ``DataLoader`` as ``batch_sampler``. A batch counts as trained
-    on once its losses are observed, or, in a loop that never observes, once the loop has it. Batches composed ahead of
-    that belong to the state, and are composed anew if an epoch is left early.
+    on once its losses are observed or, in a loop that never observes, once the loop has it. The state holds the batches
+    composed ahead; an epoch that is left early takes them back.
 
     Args:
         groups: a :class:`Partition`, or the label of each sample, shape ``(num_samples,)``; at least 2 groups.
@@ -47,7 +47,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             follows the losses of this process alone.
 
     Raises:
-        ValueError: if there are fewer than 2 groups, a number is out of range, or the mixer belongs to another sampler.
+        ValueError: if there are fewer than 2 groups, a number is out of range, or the mixer belongs to another sampler;
+            when iterated, if a ``DataLoader`` has it as ``sampler``, and so makes batches of its batches.
         TypeError: if ``groups`` are neither integers nor strings, a number is not whole, or ``mixer`` is no mixer.
 
     Example:
@@ -72,7 +73,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     ) -> None:
         self.partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         if self.partition.num_groups < 2:
-            raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}")
+            only = ", ".join(map(repr, self.partition.group_names))
+            raise ValueError(f"groups must be at least 2 to be mixed, got {self.partition.num_groups}: {only}")
         self._num_batches = _check_num_batches(num_batches)
         sizes = self.partition.sizes[self.partition.sizes > 0]
         to_fill = {"smallest": sizes.min(), "largest": sizes.max()}.get(str(self._num_batches), sizes.sum())
@@ -100,6 +102,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next epoch, or go on with one that a loaded state was in the middle of."""
+        refuse_wrapping(self)
         loader = find_torch_loader()
         iteration = self._begin(loader)
         iterator = BatchIterator(self, self._batches(iteration))
@@ -144,7 +147,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         """Count the batches up to a number, over all epochs, as trained on."""
         while self._composition.composed < num_composed:
             batch = self._composition.compose(self.global_batch_size, self._find_mix)
-            self._composition.mark_trained(batch.number)
+            self._mark_trained(batch.number)
         self._first = self._composition.position
         if self._epoch_composed():
             self._end_epoch()
@@ -161,7 +164,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
-        Any process may ask alone, at any time. Batches composed ahead are composed again, as they were.
+        Any process may ask alone, at any time. A resumed run composes the batches composed ahead again, as they were.
         """
         return {
             "version": VERSION,
@@ -176,6 +179,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "observing": self.observing,
             **self._composition.state_dict(self._counts_as_trained()),
             "feedback": self._feedback.state_dict(),
+            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
@@ -186,7 +190,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         Args:
             state: what :meth:`state_dict` returned, of a sampler of the same kind of mixer.
             strict: refuse a state of other data or of another global batch size. False keeps the mix, the losses and
-                the passes, by the names of the groups, begins an epoch, and warns of what it lets go.
+                the passes, by the names of the groups, begins an epoch, and warns of what it drops.
 
         Raises:
             ValueError: if the state does not fit; nothing is changed then.
@@ -198,6 +202,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self.seed = state["seed"]
         self._passes = Passes(self.partition, self.seed)
         self._composition.load_state_dict(state)
+        self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
         self.lacks_losses = False
         if self._epoch_composed() and not state["ahead"]:  # of a loop that never observes: its epoch was over

@@ -21,6 +21,7 @@ from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.mixes import by_name
 
 
 class MixedStream(Requesting, IterableDataset[Any]):
@@ -31,7 +32,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
     How a source is split over the workers and processes that read it:
 
-    - map-style data: nobody reads what another does;
+    - map-style data: by index, each sample by one of them;
     - a source with a method ``shard(num_shards=, index=)`` (Hugging Face's) and one that asks
       ``torch.utils.data.get_worker_info()`` split themselves, also by rank where they ask for it or say so;
     - any other is read whole by each, which must see the same order. Do costly work on samples in ``decode_fn`` or
@@ -40,21 +41,21 @@ class MixedStream(Requesting, IterableDataset[Any]):
     Args:
         sources: a mapping from group names to iterables, or a sequence of iterables; at least 2. Each must give the
             same samples in every pass. One that has ``state_dict`` and ``load_state_dict`` resumes by them.
-        mixer: decides the proportions; one per stream. Its prior are the sizes of the sources, or the uniform mix
-            where one has no ``len``.
+        mixer: decides the proportions; one per stream. Its prior is by the sizes of the sources, or uniform where one
+            has no ``len``.
         batch_size: samples per batch and process, at least 1; or one per source, by name: then a batch holds the
             average of these numbers, weighted by its mix.
         seed: whole number in [0, 2 ** 64), for the shuffling.
         on_exhausted: what the end of a source does: ``"restart"`` begins its next pass, and the stream has no end;
             ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
             sources until each was drawn to its end; ``"drop"`` draws each sample once, and a source that is used up
-            leaves the mix (the last batch may be smaller; samples fewer than the processes are left out). But for
-            ``"restart"`` each epoch reads the sources from their beginning, each worker all of them.
+            leaves the mix (the last batch may be smaller; samples fewer than the processes are left out). Except with
+            ``"restart"``, each epoch reads the sources from their beginning, each worker all of them.
         collate_fn: makes a batch of a list of samples; None for torch's.
         decode_fn: makes a sample of what a source gives; called by the worker that uses the sample.
         shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source. It fills
-            while samples are drawn, so the first of a pass are shuffled less. Of map-style data as many samples are
-            shuffled among each other, and so are the next, whatever the size of the data.
+            while samples are drawn, so the first of a pass are shuffled less. Map-style data are shuffled in blocks of
+            so many samples.
         order: ``"grouped"`` gives source after source; ``"shuffled"`` mixes them within each batch.
         num_replicas: how many processes share each global batch; None asks the process group.
         rank: which of them this is; None asks the process group.
@@ -119,8 +120,12 @@ class MixedStream(Requesting, IterableDataset[Any]):
         if worker is not None:
             return self._in_worker(worker.id, worker.num_workers)
         loader = find_torch_loader()
+        if loader is not None and loader.collates:
+            raise ValueError(
+                "MixedStream: the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, "
+                "batch_size=None), or use MixedLoader(stream)"
+            )
         iteration, self._residue = self._begin(loader), None
-        self._delivery.batches_of_batches = loader is not None and loader.collates
         self._prepare(num_shards=1, max_ahead=0)
         batches = self._answered(iteration)
         if loader is None:
@@ -140,7 +145,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
 
-        Batches composed ahead and not observed are composed again, by the same mixes.
+        A resumed run composes the batches that were not observed again, by the same mixes.
         """
         composition = self._composition.state_dict(self._counts_as_trained())
         composed = composition["composed"]
@@ -164,6 +169,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "states": self._shards.states_before(drawn, own[self.rank], shards),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
+            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
@@ -198,6 +204,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._shards.load_states(state["states"])
         self._digests.clear()
         self._residue = state.get("residue")
+        self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
 
 
@@ -213,7 +220,7 @@ def _check_batch_sizes(batch_size: Any, names: list[Any]) -> NDArray[np.float64]
     """Return the samples that a batch of each source alone has, shape ``(num_sources,)``; None for one number."""
     if not isinstance(batch_size, Mapping):
         return None
-    wrong = [name for name in batch_size if name not in names] + [name for name in names if name not in batch_size]
-    if wrong:
-        raise ValueError(f"batch_size must have one number for each source, but {wrong[0]!r} is not in both")
-    return np.array([float(check_whole(batch_size[name], f"batch_size of {name!r}")) for name in names])
+    numbers = by_name(batch_size, "batch_size", names, kind="number")
+    return np.array(
+        [float(check_whole(one, f"batch_size of {name!r}")) for name, one in zip(names, numbers, strict=True)]
+    )

@@ -18,7 +18,7 @@ from learn2mix.data.samples import Samples, row
 
 
 class InMemory(Dataset[Any]):
-    """Tensors and arrays whose rows are samples, as ``TensorDataset``; a whole batch is read in one gather per array.
+    """A ``TensorDataset`` of tensors and arrays that reads a whole batch in one gather per array.
 
     ``MixedLoader`` and torch's ``DataLoader`` take it without a ``collate_fn``, and get the same batches: a list of
     tensors, or a dict. Arrays keep their type (images of bytes stay bytes) and are not copied; memory maps are read
@@ -34,7 +34,7 @@ class InMemory(Dataset[Any]):
             draw once per batch. To draw for each sample, write the transform so that it does, or apply one to each:
             ``lambda images: torch.stack([transform(image) for image in images])``.
         device: where the data live, batches are gathered and ``transform`` runs; None leaves the arrays where they
-            are. Not the CPU: then no worker processes.
+            are. Data on an accelerator take no worker processes.
 
     Raises:
         ValueError: if there is no array, or their lengths or devices differ.

@@ -32,6 +32,12 @@ __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_los
 MOST_COPIED = 1 << 16  # losses of a batch on a GPU; more are summed there
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 
+Hear = Callable[[Vector, Vector], None]  # (sums, counts) of the losses of an update, by group
+
+
+def _nobody(sums: Vector, counts: Vector) -> None:
+    """Listen to nothing."""
+
 
 class Feedback:
     """Pools the losses of observed batches and moves the mixer by them.
@@ -44,10 +50,11 @@ class Feedback:
         mixer: an attached mixer; an update waits until its ``min_groups`` were seen since the last.
         group_names: one name per group.
         processes: those that share each batch.
+        hear: is told of the losses of each update.
     """
 
-    def __init__(self, mixer: Mixer, group_names: Sequence[int | str], processes: Processes) -> None:
-        self.mixer, self._names, self._processes = mixer, group_names, processes
+    def __init__(self, mixer: Mixer, group_names: Sequence[Any], processes: Processes, hear: Hear = _nobody) -> None:
+        self.mixer, self._names, self._processes, self._hear = mixer, group_names, processes, hear
         self._signed, self._min_groups = getattr(mixer, "signed", False), getattr(mixer, "min_groups", 1)
         self.num_updates = 0
         self._pool = Pool(Drawn(mixer.prior, np.zeros(len(group_names), dtype=np.int64), mixer.sizes, 0))
@@ -187,8 +194,9 @@ class Feedback:
         popped = self._pool.pop(self.num_updates)
         if popped is None:
             return
-        means, told = popped
+        sums, means, told = popped
         self._group_losses = frozen(means)
+        self._hear(sums, told.counts)
         if takes_info(self.mixer.update, num_others=1):
             self.mixer.update(means.copy(), told)
         else:

@@ -11,13 +11,22 @@ from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_los
 
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
+TO_THE_CALLBACK = (
+    '; MixingCallback observes what training_step returns: {"loss": loss, "losses": losses}, with None for losses that '
+    'are not known, or {..., "labels": labels} and MixingCallback(groups="labels") for losses of other samples'
+)
+FEWER = "call observe(None), or pass groups= with the group of each loss that is left"
 
-def check_losses(losses: Tensor | ArrayLike, count: int) -> Tensor:
-    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device."""
+
+def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = False) -> Tensor:
+    """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device.
+
+    ``by_callback`` says that MixingCallback found them, so that an error says what the module returns to it.
+    """
     losses = _as_tensor(losses)
     if losses.shape != (count,):
         shape = tuple(losses.shape)
-        advice = _advice(shape, count)
+        advice = _advice(shape, count) + (TO_THE_CALLBACK if by_callback else "")
         raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
     return losses if losses.is_floating_point() else losses.float()
 
@@ -29,13 +38,17 @@ def _as_tensor(values: Tensor | ArrayLike) -> Tensor:
         device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
         if device is not None:
             return torch.stack([torch.as_tensor(value, device=device).detach() for value in values])
-    return torch.as_tensor(np.asarray(values), device="cpu")  # whatever torch.set_default_device says
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"losses must be a tensor or array of numbers, one per sample, got {type(values).__name__}")
+    return torch.as_tensor(array, device="cpu")  # whatever torch.set_default_device says
 
 
 def _advice(shape: tuple[int, ...], count: int) -> str:
     """Return what to do with losses that are of another shape than ``(count,)``."""
     if shape in ((), (1,)):
-        return 'make the criterion with reduction="none"'
+        hint = 'make the criterion with reduction="none"'
+        return f"{hint}; if it is the only sample that is left, {FEWER}" if shape else hint
     if shape == (count, 1):
         return "give losses.squeeze(1)"
     if shape[0] == count:
@@ -46,10 +59,7 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
     if len(shape) > 1:
         return f"give one value for each: losses.flatten(1).mean(1); {FOR_A_STREAM}"
     if shape[0] < count:
-        return (
-            "where collate_fn left samples out, call observe(None), or pass groups= with the group of each loss that "
-            "is left; concatenate the losses of micro-batches"
-        )
+        return f"where collate_fn left samples out, {FEWER}; concatenate the losses of micro-batches"
     each, rest = divmod(shape[0], count)
     if rest:
         return "pass groups= with the group of each loss"

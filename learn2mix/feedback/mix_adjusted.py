@@ -16,6 +16,9 @@ from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
 
 __all__ = ["MixAdjustedLoss"]
 
+PROBABILITY_ROUNDING = 1e-2  # what half precision leaves of a sum of 1
+PER_SAMPLE = 'use PerSampleLoss(nn.BCEWithLogitsLoss(reduction="none")) or its like'
+
 
 class MixAdjustedLoss(PerSampleLoss):
     r"""Trains on the logits plus the log of the mix of their batch, so that any mix aims at the same classifier.
@@ -107,7 +110,10 @@ class MixAdjustedLoss(PerSampleLoss):
         if not self.training:
             return super().forward(logits, targets, **kwargs)
         if logits.ndim != 2:
-            raise ValueError(f"logits must have the shape (batch_size, num_classes), got {tuple(logits.shape)}")
+            raise ValueError(
+                f"logits must have the shape (batch_size, num_classes), got {tuple(logits.shape)}; where they are no "
+                f"scores of classes that exclude each other, {PER_SAMPLE}"
+            )
         if log_mix is None:
             log_mix = self._find_log_mix(logits, targets)
         if log_mix.shape != logits.shape[1:]:
@@ -163,8 +169,15 @@ def _find_columns(names: list[Any], num_classes: int) -> list[int]:
 
 def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
     """Refuse groups that are not the classes: the batch's targets must be those of its groups. Waits for the device."""
-    if targets.is_floating_point():
-        return  # probabilities, as of MixUp
+    if targets.is_floating_point():  # probabilities, as of MixUp
+        sums = targets.sum(1).tolist() if targets.ndim == 2 else []
+        others = [total for total in sums if abs(total - 1) > PROBABILITY_ROUNDING]
+        if others:
+            raise ValueError(
+                f"targets must be classes, or probabilities that sum to 1, got a row that sums to {others[0]:.4g}; "
+                f"where a sample may have several labels, {PER_SAMPLE}"
+            )
+        return
     expected = sorted(columns[group] for group in source.groups_in_training())
     found = sorted(targets.flatten().tolist())
     if len(expected) == len(found) and expected != found and found[0] >= 0:  # below 0: to be ignored

@@ -26,11 +26,12 @@ class PerSampleLoss(nn.Module):
     Its state has the keys of the criterion, as if it were not wrapped; a state of version 1 loads too.
 
     Args:
-        criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one
-            (a pixel, a token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
+        criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more
+            (per pixel, per token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
 
     Raises:
         ValueError: when called, if the criterion returns a scalar.
+        TypeError: if the criterion is a class.
 
     Example:
         >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
@@ -42,6 +43,11 @@ class PerSampleLoss(nn.Module):
 
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
+        if isinstance(criterion, type):
+            raise TypeError(
+                f"criterion must be a module or a function, got the class {criterion.__name__}; make one: "
+                f'{criterion.__name__}(reduction="none")'
+            )
         self.criterion = criterion
         self._kept = self._counted = _Kept()
 
@@ -49,10 +55,10 @@ class PerSampleLoss(nn.Module):
         """Return the mean loss, a scalar; the arguments go to the criterion."""
         losses: Tensor = self.criterion(*args, **kwargs)
         if losses.ndim == 0:
-            raise ValueError(
-                f"criterion must return one loss a sample, but {type(self.criterion).__name__} returned a scalar; make "
-                'it with reduction="none"'
-            )
+            name = getattr(self.criterion, "__name__", type(self.criterion).__name__)
+            is_module = isinstance(self.criterion, nn.Module)
+            hint = 'make it with reduction="none"' if is_module else f'give functools.partial({name}, reduction="none")'
+            raise ValueError(f"criterion must return one loss a sample, but {name} returned a scalar; {hint}")
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.
         before = self._kept

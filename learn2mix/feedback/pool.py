@@ -56,8 +56,8 @@ class Pool:
         self._set(sums, counts)
         return True
 
-    def pop(self, num_updates: int) -> tuple[Vector, MixInfo] | None:
-        """Return the mean loss of each group, NaN where none was seen, with what a mixer is told, and begin anew.
+    def pop(self, num_updates: int) -> tuple[Vector, Vector, MixInfo] | None:
+        """Return sum and mean of each group's losses, NaN where none was seen, and what a mixer is told; begin anew.
 
         None where the losses of none of the batches are known.
         """
@@ -73,7 +73,7 @@ class Pool:
                 means = sums / counts  # 0 / 0 is NaN: not seen
         mix = mixes / num_observed if num_observed > 1 else mixes
         _, draws, sizes, batch_size = self._drawn
-        return means, MixInfo(counts, mix, frozen(draws), sizes, batch_size, num_updates)
+        return sums, means, MixInfo(counts, mix, frozen(draws), sizes, batch_size, num_updates)
 
     def state_dict(self) -> dict[str, Any]:
         """Return numbers, lists and tensors."""

@@ -20,22 +20,22 @@ from learn2mix.partition import Partition
 
 
 class ReweightedLoss(nn.Module):
-    r"""Mean of a criterion's losses, each group weighted as a mixer wants it.
+    r"""Returns the mean of a criterion's losses, each group weighted by a mixer.
 
     .. math:: \frac{1}{B} \sum_j \frac{a_{g(j)}}{\tilde a_{g(j)}} \, \ell_j,
         \qquad \text{on average} \quad \sum_i a_i L_i
 
     For batches drawn at the data's own proportions (``shuffle=True``): the objective is that of a
-    :class:`MixedBatchSampler` with the same mixer, with more noise, as a rare group comes seldom and weighs much. Each
-    call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and nothing
-    moves. The state of the mixer is part of ``state_dict()``, as extra state.
+    :class:`MixedBatchSampler` with the same mixer, with more noise, because a rare group comes seldom and weighs much.
+    Each call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and
+    nothing moves. The state of the mixer is part of ``state_dict()``, as extra state.
 
     Args:
-        criterion: a module or function that returns one loss a sample, shape ``(batch_size,)``, or more than one:
+        criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more than one:
             made with ``reduction="none"``.
         mixer: decides the proportions; attached to nothing else.
         groups: a :class:`Partition`, or the label of each sample of the training data, shape ``(num_samples,)``.
-        num_batches: batches an epoch; needed by mixers that update once an epoch.
+        num_batches: batches per epoch; mixers that update once per epoch need it.
         process_group: the processes whose losses are summed; None for all.
 
     Raises:
@@ -86,7 +86,7 @@ class ReweightedLoss(nn.Module):
         the CPU no step waits for an accelerator.
 
         Raises:
-            ValueError: if the criterion returns a scalar, there is not one group a sample, a group is out of range,
+            ValueError: if the criterion returns a scalar, there is not one group per sample, a group is out of range,
                 or a loss is negative, NaN or infinite.
             TypeError: if the groups are not whole numbers.
         """

@@ -11,6 +11,7 @@ from torch import Tensor
 from learn2mix.checks import Vector
 from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
+from learn2mix.lightning.notebook import LivePicture
 
 MOST_GROUPS_LOGGED = 20
 
@@ -24,6 +25,8 @@ class MixingCallback(Callback):
     ``realised`` (means over the batches since the last entry), the ``loss`` of each group at the last update, the
     ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes,
     by value and by number of the group.
+
+    In a notebook the path of the mix draws itself while ``fit`` runs, at most once a second.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
@@ -67,7 +70,7 @@ class MixingCallback(Callback):
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
         self._evaluating = False
-        self._mixlog = MixLog()
+        self._mixlog, self._picture = MixLog(), LivePicture()
 
     @property
     def sampler(self) -> Mixed:
@@ -105,6 +108,8 @@ class MixingCallback(Callback):
                 f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
+        if trainer.is_global_zero:
+            self._picture.start(self.sampler)
         if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
             validation = trainer.fit_loop.epoch_loop.val_loop
             trainer.validating, validation.restarting = True, False
@@ -135,6 +140,7 @@ class MixingCallback(Callback):
         if trainer.is_last_batch:  # at once, for a checkpoint may follow
             self.sampler.finish_epoch()
         self._validation_due = self._followed(trainer) is not None and internals.validation_follows(trainer)
+        self._picture.update(self.sampler)
         if self._log and trainer.loggers:
             self._mixlog.add(trainer, self.sampler, batch_idx)
 
@@ -161,6 +167,10 @@ class MixingCallback(Callback):
         """End the sampler's epoch where a hook skipped the rest of the Trainer's."""
         if trainer.is_last_batch:
             self.sampler.finish_epoch()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the picture of the whole run in the notebook."""
+        self._picture.stop(self.sampler)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the workers of a loader of ours."""

@@ -54,7 +54,7 @@ class Attached:
 
         Args:
             prior: the data's own proportions, shape ``(num_groups,)``; 0 marks an empty group.
-            group_names: one name a group.
+            group_names: one name per group.
             owner: what the mixer belongs to from now on, held by a weak reference; None for nobody. Once an owner is
                 gone, the next one of the same groups finds the mixer as it was before the first.
             sizes: samples of each group, NaN where unknown; None where all are.
@@ -124,7 +124,7 @@ class Attached:
 
     @property
     def group_names(self) -> list[Any]:
-        """One name a group, known once the mixer is attached to data; a new list."""
+        """One name per group, known once the mixer is attached to data; a new list."""
         return list(self._attached(self._group_names))
 
     def _attached(self, value: T | None) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from learn2mix.checks import (
 from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import refuse_empty_groups, starting_mix
+from learn2mix.mixers.mixes import by_name, refuse_empty_groups, starting_mix
 
 __all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
@@ -37,15 +38,15 @@ class Mixer(Attached):
     A rule that follows the losses overrides :meth:`due` and :meth:`update`; a rule that follows the progress of the
     run overrides :meth:`seek`. Both are told more by a :class:`~learn2mix.mixers.info.MixInfo` if they take a last
     argument ``info``, and assign ``self.proportions``, which checks the mix and keeps each share within ``floor`` and
-    ``most``. What else a rule remembers goes into :meth:`state_dict`: with that a run resumes, and a mixer whose
-    sampler is gone begins anew.
+    ``most``. Whatever else a rule remembers belongs into :meth:`state_dict`: with it a run resumes, and a mixer
+    whose sampler is gone begins anew.
 
     Attributes:
         needs_losses: whether the mix moves by training losses, so that a loop which never observes any is an error.
         needs_validation: what it takes from each validation run: None, the ``"loss"`` or the ``"group_losses"``; a
             run that cannot give it is an error.
-        min_groups: how many groups must have been seen before an update; until then it waits, unless the epoch ends.
-            A rule that compares groups says 2: from the losses of one alone it learns nothing.
+        min_groups: how many groups must have been seen before an update, unless the epoch ends. A rule that compares
+            groups sets 2: it learns nothing from the losses of one.
         signed: whether it takes values below 0 (rewards, progress) in the place of losses; else they are an error.
         floor: least share of each group that has samples, at most ``1 / num_groups``.
         most: largest share of each group, at least ``1 / num_groups``.
@@ -100,14 +101,14 @@ class Mixer(Attached):
     def proportions(self) -> Vector:
         """The mix of the next batch, shape ``(num_groups,)``, float64, sums to 1, read-only.
 
-        Assign a vector to change it; one that is no mix, or that gives a share to an empty group, is a ValueError. A
-        rule that follows the progress of the run (annealed, alternating) decides anew before the next batch.
+        Assign a vector, or shares by name, to change it; what is no mix, or gives a share to an empty group, is a
+        ValueError. A rule that follows the progress of the run (annealed, alternating) decides anew before each batch.
         """
         return self._attached(self._proportions)
 
     @proportions.setter
-    def proportions(self, values: ArrayLike) -> None:
-        vector = as_proportions(values, len(self._attached(self._prior)))
+    def proportions(self, values: Mapping[Any, float] | ArrayLike) -> None:
+        vector = as_proportions(by_name(values, "proportions", self.group_names), len(self._attached(self._prior)))
         if self._has_empty:
             refuse_empty_groups(vector, self.prior, self.group_names, "proportions")
         self._assign(vector)
@@ -140,19 +141,19 @@ class Mixer(Attached):
         return type(self).seek is not Mixer.seek
 
     def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
-        """Be told which batch is composed next; for rules that follow the progress of the run.
+        """Prepare the mix of the next batch; for rules that follow the progress of the run.
 
         Args:
-            batch: batches composed before it, over all epochs, from 0. Batches that were composed ahead and taken back
-                are composed again, so it may go back; what a rule makes of its arguments alone is right then too.
+            batch: its number over all epochs, from 0. Batches composed ahead and taken back are composed again, so the
+                number may go back; a rule that depends on its arguments alone is right then too.
             epoch: the epoch it belongs to, from 0.
-            info: what was drawn before; from a sampler, stream or loader always there.
+            info: what was drawn before; a sampler, stream or loader always passes it.
         """
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:
-        """Say whether the mix is to be updated now; at the end of each epoch unless overridden.
+        """Return whether to update the mix now; at the end of each epoch unless overridden.
 
-        A mixer that ignores the losses is asked too: that is when the mean losses of the groups are worked out.
+        The sampler asks a mixer that ignores the losses too: it then works out the mean losses of the groups.
 
         Args:
             num_batches: batches observed since the last update.
@@ -166,11 +167,11 @@ class Mixer(Attached):
         Args:
             losses: mean loss of each group over its samples, shape ``(num_groups,)``, float64, at least 0 (any sign
                 where the rule is ``signed``); NaN for a group that was not seen. Pooled over batches and processes.
-            info: which batches they are of, and what was drawn; from a sampler, stream or loader always there.
+            info: which batches they are of, and what was drawn; a sampler, stream or loader always passes it.
         """
 
     def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:
-        """Be told the result of a validation run; ignored unless overridden.
+        """Take the result of a validation run; ignored unless overridden.
 
         Args:
             loss: mean validation loss.
@@ -178,7 +179,7 @@ class Mixer(Attached):
         """
 
     def settings(self) -> dict[str, Any]:
-        """Return what the rule was set to, as plain values by name; a resumed run is told where they differ.
+        """Return what the rule was set to, as plain values by name; a resumed run warns where they differ.
 
         Unless overridden: each argument of the constructor that is a number, a string, None, or a list or array of
         these; as it is now, where an attribute has its name.

@@ -60,7 +60,8 @@ class ExcessLoss(Following):
         self.smoothing = check_mixing_rate(smoothing, "smoothing")
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        self._reference = np.array(by_name(self._asked, "reference", self.group_names), dtype=np.float64)
+        asked = by_name(self._asked, "reference", self.group_names, kind="loss")
+        self._reference = np.array(asked, dtype=np.float64)
         if self._reference.shape != prior.shape or not np.isfinite(self._reference).all():
             raise ValueError(
                 f"reference must be one finite loss per group, shape {prior.shape}, got {self._reference.tolist()}"

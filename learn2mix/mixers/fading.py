@@ -26,11 +26,11 @@ class FadingMix(Mixer):
     with ``r`` the passes over each group before batch ``t + 1``. Short runs stay near the uniform mix, long ones come
     near the data's own, without being told their length. It needs no losses, so it has no lag and no ``observe``.
 
-    Train with :class:`learn2mix.MixAdjustedLoss`: without its correction the groups that fade are lost
+    Train with :class:`learn2mix.MixAdjustedLoss`: without its correction, the network loses the classes that fade
     (docs/long-tails.md). :class:`learn2mix.Learn2Mix` with ``passes=R`` is the same rule with losses.
 
     Args:
-        passes: ``R`` above 0: passes more than the group with fewest, after which ``1 / e`` of a weight is left.
+        passes: ``R`` above 0: a group with so many passes more than the one with fewest keeps ``1 / e`` of its weight.
         mixing_rate: step size ``gamma`` per batch, in [0, 1].
         initial: the mix to start with, as :class:`learn2mix.FixedMix` takes it.
         floor: least share of each group, at least 0 and at most ``1 / num_groups``.

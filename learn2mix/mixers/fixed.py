@@ -23,7 +23,7 @@ class FixedMix(Mixer):
     """Keeps the same proportions for the whole run.
 
     Args:
-        proportions: None for the data's own, ``"uniform"`` for the same share a group, a vector of shape
+        proportions: None for the data's own, ``"uniform"`` for equal shares, a vector of shape
             ``(num_groups,)`` that sums to 1, or a mapping that gives each group its share by name.
 
     Raises:
@@ -68,7 +68,7 @@ class FixedMix(Mixer):
 
     @classmethod
     def unimax(cls, budget: float, *, passes: float) -> FixedMix:
-        """Make a mix that is as even as it can be with no group drawn more than some times over (Chung et al. 2023).
+        """Make the most even mix at which a budget draws no group more than ``passes`` times over (Chung et al. 2023).
 
         Args:
             budget: samples to be drawn in the whole run: batches x global batch size.
@@ -86,7 +86,7 @@ class FixedMix(Mixer):
 
     @classmethod
     def effective_number(cls, beta: float = 0.999) -> FixedMix:
-        """Draw the classes as class-balanced weights by effective numbers would weigh them (Cui et al. 2019).
+        """Make the mix at which classes count as with class-balanced weights by effective numbers (Cui et al. 2019).
 
         Args:
             beta: in [0, 1): 0 is the data's own mix, near 1 the uniform one.

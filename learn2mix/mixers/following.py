@@ -21,11 +21,11 @@ class Following(Mixer):
 
     Args:
         every: when to move: ``"step"`` after each observed batch, ``"epoch"``, or a number of batches. A move waits
-            until two groups were seen, for the loss of one alone says nothing, unless the epoch ends.
+            until two groups were seen, because the loss of one alone says nothing, or until the epoch ends.
         initial: the mix to start with: None for the data's own, ``"uniform"``, a vector of shape ``(num_groups,)`` that
             sums to 1, or a mapping that gives each group its share by name.
-        memory: share in [0, 1) of the losses before in those that the rule uses, ``L <- memory L + (1 - memory) new``;
-            a group that was not seen then counts by its last losses. 0 forgets them.
+        memory: weight in [0, 1) of the earlier losses: ``L <- memory L + (1 - memory) new``; a group that was not seen
+            keeps its earlier loss. 0 forgets them.
         floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
             or loaded is raised to it.
         most: largest share of each group, at least ``1 / num_groups`` and at most 1.

@@ -18,8 +18,8 @@ class MixInfo(NamedTuple):
     Attributes:
         counts: samples that the losses are of (the sum of their weights, where the loop gives weights), float64; zeros
             in :meth:`Mixer.seek`, which has no losses.
-        proportions: the mean of what the batches observed since the last update were asked to be; in ``seek`` what the
-            batch before was asked to be.
+        proportions: the mean mix that was asked of the batches observed since the last update; in ``seek`` the mix that
+            was asked of the batch before.
         draws: samples drawn of each group, over all processes, up to the batch observed last; in ``seek`` in all
             batches composed before. int64.
         sizes: samples that each group has; NaN where that is not known.

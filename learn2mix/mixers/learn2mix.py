@@ -21,21 +21,22 @@ class Learn2Mix(Following):
 
     .. math:: a \leftarrow a + \gamma \left( \frac{L}{\lVert L \rVert_1} - a \right)
 
-    with the mean training losses ``L`` of the groups since the last update (Algorithm 2 of the paper), or with what the
-    last validation run gave for each group. A group that was not seen keeps its share.
+    ``L`` are the mean training losses of the groups since the last update (Algorithm 2 of the paper), or what the last
+    validation run gave for each group. A group that was not seen keeps its share.
 
     With ``passes=R`` a group counts less as its samples are repeated: ``S`` takes the place of ``L``,
 
     .. math:: S_i = L_i \, e^{-(r_i - \min_j r_j) / R}
 
-    with the passes ``r`` over each group so far. On long-tailed classes train with :class:`learn2mix.MixAdjustedLoss`
-    then: without its correction the classes that fade are lost (docs/long-tails.md).
+    with the passes ``r`` over each group so far. Then train long-tailed classes with
+    :class:`learn2mix.MixAdjustedLoss`: without its correction, the network loses the classes that fade
+    (docs/long-tails.md).
 
     Args:
         mixing_rate: step size ``gamma`` in [0, 1]; the authors advise 0.01 to 0.1. 0 is training at fixed proportions.
         every: when to update: ``"step"`` after each observed batch, ``"epoch"`` (the paper), or a number of batches. An
-            update waits until two groups were seen, for the loss of one alone moves nothing, unless the epoch ends. Not
-            used with ``signal="validation"``: that updates after each validation run.
+            update waits until two groups were seen, for the loss of one alone moves nothing, or until the epoch ends.
+            Ignored with ``signal="validation"``, which updates after each validation run.
         initial: the mix to start with: None for the data's own (the paper), ``"uniform"``, a vector of shape
             ``(num_groups,)`` that sums to 1, or a mapping that gives each group its share by name.
         floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
@@ -43,8 +44,8 @@ class Learn2Mix(Following):
         signal: what it follows: ``"train"``, the losses of the batches, or ``"validation"``, the ``group_losses`` given
             to ``observe_validation``: losses, or any score of at least 0 that is larger where more is left to learn.
         passes: ``R`` above 0; None is the paper, in which repeats do not count. The sizes of the groups must be known.
-        memory: share in [0, 1) of the losses before in those that the rule uses, ``L <- memory L + (1 - memory) new``;
-            a group that was not seen then counts by its last losses. 0 is the paper.
+        memory: weight in [0, 1) of the earlier losses: ``L <- memory L + (1 - memory) new``; a group that was not seen
+            keeps its earlier loss. 0 is the paper.
         most: largest share of each group, at least ``1 / num_groups``.
 
     Raises:

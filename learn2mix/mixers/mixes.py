@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def starting_mix(
         asked: what was asked for.
         prior: the data's own proportions, shape ``(num_groups,)``.
         name: what an error calls the argument.
-        names: one name a group.
+        names: one name per group.
 
     Returns:
         The mix, shape ``(num_groups,)``, float64, sums to 1.
@@ -58,7 +59,7 @@ def plain_request(asked: Any, names: list[Any] | None) -> Any:
 
     Args:
         asked: what :func:`starting_mix` takes.
-        names: one name a group; None where they are not known yet, and then shares by name are in their own order.
+        names: one name per group; None where they are not known yet, and then shares by name are in their own order.
 
     Example:
         >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
@@ -79,16 +80,40 @@ def refuse_empty_groups(proportions: Vector, prior: Vector, names: list[Any], na
 
 
 def refuse_unknown(wanted: Iterable[Any], names: list[Any], argument: str) -> None:
-    """Raise a ValueError that lists the groups if a name is none of them."""
+    """Raise a ValueError that lists the groups if a name is none of them, and names the one that it resembles.
+
+    Example:
+        >>> refuse_unknown(["medum"], ["easy", "medium"], "initial")
+        Traceback (most recent call last):
+        ValueError: initial: there is no group 'medum'; the groups are 'easy', 'medium'; did you mean 'medium'?
+    """
     known = set(names)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         listed = ", ".join(map(repr, names[:MAX_LISTED])) + (", ..." if len(names) > MAX_LISTED else "")
-        raise ValueError(f"{argument}: there is no group {unknown[0]!r}; the groups are {listed}")
+        hint = _did_you_mean(unknown[0], names)
+        raise ValueError(f"{argument}: there is no group {unknown[0]!r}; the groups are {listed}{hint}")
 
 
-def by_name(values: Any, argument: str, names: list[Any]) -> Any:
+def _did_you_mean(name: Any, names: list[Any]) -> str:
+    """Return a question after the group whose name is spelled alike, or is the same text of another type."""
+    spelled = {str(known).casefold(): known for known in reversed(names)}
+    closest = get_close_matches(str(name).casefold(), spelled, n=1)
+    if not closest:
+        return ""
+    found = spelled[closest[0]]
+    kind = "" if isinstance(name, type(found)) else f", of type {type(found).__name__}"
+    return f"; did you mean {found!r}{kind}?"
+
+
+def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share") -> Any:
     """Return the values of a mapping in the order of the groups; anything else as it is.
+
+    Args:
+        values: one value of each group by its name, or anything else.
+        argument: what an error calls them.
+        names: one name a group.
+        kind: what each value is; only a share has a way to be left out, 0.
 
     Raises:
         ValueError: if a name is that of no group, or a group is not named.
@@ -99,7 +124,8 @@ def by_name(values: Any, argument: str, names: list[Any]) -> Any:
     missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(
-            f"{argument} must name each of {len(names)} groups, but has no share for {missing[0]!r}"
-            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; give 0 to leave a group out"
+            f"{argument} must name each of {len(names)} groups, but has no {kind} for {missing[0]!r}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}"
+            f"{'; give 0 to leave a group out' if kind == 'share' else ''}"
         )
     return [values[name] for name in names]

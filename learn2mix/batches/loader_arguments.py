@@ -1,0 +1,64 @@
+"""What a loader may be given, and what to give instead."""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+from difflib import get_close_matches
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
+from learn2mix.batches.stream import MixedStream
+from learn2mix.checks import check_whole
+
+__all__ = ["check_kinds", "check_loader_args"]
+
+OWN = ("zero_lag", "on_error", "device")  # arguments of MixedLoader that DataLoader does not have
+
+
+def check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
+    """Raise a TypeError or a ValueError unless the data set and the sampler belong together, or it is a stream."""
+    if isinstance(dataset, MixedStream):
+        if batch_sampler is not None or zero_lag or collate_fn is not None:
+            raise TypeError(
+                "MixedLoader: a MixedStream composes its own batches; it takes no batch_sampler and no zero_lag, and "
+                "its collate_fn goes to MixedStream(...)"
+            )
+    elif not isinstance(batch_sampler, MixedBatchSampler):
+        swapped = isinstance(dataset, MixedBatchSampler)
+        hint = "the data set comes first" if swapped else "make it: MixedBatchSampler(labels, mixer, batch_size=...)"
+        found = type(batch_sampler).__name__
+        raise TypeError(f"batch_sampler must be a MixedBatchSampler (or dataset a MixedStream), got {found}; {hint}")
+    elif isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        raise TypeError(
+            f"dataset must be map-style, with __getitem__ and __len__, got {type(dataset).__name__}; data that can "
+            "only be iterated are mixed by MixedStream({name: source, ...}, mixer, batch_size=...)"
+        )
+    else:
+        check_dataset(dataset, batch_sampler.partition)
+
+
+def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str, Any]:
+    """Return the arguments that go to torch's loader, or raise a TypeError for one that is not taken."""
+    for name, way_out in (
+        ("batch_size", "it is the sampler's or the stream's"),
+        ("shuffle", "batches are shuffled by the sampler"),
+        ("sampler", "pass batch_sampler"),
+        ("drop_last", "every batch is whole"),
+    ):
+        if loader_args.pop(name, None):
+            raise TypeError(f"MixedLoader: {name} is not taken; {way_out}")
+    known = list(inspect.signature(DataLoader).parameters)
+    unknown = [name for name in loader_args if name not in known]
+    if unknown:
+        closest = get_close_matches(unknown[0], [*known, *OWN], n=1)
+        hint = f"; did you mean {closest[0]}?" if closest else ""
+        raise TypeError(f"MixedLoader: unexpected keyword argument {unknown[0]!r}{hint}")
+    if loader_args.get("prefetch_factor") is not None:
+        check_whole(loader_args["prefetch_factor"], "prefetch_factor")
+    context = loader_args.get("multiprocessing_context")
+    if isinstance(context, str):
+        loader_args["multiprocessing_context"] = multiprocessing.get_context(context) if num_workers else None
+    return loader_args
