@@ -12,8 +12,10 @@ from packaging.utils import canonicalize_name
 import fresh_environment
 from fresh_environment import ROOT
 
-BY_LIGHTNING = {"tqdm"}  # whose own progress bar does not go without it
+# Lightning's own progress bar does not go without the first; the second is asked only in a notebook, which runs in it.
+THERE = {"tqdm", "ipython"}
 EXTRAS = fresh_environment.project()["project"]["optional-dependencies"]
+DISTRIBUTIONS = packages_distributions()
 FILES = sorted((ROOT / "learn2mix").rglob("*.py"))
 
 
@@ -27,9 +29,12 @@ def imports_of(path):
     waiting = [(ast.parse(path.read_text(encoding="utf8")), None)]
     while waiting:
         node, extra = waiting.pop()
-        if isinstance(node, ast.With):
-            said = re.search(r"needs_extra\('(\w+)'\)", ast.unparse(node.items[0]))
-            extra = said[1] if said else extra
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, (ast.With, ast.Try)):
+            words = ast.unparse(node.items if isinstance(node, ast.With) else node.handlers)
+            said = re.search(r"needs_extra\('(\w+)'\)|pip install \"learn2mix\[(\w+)\]", words)
+            extra = said[1] or said[2] if said else extra
         if isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.split(".")[0], extra
         elif isinstance(node, ast.Import):
@@ -41,8 +46,8 @@ def imports_of(path):
 def test_a_file_imports_what_its_requirements_bring(path):
     for package, extra in imports_of(path):
         if package not in sys.stdlib_module_names | {"learn2mix"}:
-            names = set(map(canonicalize_name, packages_distributions()[package]))
-            assert names & (brought(*[extra] if extra else []) | BY_LIGHTNING), f"{package} ({extra or 'no extra'})"
+            names = set(map(canonicalize_name, DISTRIBUTIONS[package]))
+            assert names & (brought(*[extra] if extra else []) | THERE), f"{package} ({extra or 'no extra'})"
 
 
 def test_the_search_finds_imports_and_the_extras_that_they_need():

@@ -130,7 +130,7 @@ def test_the_sdist_tests_itself(unpacked):
     pytest_in(unpacked, "tests/test_where.py", "tests/test_functional.py")
 
 
-@pytest.mark.slow  # 3 min: pytest -m slow tests/test_install.py passed on 2026-11-26
+@pytest.mark.slow  # 3 min: pytest -m slow tests/test_install.py
 def test_the_sdist_passes_the_fast_tests(unpacked):
     fast = ["-m", "not slow and not gpu and not heavy", "--ignore=tests/experiments", "--hypothesis-profile=fast"]
     pytest_in(unpacked, "-n", "2", *fast, "tests", "learn2mix")
