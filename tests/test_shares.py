@@ -82,7 +82,7 @@ def test_a_mapping_that_does_not_fit_the_groups_is_refused(kind, asked, message)
     ("names", "wrong", "meant"),
     [
         (["easy", "medium"], "medum", "'medium'"),
-        (["easy", "medium"], "Easy", "'easy'"),
+        (["easy", "medium"], "EASY", "'easy'"),
         ([0, 1, 2], "1", "1, of type int"),
         (["0", "1"], 1, "'1', of type str"),
         ([("cat", 0), ("cat", 1)], ("cat", "1"), r"\('cat', 1\)"),

@@ -24,7 +24,8 @@ class FixedMix(Mixer):
 
     Args:
         proportions: None for the data's own, ``"uniform"`` for equal shares, a vector of shape
-            ``(num_groups,)`` that sums to 1, or a mapping that gives each group its share by name.
+            ``(num_groups,)`` that sums to 1, or a mapping that gives each group its share by name; it must name every
+            group, and 0 leaves one out.
 
     Raises:
         ValueError: when it is attached, if ``proportions`` is no mix of the groups, or names others.
