@@ -1,6 +1,7 @@
 """The site builds strictly, fetches nothing, and no page is wider than a window."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -52,6 +53,7 @@ def test_formulas_and_references_are_markup_not_source(site):
         assert ".. math::" not in text, page
         assert ":class:`" not in text, page
         assert 'class="arithmatex"' not in text, page
+        assert not re.search(r'id="learn2mix[\w.]*\._', text), f"{page} has private names"
     assert "<math" in (folder / "index.html").read_text(encoding="utf8")
     assert "<math" in (folder / "reference" / "mixers.html").read_text(encoding="utf8")
 
