@@ -156,6 +156,29 @@ def test_what_is_no_history_is_refused():
         report(Sampler())
 
 
+def test_the_path_of_the_mix_has_steps_as_high_as_the_shares():
+    history = moving([0.25, 0.75], [0.5, 0.5], [0.5, 0.5], [0.875, 0.125], names=["web", "books"])
+    page = str(report(history))
+    mix = page[page.index('data-chart="mix"') :]
+    ticks = re.findall(r'top:([\d.]+)px">([\d.]+)<', page[page.index('class="chart') :])
+    (y_0, share_0), *_, (y_1, share_1) = [(float(y), float(share)) for y, share in ticks[:3]]
+    for group in range(2):
+        path = re.search(rf'class="line g{group}" d="(.*?)"', mix)[1]
+        assert set(re.findall("[A-Z]", path)) <= set("MHV"), "no slants"
+        x, y, at = 0.0, 0.0, {}
+        for command, numbers in re.findall(r"([MHV])([\d. ]+)", path):
+            if command == "M":
+                x, y = map(float, numbers.split())
+            elif command == "V":
+                y = float(numbers)
+            else:
+                at |= dict.fromkeys(range(int(x), int(numbers)), y)
+                x = float(numbers)
+        for step in range(31):
+            share = share_0 + (at[int((step + 0.5) * 1000 / 31)] - y_0) * (share_1 - share_0) / (y_1 - y_0)
+            assert share == pytest.approx(history.proportions[min(3, step // 10), group], abs=0.002)
+
+
 @pytest.mark.parametrize("num_batches", [40, 1300], ids=["every update a row", "every fourth one"])
 def test_requested_is_the_mean_of_what_the_batches_were_asked_for(num_batches):
     labels = [0] * 30 + [1] * 20 + [2] * 10
