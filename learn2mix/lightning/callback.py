@@ -1,19 +1,20 @@
 """The loop closed under Lightning: losses go from the module to the sampler, the mix goes to the logger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from learn2mix.checks import Vector
-from learn2mix.lightning import finding, internals
+from learn2mix.checks import check_whole
+from learn2mix.lightning import figures, finding, internals
 from learn2mix.lightning.finding import Mixed
+from learn2mix.lightning.mix_log import MixLog, check_log_groups
 from learn2mix.lightning.notebook import LivePicture
+from learn2mix.lightning.progress_bar import MixInBar
 
-MOST_GROUPS_LOGGED = 20
+TOP = 3  # groups in the progress bar
 
 
 class MixingCallback(Callback):
@@ -21,10 +22,10 @@ class MixingCallback(Callback):
 
     Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
     losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch), and logs
-    the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and
-    ``realised`` (means over the batches since the last entry), the ``loss`` of each group at the last update, the
-    ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes,
-    by value and by number of the group.
+    the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means since the last
+    entry), the ``loss`` of each group at the last update, the ``entropy`` of the mix in nats, and the ``lag`` in
+    batches. ``trainer.callback_metrics`` has them at the end of each epoch and at each validation run; what a callback
+    monitors, as in ``EarlyStopping(monitor="mix/entropy")``, it has after every batch.
 
     In a notebook the path of the mix draws itself while ``fit`` runs, at most once a second.
 
@@ -44,9 +45,14 @@ class MixingCallback(Callback):
         groups: where the labels are that the losses are of, if not of the batch in its order (two views, dropped
             samples): a key of what ``training_step`` returns, or a function of ``(outputs, batch)``.
         log: whether to log the mix.
+        log_groups: which groups have entries of their own: those of these names, or, given a number, all where there
+            are no more than that, and else only the extremes, by value and by number of the group; None for all.
+        progress_bar: how many groups the progress bar shows with their shares, those that moved most; True for 3.
+        figure: whether loggers (TensorBoard, W&B, MLflow) get a picture of the run at its end. Needs matplotlib.
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
+        ImportError: at the start, if a figure is asked for and matplotlib is missing.
         RuntimeError: at the start or at the first batch, where it cannot do its work.
 
     Example:
@@ -61,6 +67,9 @@ class MixingCallback(Callback):
         validation: Callable[[Any, Any], Any] | str | None = None,
         groups: Callable[[Any, Any], Any] | str | None = None,
         log: bool = True,
+        log_groups: int | Sequence[Any] | None = 20,
+        progress_bar: bool | int = False,
+        figure: bool = False,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
@@ -70,7 +79,10 @@ class MixingCallback(Callback):
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
         self._evaluating = False
-        self._mixlog, self._picture = MixLog(), LivePicture()
+        self._log_groups, self._figure = check_log_groups(log_groups), figure
+        self._mixlog: MixLog | None = None
+        num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
+        self._bar, self._picture = MixInBar(num_shown), LivePicture()
 
     @property
     def sampler(self) -> Mixed:
@@ -86,6 +98,8 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
+        if self._figure:
+            figures.check_figures_can_be_drawn()
         internals.keep_samplers(trainer, lambda loader: bool(finding.mixed_in([loader])))
         others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
@@ -100,7 +114,6 @@ class MixingCallback(Callback):
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._losses.find_criteria(pl_module)
-        self._mixlog = MixLog()
         restored, self._restored = self._restored, None
         self._steer(trainer, restored)
         if self._followed(trainer) is not None and not trainer.enable_validation:
@@ -110,6 +123,7 @@ class MixingCallback(Callback):
             )
         if trainer.is_global_zero:
             self._picture.start(self.sampler)
+            self._bar.start(trainer, self.sampler)
         if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
             validation = trainer.fit_loop.epoch_loop.val_loop
             trainer.validating, validation.restarting = True, False
@@ -141,8 +155,8 @@ class MixingCallback(Callback):
             self.sampler.finish_epoch()
         self._validation_due = self._followed(trainer) is not None and internals.validation_follows(trainer)
         self._picture.update(self.sampler)
-        if self._log and trainer.loggers:
-            self._mixlog.add(trainer, self.sampler, batch_idx)
+        if self._mixlog is not None:
+            self._mixlog.add(trainer, pl_module, self.sampler, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
@@ -169,11 +183,14 @@ class MixingCallback(Callback):
             self.sampler.finish_epoch()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the picture of the whole run in the notebook."""
+        """Leave the picture of the whole run in the notebook, and with the loggers."""
         self._picture.stop(self.sampler)
+        if self._figure and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            figures.log_figure(trainer, self.sampler.history)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End the workers of a loader of ours."""
+        """End the workers of a loader of ours, and leave the progress bar as it was."""
+        self._bar.stop()
         finding.close_loaders(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -208,15 +225,9 @@ class MixingCallback(Callback):
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
         self._sampler = finding.find_sampler(trainer)
-        wanted = trainer.distributed_sampler_kwargs  # among which processes the Trainer splits data
-        if wanted and wanted != {"num_replicas": self._sampler.num_replicas, "rank": self._sampler.rank}:
-            raise RuntimeError(
-                f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
-                f"{wanted['num_replicas']} of each batch, but its sampler has it as {self._sampler.rank} of "
-                f"{self._sampler.num_replicas}; make it with MixedBatchSampler(..., "
-                f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
-            )
+        finding.check_split(trainer, self._sampler)
         self._sampler.trusted = True
+        self._mixlog = MixLog(trainer, self._sampler, self._log_groups) if self._log else None
         self._losses.follow(self._sampler)
         if state is not None:
             self._sampler.load_state_dict(state, strict=False)
@@ -225,44 +236,3 @@ class MixingCallback(Callback):
             # An iterator was made before, and its workers have begun to draw.
             internals.begin_again(trainer)
         self._sampler.observing = True
-
-
-class MixLog:
-    """Writes to the loggers what the batches since the last entry were asked to be, and were."""
-
-    def __init__(self) -> None:
-        self._num_batches = 0
-        self._requested: Any = 0.0
-        self._given: Any = 0
-
-    def add(self, trainer: Trainer, sampler: Mixed, batch_idx: int) -> None:
-        """Count in the batch that was observed last; write where Lightning writes its own entries after it."""
-        batch = sampler.last_observed
-        if batch is not None:
-            self._num_batches += 1
-            self._requested = self._requested + batch.proportions
-            self._given = self._given + batch.counts
-        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
-        step = internals.num_batches_stepped(trainer)
-        if accumulates or not ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop):  # type: ignore[attr-defined]
-            return
-        requested, realised = self._requested / self._num_batches, self._given / self._given.sum()
-        self._num_batches, self._requested, self._given = 0, 0.0, 0
-        present = requested[requested > 0]
-        entry = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
-        for name, values in (("requested", requested), ("realised", realised), ("loss", sampler.group_losses)):
-            entry |= _by_group(f"mix/{name}", values, sampler.group_names)
-        for logger in trainer.loggers:
-            logger.log_metrics(entry | {"epoch": trainer.current_epoch}, step=step)
-
-
-def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:
-    known = np.flatnonzero(~np.isnan(values))  # a group not seen has no loss to log
-    if len(values) <= MOST_GROUPS_LOGGED:
-        return {f"{prefix}/{names[group]}": float(values[group]) for group in known}
-    entry: dict[str, float] = {}
-    if len(known) > 0:
-        for extreme, place in (("min", values[known].argmin()), ("max", values[known].argmax())):
-            group = known[place]
-            entry |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
-    return entry

@@ -159,3 +159,15 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
             f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass validation=function"
         )
     return loss, meters[0].compute()
+
+
+def check_split(trainer: Trainer, sampler: Mixed) -> None:
+    """Raise a RuntimeError unless a sampler shares its batches as the Trainer splits data."""
+    wanted = trainer.distributed_sampler_kwargs
+    if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
+        raise RuntimeError(
+            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
+            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
+            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., "
+            f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
+        )
