@@ -27,9 +27,10 @@ BY_DESIGN = "cudaEventSynchronize"
 
 
 def marked_tests(size: Size, device: torch.device) -> dict[str, Any]:
-    """Run the tests that need a device."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests"]
+    """Run the tests that need a device; only their files are imported, for a machine may lack what others need."""
     root = Path(__file__).parent.parent
+    files = [str(path) for path in sorted(root.glob("tests/**/test_*.py")) if "@pytest.mark.gpu" in path.read_text()]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *files]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240, check=False)
     said = (done.stdout + done.stderr).strip().splitlines()
     return {"ok": done.returncode == 0, "pytest": said[-1:] if done.returncode == 0 else said[-30:]}
@@ -100,9 +101,11 @@ def _late_losses(device: torch.device, stream: AbstractContextManager[Any]) -> d
     with stream:
         on_device = mixes(late)
         synchronise(device)
-    both = min(len(on_host), len(on_device))
-    apart = float(np.abs(on_host[:both] - on_device[:both]).max())
-    return {"ok": both >= len(on_host) - 2 and apart < 1e-6, "mixes": both, "largest difference": apart}
+    # A device's mixes come a step later; the last step of an epoch makes both updates, so that one mix is not seen.
+    num_seen = len(on_device)
+    seen = np.concatenate([on_host[: num_seen - 1], on_host[-1:]])
+    apart = float(np.abs(seen - on_device).max()) if len(seen) == num_seen else float("inf")
+    return {"ok": num_seen >= len(on_host) - 1 and apart < 1e-6, "mixes": num_seen, "largest difference": apart}
 
 
 def mixes(put: Callable[[Tensor], Tensor], num_steps: int = 20) -> np.ndarray:

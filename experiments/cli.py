@@ -87,7 +87,8 @@ def _pack(options: argparse.Namespace) -> int:
 def _sweep_and_report(runs: Sequence[Run], options: argparse.Namespace) -> int:
     conditions = Conditions(options.data_root, choose_device(options.device), options.threads, options.jobs)
     failures = sweep(runs, conditions, options.out, Console(stderr=True))
-    report([options.out], _screen())
+    if options.report:
+        report([options.out], _screen())
     for run, error in failures:
         print(f"failed: {run}: {error}", file=sys.stderr)
     return FAILED if failures else 0
@@ -150,6 +151,7 @@ def _add_run_options(parser: argparse.ArgumentParser, *, num_seeds: int, out: Pa
         help="end a run with the epoch that fills S seconds of training",
     )
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"where runs are stored, default {out}/")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="leave out tables and pictures")
     parser.add_argument("--jobs", type=whole, default=1, metavar="J", help="runs at the same time, default 1")
     parser.add_argument("--threads", type=whole, default=1, metavar="T", help="of torch for each job, default 1")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default auto: cuda where there is one")

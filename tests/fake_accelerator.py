@@ -10,7 +10,6 @@ waited for that was recorded after it, on the stream of that device (another dev
 the host wait is written down, and what a real device refuses is refused: tensors of two devices, float64 on Apple's.
 """
 
-import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
@@ -134,10 +133,16 @@ class FakeAccelerator(TorchFunctionMode):
             if blocking:
                 self.waits.append("to host")
                 return values
-            arriving, values = torch.full_like(values, GARBAGE), values.numpy().copy()
+            garbage = min(GARBAGE, float(torch.finfo(values.dtype).max)) if values.is_floating_point() else -1
+            arriving, values = torch.full_like(values, garbage), values.clone()
             if self.device.type == "cuda":  # on Apple's the memory may be freed by then, so it stays garbage
-                self.stream(self.device).tasks.append(lambda: np.copyto(arriving.numpy(), values))
+                self.stream(self.device).tasks.append(lambda: copy(arriving, values))
             return arriving
+
+
+@torch.inference_mode()  # there any tensor may be written to
+def copy(target, source):
+    target.copy_(source)
 
 
 def plain(value):

@@ -90,7 +90,8 @@ def test_a_step_waits_for_nothing_but_the_sums_of_the_batch_before(weighted, wei
             put = put_losses_only(gpu) if weighted and weights_on == "host" else gpu.put
             observe(feedback, batch, put, weighted=weighted)
             assert stream.done == before, f"batch {number}"  # what was sent with the batch before has arrived
-            assert len(stream.tasks) == before + bool(batch.samples)
+            num_copies = 2 if weighted and weights_on == "device" else 1  # losses, and their weights
+            assert len(stream.tasks) == before + num_copies * bool(batch.samples)
     assert gpu.waits == []
     assert gpu.stream("cuda:0").tasks == []
 
@@ -110,14 +111,22 @@ def test_groups_that_cannot_be_written_to_are_taken():
     assert feedback.mixer.updates == [[1.0, None, 2.0]]
 
 
-@pytest.mark.parametrize("device", ["cuda:1", "mps"])
-def test_the_losses_of_a_batch_may_come_in_parts(device):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("num_samples", [4, 1 << 16, (1 << 16) + 1])
+def test_few_losses_are_summed_on_the_host_and_many_on_the_device_to_the_same_means(num_samples, weighted):
+    random = np.random.default_rng(0)
+    losses, groups = random.integers(0, 64, num_samples) / 16, np.arange(num_samples) % 3
+    weights = random.integers(1, 3, num_samples) / 2 if weighted else np.ones(num_samples)
     feedback = make(1)
-    with FakeAccelerator(device) as gpu:
-        for losses in ([1.0, 2.0], [6.0]):
-            feedback.add(gpu.put(torch.tensor(losses)), np.zeros(len(losses), dtype=np.int64), batch=0)
+    with FakeAccelerator("cuda:1") as gpu:
+        given = gpu.put(torch.tensor(weights)) if weighted else None
+        feedback.add(gpu.put(torch.tensor(losses, dtype=torch.float32)), groups, batch=0, weights=given)
+        copied = len(gpu.stream("cuda:1").tasks)
         feedback.step(True, dict)
-    assert feedback.mixer.updates == [[3.0, None, None]]
+    mean = np.average
+    assert feedback.mixer.updates == [[mean(losses[groups == g], weights=weights[groups == g]) for g in range(3)]]
+    assert copied == (0 if num_samples > 1 << 16 else 1 + weighted)
+    assert gpu.waits == []
 
 
 def test_a_run_may_go_on_on_another_device():

@@ -92,3 +92,13 @@ def test_losses_that_are_not_those_observed_are_noticed(monkeypatch, other):
     paths = iter([gpu_checks.mixes(lambda losses: losses), gpu_checks.mixes(other)])
     monkeypatch.setattr(gpu_checks, "mixes", lambda put: next(paths))
     assert gpu_checks.other_stream(gpu_training.SMALL, gpu_checks.torch.device("cpu"))["ok"] is False
+
+
+@pytest.mark.parametrize(("shift", "ok"), [(0.0, True), (0.001, False)])
+def test_of_a_device_the_mix_before_the_last_is_never_seen(monkeypatch, shift, ok):
+    on_host = gpu_checks.mixes(lambda losses: losses)
+    late = np.delete(on_host, -2, axis=0)  # the last step of an epoch makes the update of the step before, and its own
+    late[-1] += shift
+    paths = iter([on_host, late])
+    monkeypatch.setattr(gpu_checks, "mixes", lambda put: next(paths))
+    assert gpu_checks.other_stream(gpu_training.SMALL, gpu_checks.torch.device("cpu"))["ok"] is ok

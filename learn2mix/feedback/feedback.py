@@ -20,7 +20,7 @@ from learn2mix.feedback.group_losses import (
     sum_on_device,
     sum_on_host,
 )
-from learn2mix.feedback.pending import BatchSums, PendingSums, differences, sum_over_processes
+from learn2mix.feedback.pending import BatchSums, PendingLosses, PendingSums, differences, sum_over_processes
 from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -29,6 +29,7 @@ from learn2mix.mixers.info import takes_info
 
 __all__ = ["Drawn", "Feedback", "check_group_losses", "check_groups", "check_losses"]
 
+MOST_COPIED = 1 << 16  # losses of a batch on a GPU; more are summed there
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 
 Hear = Callable[[Vector, Vector], None]  # (sums, counts) of the losses of an update, by group
@@ -60,9 +61,10 @@ class Feedback:
         self._update_due = False  # once what is pending has arrived
         self._group_losses = frozen(np.full(len(group_names), np.nan))
         self._sums: Tensor | None = None  # of the batch that is being observed
+        self._copied: PendingLosses | None = None  # or its losses themselves
         self._batch: int | None = None  # its number
         self._device: torch.device | None = None  # of the last losses
-        self._pending: PendingSums | None = None  # of the batch before
+        self._pending: PendingSums | PendingLosses | None = None  # of the batch before
         self._error: str | None = None  # arrived, and to be raised by all processes at the next batch
         self._apart: dict[str, int] | None = None  # so too: what had to match, and does not
 
@@ -84,7 +86,7 @@ class Feedback:
         weights: Tensor | None = None,
         counts: Counts | None = None,
     ) -> None:
-        """Add the losses of a batch.
+        """Add the losses of a batch, at most once before its :meth:`step`.
 
         A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
         and of many processes all or none must stop: there :meth:`step` raises the error, once the sums are there.
@@ -109,10 +111,13 @@ class Feedback:
                     raise ValueError(error)
                 return
             sums = torch.from_numpy(np.concatenate(found))
+        elif losses.device.type == "cuda" and not self._processes.shared and len(groups) <= MOST_COPIED:
+            how = {"num_groups": len(self._names), "counts": counts, "signed": self._signed}
+            self._copied = PendingLosses(losses, groups, batch, weights=weights, **how)
+            return
         else:
             sums = sum_on_device(losses, groups, len(self._names), weights=weights, signed=self._signed)
-        self._sums = sums if self._sums is None else self._sums + sums.to(self._sums.device)
-        self._batch, self._device = batch, losses.device
+        self._sums, self._batch, self._device = sums, batch, losses.device
 
     def step(self, epoch_ended: bool, must_match: Callable[[], dict[str, int]], drawn: Drawn | None = None) -> None:
         """Count an observed batch, and update the mix if that is due.
@@ -161,6 +166,8 @@ class Feedback:
             self._pending = sum_over_processes(sums, batch, matching, self._processes, self._device)
         elif sums is not None:
             self._pending = PendingSums(sums, batch)
+        else:
+            self._pending, self._copied = self._copied, None
 
     def _arrive(self) -> None:
         """Wait for the sums that are on their way. No collective, and raises nothing that only one process would."""
@@ -237,7 +244,8 @@ class Feedback:
         self._update_due, self.num_updates = state["update_due"], state.get("num_updates", 0)
         losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
         self._group_losses = frozen(np.array(losses, dtype=np.float64))
-        self._error, self._apart, self._pending, self._sums, self._batch = state["error"], None, None, None, None
+        self._error, self._apart, self._pending = state["error"], None, None
+        self._sums = self._copied = self._batch = None
 
 
 def _from_version_1(state: dict[str, Any], names: Sequence[int | str]) -> dict[str, Any]:

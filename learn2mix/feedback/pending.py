@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from learn2mix.checks import Counts, Vector
-from learn2mix.feedback.group_losses import to_device
+from learn2mix.feedback.group_losses import sum_on_host, to_device
 from learn2mix.feedback.processes import Processes
 
 NUM_CHECKS = 4
@@ -26,6 +27,37 @@ class BatchSums(NamedTuple):
     counts: Vector | Counts
     batch: int  # its number
     apart: dict[str, int] | None = None  # what had to be the same on every process, if it was not
+
+
+class PendingLosses:
+    """Losses of a batch that a CUDA device is at work on; the host sums them once they have come.
+
+    One copy that nobody waits for, in the place of a dozen kernels: in small steps it is the calls that take the time.
+
+    Args:
+        losses: on the device, shape ``(num_samples,)``, detached.
+        groups: number of the group of each.
+        batch: number of the batch.
+        weights: what each loss counts; None for 1 each.
+        how: further arguments of :func:`sum_on_host`.
+    """
+
+    late = True
+
+    def __init__(
+        self, losses: Tensor, groups: NDArray[np.int64], batch: int, *, weights: Tensor | None = None, **how: Any
+    ) -> None:
+        self._groups, self._batch, self._how = groups, batch, how
+        self._losses = losses.to("cpu", non_blocking=True)  # into pinned memory
+        self._weights = weights
+        if weights is not None:
+            self._weights = weights.detach().to("cpu", non_blocking=weights.device == losses.device)
+        self._copied = _recorded(losses.device)
+
+    def read(self) -> BatchSums:
+        """Wait for the losses and return their sums."""
+        self._copied.synchronize()
+        return BatchSums(*sum_on_host(self._losses, self._groups, weights=self._weights, **self._how), self._batch)
 
 
 class PendingSums:
@@ -46,11 +78,11 @@ class PendingSums:
     ) -> None:
         self._batch, self._work, self._must_match, self._num_processes = batch, work, must_match, num_processes
         self.late = table.device.type != "cpu"  # so the host reads them once the next batch is under way
-        self._table, self._copied = table, None
+        self._table = table
+        self._copied: torch.cuda.Event | None = None
         if table.device.type == "cuda":  # copied while the GPU goes on; Apple's memory may be freed before it is read
             self._table = table.to("cpu", non_blocking=True)  # into pinned memory
-            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._copied.record(torch.cuda.current_stream(table.device))  # the copy's, whatever device is current
+            self._copied = _recorded(table.device)
 
     def read(self) -> BatchSums:
         """Wait for the sums and return them; no collective, so any process may do it at any time."""
@@ -66,6 +98,13 @@ class PendingSums:
         same = same_everywhere(checks.tolist(), self._num_processes)
         sums, counts = np.split(table, 2)
         return BatchSums(sums, counts, int(number / times) if times else 0, None if same else self._must_match)
+
+
+def _recorded(device: torch.device) -> torch.cuda.Event:
+    """Return an event that comes once a device has done what it has to do by now."""
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))  # of the losses' device, whichever is current
+    return event
 
 
 def sum_over_processes(
