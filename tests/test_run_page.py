@@ -1,4 +1,4 @@
-"""The page of a run: what it says is true of the history, and a browser shows all of it, wide or narrow."""
+"""The page of a run: what it says is true of the history, and it is small and safe whatever the names."""
 
 import json
 import re
@@ -10,26 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser import WIDTHS, assert_fits
-from histories import made_up
+from histories import CASES, made_up, moving
 from learn2mix import Learn2Mix, MixedBatchSampler, report
 from learn2mix.run_page.charts import spread
 from learn2mix.run_page.facts import Facts
-
-LONG = ["<b>bold</b> & \"quoted\" 'name'", "a" * 200, "x", "Überlänge: Texte, die nicht enden; und weiter " * 3]
-CASES = {
-    "2 groups": lambda: made_up(2, names=["cat", "dog"]),
-    "10 groups": lambda: made_up(10, 200, lag=3),
-    "100 groups": lambda: made_up(100, 60),
-    "long names": lambda: made_up(4, names=LONG),
-    "no losses": lambda: made_up(3, losses=False),
-    "one row": lambda: made_up(3, 1),
-    "a share and a loss of 0": lambda: zeros(),
-}
-
-
-def zeros():
-    return replace(made_up(3, 5), proportions=np.tile([1.0, 0, 0], (5, 1)), losses=np.zeros((5, 3)))
 
 
 class Text(HTMLParser):
@@ -54,13 +38,6 @@ class Text(HTMLParser):
 
 def text_of(page):
     return re.sub(r"\s+", " ", " ".join(Text(page).text))
-
-
-def moving(*path, names=("web", "books", "code")):
-    """A history whose mix takes a path, one update per 10 batches, and is given exactly."""
-    path = np.array(path, dtype=float)
-    given = np.concatenate([np.full_like(path[:1], np.nan), path[:-1]])
-    return replace(made_up(len(names), len(path), names=names), proportions=path, requested=given, realised=given)
 
 
 def test_the_verdict_says_what_moved_most():
@@ -222,69 +199,3 @@ def test_labels_keep_their_distance_and_their_order(places):
     clipped = np.clip(places, 0, 280)
     if len(places) == 1 or np.diff(np.sort(clipped)).min() >= 20:
         assert moved == pytest.approx(clipped), "nothing is moved without need"
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_nothing_is_wider_than_the_window(browser, tmp_path, case, width):
-    page = tmp_path / "run.html"
-    report(case(), page)
-    assert_fits(browser, page, width)
-    assert browser.complaints == []
-    assert browser.requests == [page.as_uri()]
-
-
-LABELS = """
-[...document.querySelectorAll(".chart.ended")].map(chart => [...chart.querySelectorAll(".ends li")].map(label => {
-  const box = label.getBoundingClientRect(); return [box.top, box.bottom];
-}))
-"""
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_labels_at_the_ends_do_not_overlap(browser, tmp_path, width):
-    page = tmp_path / "run.html"
-    report(made_up(100, 60), page)
-    browser.open(page, width)
-    charts = browser.ask(LABELS)
-    assert [len(labels) for labels in charts] == [8, 8]
-    for labels in charts:
-        for (_, bottom), (top, _) in zip(sorted(labels)[:-1], sorted(labels)[1:], strict=True):
-            assert top >= bottom - 0.5
-
-
-PLOT = "(box => [box.x, box.y, box.width])(document.querySelector('[data-chart=mix]').getBoundingClientRect())"
-SHOWN = "[...document.querySelectorAll('.ended .ends output')].slice(0, 2).map(output => output.textContent)"
-
-
-def test_values_under_the_mouse_a_finger_and_the_keys(browser, tmp_path):
-    page = tmp_path / "run.html"
-    report(moving([0.25, 0.75], [0.5, 0.5], [0.875, 0.125], names=["web", "books"]), page)
-    browser.open(page, 1280)
-    left, top, plot_width = browser.ask(PLOT)
-    assert browser.ask(SHOWN) == ["0.88", "0.12"]
-    for batch, shown in ((3, ["0.25", "0.75"]), (9.9, ["0.25", "0.75"]), (10.2, ["0.50", "0.50"])):
-        browser.point(left + plot_width * batch / 21, top + 50)
-        assert browser.ask(SHOWN) == shown
-    assert browser.ask("document.querySelector('.place').textContent") == "batches 10 to 20"
-    browser.point(5, 5)
-    assert browser.ask(SHOWN) == ["0.88", "0.12"]
-    browser.tap(left + plot_width * 3 / 21, top + 50)
-    assert browser.ask(SHOWN) == ["0.25", "0.75"]
-    browser.ask("document.querySelector('[data-chart=mix]').focus()")
-    browser.press("ArrowRight")
-    assert browser.ask(SHOWN) == ["0.50", "0.50"]
-    assert "web 0.50, books 0.50" in browser.ask("document.activeElement.getAttribute('aria-valuetext')")
-    browser.press("Escape")
-    assert browser.ask(SHOWN) == ["0.88", "0.12"]
-
-
-def test_a_dark_page_for_who_likes_it_dark(browser, tmp_path):
-    page = tmp_path / "run.html"
-    report(made_up(), page)
-    for dark in (False, True):
-        browser.open(page, 390, dark=dark)
-        paper, ink = browser.ask("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
-        paper, ink = (sum(int(part) for part in re.findall(r"\d+", colour)) for colour in (paper, ink))
-        assert (paper < ink) == dark
-        assert abs(paper - ink) > 500
