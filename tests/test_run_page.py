@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from histories import CASES, made_up, moving
 from learn2mix import Learn2Mix, MixedBatchSampler, report
-from learn2mix.run_page.charts import spread
+from learn2mix.run_page.charts import DARK, LIGHT, NUM_SOLID, spread
 from learn2mix.run_page.facts import Facts
 
 
@@ -199,3 +200,31 @@ def test_labels_keep_their_distance_and_their_order(places):
     clipped = np.clip(places, 0, 280)
     if len(places) == 1 or np.diff(np.sort(clipped)).min() >= 20:
         assert moved == pytest.approx(clipped), "nothing is moved without need"
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1: what linear RGB is to eyes that miss a kind of cone.
+EYES = {
+    "all cones": np.eye(3),
+    "no red": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "no green": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "no blue": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = np.array([0.9505, 1.0, 1.089])
+
+
+def lab(colour, eyes):
+    """A colour as some eyes see it, in a space where 2 is a difference that one can just see."""
+    parts = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ np.clip(np.array(eyes) @ linear, 0, 1) / WHITE)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", EYES.values(), ids=EYES)
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_solid_lines_are_told_apart_by_all_eyes_and_so_are_dashed_ones(colours, eyes):
+    assert len(colours) == 8
+    for alike in (colours[:NUM_SOLID], colours[NUM_SOLID:]):
+        for one, other in combinations([lab(colour, eyes) for colour in alike], 2):
+            assert np.linalg.norm(one - other) > 10
