@@ -91,10 +91,10 @@ class MixLog:
 
 def _loggers_write(trainer: Trainer, batch_idx: int, last: bool) -> bool:
     """Whether Lightning writes its own entries after this batch, the last of an epoch or not."""
-    if not last and (batch_idx + 1) % trainer.accumulate_grad_batches != 0:
+    every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if not every or (not last and (batch_idx + 1) % trainer.accumulate_grad_batches != 0):
         return False
-    step = internals.num_batches_stepped(trainer)
-    return bool((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop)  # type: ignore[attr-defined]
+    return bool((internals.num_batches_stepped(trainer) + 1) % every == 0 or trainer.should_stop)
 
 
 def monitored_by(trainer: Trainer) -> set[str]:
