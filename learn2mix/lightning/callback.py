@@ -27,8 +27,6 @@ class MixingCallback(Callback):
     batches. ``trainer.callback_metrics`` has them at the end of each epoch and at each validation run; what a callback
     monitors, as in ``EarlyStopping(monitor="mix/entropy")``, it has after every batch.
 
-    In a notebook the path of the mix draws itself while ``fit`` runs, at most once a second.
-
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
 
@@ -49,6 +47,7 @@ class MixingCallback(Callback):
             are no more than that, and else only the extremes, by value and by number of the group; None for all.
         progress_bar: how many groups the progress bar shows with their shares, those that moved most; True for 3.
         figure: whether loggers (TensorBoard, W&B, MLflow) get a picture of the run at its end. Needs matplotlib.
+        live_picture: whether the path of the mix draws itself in a notebook while ``fit`` runs, at most once a second.
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
@@ -70,6 +69,7 @@ class MixingCallback(Callback):
         log_groups: int | Sequence[Any] | None = 20,
         progress_bar: bool | int = False,
         figure: bool = False,
+        live_picture: bool = True,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
@@ -82,7 +82,7 @@ class MixingCallback(Callback):
         self._log_groups, self._figure = check_log_groups(log_groups), figure
         self._mixlog: MixLog | None = None
         num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
-        self._bar, self._picture = MixInBar(num_shown), LivePicture()
+        self._bar, self._picture, self._live_picture = MixInBar(num_shown), LivePicture(), live_picture
 
     @property
     def sampler(self) -> Mixed:
@@ -122,7 +122,8 @@ class MixingCallback(Callback):
                 "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
             )
         if trainer.is_global_zero:
-            self._picture.start(self.sampler)
+            if self._live_picture:
+                self._picture.start(self.sampler)
             self._bar.start(trainer, self.sampler)
         if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
             validation = trainer.fit_loop.epoch_loop.val_loop
