@@ -7,25 +7,21 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from learn2mix.checks import check_whole
-from learn2mix.lightning import figures, finding, internals
+from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
-from learn2mix.lightning.mix_log import MixLog, check_log_groups
-from learn2mix.lightning.notebook import LivePicture
-from learn2mix.lightning.progress_bar import MixInBar
-
-TOP = 3  # groups in the progress bar
+from learn2mix.lightning.showing import Showing
 
 
 class MixingCallback(Callback):
     """Steers the sampler or stream of the training loader by the losses of each sample.
 
     Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
-    losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch), and logs
-    the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means since the last
-    entry), the ``loss`` of each group at the last update, the ``entropy`` of the mix in nats, and the ``lag`` in
-    batches. ``trainer.callback_metrics`` has them at the end of each epoch and at each validation run; what a callback
-    monitors, as in ``EarlyStopping(monitor="mix/entropy")``, it has after every batch.
+    losses of each training batch, and saves and restores it with the checkpoint, also in the middle of an epoch.
+
+    Loggers get the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means
+    since the last entry), the ``loss`` of each group at the last update, the ``entropy`` in nats and the ``lag`` in
+    batches. ``trainer.callback_metrics`` has them at each end of an epoch and each validation run, and what a callback
+    monitors, as ``EarlyStopping("mix/entropy")`` does, after each batch. In a notebook the mix draws itself.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
@@ -38,8 +34,7 @@ class MixingCallback(Callback):
             takes the loss from what ``self.log("val_loss", ...)`` left in ``trainer.callback_metrics``, or, for mixers
             that follow the losses of the groups, these from the one :class:`GroupLossMeter` in the module, which
             ``validation_step`` updates and this callback resets when a run begins. A string is another key of the
-            loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score of at least
-            0 may stand for the losses of the groups.
+            loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``, or other scores >= 0.
         groups: where the labels are that the losses are of, if not of the batch in its order (two views, dropped
             samples): a key of what ``training_step`` returns, or a function of ``(outputs, batch)``.
         log: whether to log the mix.
@@ -47,7 +42,6 @@ class MixingCallback(Callback):
             are no more than that, and else only the extremes, by value and by number of the group; None for all.
         progress_bar: how many groups the progress bar shows with their shares, those that moved most; True for 3.
         figure: whether loggers (TensorBoard, W&B, MLflow) get a picture of the run at its end. Needs matplotlib.
-        live_picture: whether the path of the mix draws itself in a notebook while ``fit`` runs, at most once a second.
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
@@ -69,20 +63,16 @@ class MixingCallback(Callback):
         log_groups: int | Sequence[Any] | None = 20,
         progress_bar: bool | int = False,
         figure: bool = False,
-        live_picture: bool = True,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
-        self._losses, self._validation, self._log = finding.LossFinder(losses, groups), validation, log
+        self._losses, self._validation = finding.LossFinder(losses, groups), validation
+        self._showing = Showing(log=log, log_groups=log_groups, progress_bar=progress_bar, figure=figure)
         self._sampler: Mixed | None = None
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
         self._evaluating = False
-        self._log_groups, self._figure = check_log_groups(log_groups), figure
-        self._mixlog: MixLog | None = None
-        num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
-        self._bar, self._picture, self._live_picture = MixInBar(num_shown), LivePicture(), live_picture
 
     @property
     def sampler(self) -> Mixed:
@@ -98,11 +88,9 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
-        if self._figure:
-            figures.check_figures_can_be_drawn()
+        self._showing.check()
         internals.keep_samplers(trainer, lambda loader: bool(finding.mixed_in([loader])))
-        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+        trainer.callbacks.sort(key=lambda callback: callback is not self)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where the sampler is, where a learning rate finder trains before the training."""
@@ -116,20 +104,11 @@ class MixingCallback(Callback):
         self._losses.find_criteria(pl_module)
         restored, self._restored = self._restored, None
         self._steer(trainer, restored)
-        if self._followed(trainer) is not None and not trainer.enable_validation:
-            raise RuntimeError(
-                f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
-                "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
-            )
-        if trainer.is_global_zero:
-            if self._live_picture:
-                self._picture.start(self.sampler)
-            self._bar.start(trainer, self.sampler)
+        if self._followed(trainer) is not None:
+            finding.check_validates(trainer, self.sampler)
+        self._showing.start(trainer, self.sampler)
         if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
-            validation = trainer.fit_loop.epoch_loop.val_loop
-            trainer.validating, validation.restarting = True, False
-            validation.run()
-            trainer.training = True
+            finding.run_validation(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
@@ -155,9 +134,7 @@ class MixingCallback(Callback):
         if trainer.is_last_batch:  # at once, for a checkpoint may follow
             self.sampler.finish_epoch()
         self._validation_due = self._followed(trainer) is not None and internals.validation_follows(trainer)
-        self._picture.update(self.sampler)
-        if self._mixlog is not None:
-            self._mixlog.add(trainer, pl_module, self.sampler, batch_idx)
+        self._showing.update(trainer, pl_module, self.sampler, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
@@ -185,13 +162,11 @@ class MixingCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the picture of the whole run in the notebook, and with the loggers."""
-        self._picture.stop(self.sampler)
-        if self._figure and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            figures.log_figure(trainer, self.sampler.history)
+        self._showing.end(trainer, self.sampler)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the workers of a loader of ours, and leave the progress bar as it was."""
-        self._bar.stop()
+        self._showing.stop()
         finding.close_loaders(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -228,7 +203,7 @@ class MixingCallback(Callback):
         self._sampler = finding.find_sampler(trainer)
         finding.check_split(trainer, self._sampler)
         self._sampler.trusted = True
-        self._mixlog = MixLog(trainer, self._sampler, self._log_groups) if self._log else None
+        self._showing.follow(trainer, self._sampler)
         self._losses.follow(self._sampler)
         if state is not None:
             self._sampler.load_state_dict(state, strict=False)
