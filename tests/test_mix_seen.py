@@ -147,7 +147,7 @@ class TestCallbackMetrics:
 NAMES = [
     [0, 7, 10, 99, 100],
     [1, "1", "1-2", "1 "],
-    ["hot dog", "hot/dog", "hot:dog", "", ".", "..", "../up", "ünïcode", "a" * 300, "a" * 301],
+    ["hot dog", "hot/dog", "hot:dog", "", ".", "..", "../up", "ünïcode", "犬", "猫", "a" * 300, "a" * 301],
     [("cat", 2), "cat-2", ("cat", "2"), -3],
 ]
 
@@ -159,12 +159,9 @@ class TestNames:
         assert len(set(tags)) == len(names)
         for tag in tags:
             name = f"mix/requested/{tag}"
-            # MLflow's documented rule, and that no part of it is one of a path that leads elsewhere.
-            assert re.fullmatch(r"[/\w.\- :]{1,250}", name)
-            assert tag not in ("", ".", "..")
-            assert "/" not in tag
-            # What TensorBoard does not replace.
-            assert re.sub(r"[^-/\w\.]", "_", name) == name
+            # MLFlowLogger drops anything else, TensorBoard replaces it, and MLflow itself takes 250 characters.
+            assert re.fullmatch(r"mix/requested/[a-zA-Z0-9_.-]{1,200}", name)
+            assert re.search("[a-zA-Z0-9]", tag), "a part of a path that leads elsewhere"
 
     def test_numbers_come_in_their_order(self):
         tags = tags_of(list(range(0, 1200, 5)))

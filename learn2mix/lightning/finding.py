@@ -171,3 +171,20 @@ def check_split(trainer: Trainer, sampler: Mixed) -> None:
             f"{sampler.num_replicas}; make it with MixedBatchSampler(..., "
             f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
         )
+
+
+def check_validates(trainer: Trainer, sampler: Mixed) -> None:
+    """Raise a RuntimeError if a Trainer runs no validation, for a mix that follows it."""
+    if not trainer.enable_validation:
+        raise RuntimeError(
+            f"MixingCallback: this {type(sampler.mixer).__name__} follows validation, but the Trainer runs none; "
+            "define validation_step and pass val_dataloaders, with limit_val_batches above 0"
+        )
+
+
+def run_validation(trainer: Trainer) -> None:
+    """Run the validation that was due when the run was stopped."""
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating, validation.restarting = True, False
+    validation.run()
+    trainer.training = True

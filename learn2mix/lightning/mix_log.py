@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from unicodedata import combining, normalize
 
 import numpy as np
 import torch
@@ -121,30 +122,28 @@ def _groups_to_log(names: list[Any], log_groups: int | Sequence[Any] | None) -> 
 
 
 def tags_of(names: Sequence[Any]) -> list[str]:
-    """Return a name for each group that every logger takes, no two the same, and numbers in their order.
+    """Return a name for each group that every logger takes as it is, no two the same, and numbers in their order.
 
-    What is neither a letter, a digit, ``_``, ``-`` nor ``.`` becomes ``_``; whole numbers get leading zeros; where two
-    come out the same, the second gets ``-2``.
+    Letters lose their accents; what is then no ASCII letter, digit, ``_``, ``-`` or ``.`` becomes ``_`` (MLFlowLogger
+    would drop it); whole numbers get leading zeros. Where two come out the same the second gets ``-2``, and where
+    nothing is left the group goes by its number.
 
     Example:
         >>> tags_of([0, 7, 10])
         ['00', '07', '10']
-        >>> tags_of([1, "1", "hot dog", "hot/dog", ("cat", 2)])
-        ['1', '1-2', 'hot_dog', 'hot_dog-2', 'cat-2']
+        >>> tags_of([1, "1", "hot dog", "hot/dog", ("café", 2), "犬"])
+        ['1', '1-2', 'hot_dog', 'hot_dog-2', 'cafe-2', 'group-5']
     """
     width = max((len(str(abs(name))) for name in names if isinstance(name, int)), default=0)
     tags: dict[str, None] = {}
-    for name in names:
-        parts = [f"{part:0{width}d}" if isinstance(part, int) else str(part) for part in _parts(name)]
-        tag = plain = re.sub(r"[^\w.-]", "_", "-".join(parts))[:LONGEST_TAG].replace("..", "__") or "_"
-        if plain == ".":
-            tag = plain = "_"
+    for group, name in enumerate(names):
+        parts = name if isinstance(name, tuple) else (name,)
+        text = "-".join(f"{part:0{width}d}" if isinstance(part, int) else str(part) for part in parts)
+        letters = "".join(char for char in normalize("NFKD", text) if not combining(char))
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", letters)[:LONGEST_TAG]
+        tag = plain = plain if re.search("[A-Za-z0-9]", plain) else f"group-{group}"
         number = 2
         while tag in tags:
             tag, number = f"{plain}-{number}", number + 1
         tags[tag] = None
     return list(tags)
-
-
-def _parts(name: Any) -> Sequence[Any]:
-    return name if isinstance(name, tuple) else (name,)
