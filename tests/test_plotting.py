@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 mpl.use("agg")
 
-from learn2mix.plotting import plot_proportions
+from histories import made_up
+from learn2mix.plotting import plot_history, plot_proportions
 
 
 @pytest.fixture
@@ -88,3 +89,37 @@ def test_another_shape_is_named(ax, wrong):
 def test_too_few_names_are_counted(ax):
     with pytest.raises(ValueError, match="group_names must be one a group: 2 groups, got 1 names"):
         plot_proportions([[0.5, 0.5]], ["a"], ax)
+
+
+def test_a_history_is_drawn_over_its_batches_with_its_names(ax):
+    history = made_up(3, 5, names=["web", "books", "code"], every=10)
+    plot_proportions(history, ax=ax)
+    assert names(ax) == ["code", "books", "web"]
+    band = ax.patches[0].get_data()
+    assert band.edges.tolist() == [0, 10, 20, 30, 40, 41]
+    assert band.values == pytest.approx(history.proportions[:, 0])
+    assert ax.get_xlabel() == "batch"
+    plot_proportions(history, ["a", "b", "c"], Figure().subplots())
+
+
+@pytest.mark.parametrize("num_groups", [2, 10, 100])
+def test_a_run_is_one_figure_of_steps(num_groups):
+    history = made_up(num_groups, 40)
+    figure = plot_history(history)
+    mix, losses = figure.axes
+    shown = [int(text.get_text()) for text in mix.get_legend().get_texts()]
+    assert len(shown) == min(num_groups, 8)
+    moved = np.ptp(history.proportions, axis=0)
+    assert moved[shown].min() >= np.median(moved), "those that move most have names"
+    for ax in (mix, losses):
+        lines = {patch.get_label(): patch.get_data() for patch in ax.patches if not patch.get_label().startswith("_")}
+        assert list(lines) == [str(group) for group in shown]
+    data = {patch.get_label(): patch.get_data() for patch in mix.patches}
+    assert data[str(shown[0])].values == pytest.approx(history.proportions[:, shown[0]])
+    figure.canvas.draw()
+    assert not mpl.pyplot.get_fignums(), "none of pyplot's"
+
+
+def test_a_run_without_losses_is_its_mix():
+    assert len(plot_history(made_up(3, losses=False)).axes) == 1
+    assert len(plot_history(made_up(3, 1)).axes) == 1

@@ -53,7 +53,7 @@ def _pair(facts: Facts, place: int, group: int) -> str:
 
 
 def losses(facts: Facts) -> str:
-    """Mean loss of each group between updates."""
+    """Mean loss of each group in each window."""
     if not np.isfinite(facts.losses).any():
         return ""
     return _section(
@@ -97,7 +97,7 @@ def groups(facts: Facts) -> str:
     if facts.num_groups > MOST_ROWS:
         shown = sorted(facts.by_movement[: MOST_ROWS - 1])
     history, end = facts.history, facts.mix[-1]
-    passes, coverage = np.asarray(history.passes[-1]), np.asarray(history.coverage[-1])
+    passes, coverage = history.passes[-1], history.coverage[-1]
     last_losses = last_known(facts.losses)
     widest = {"share": end[shown].max(), "passes": np.nanmax(np.append(passes[shown], 0.0))}
     rows = []
@@ -117,7 +117,7 @@ def groups(facts: Facts) -> str:
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     return _section(
         "Groups",
-        "Passes: how often the samples of a group came, on average. Seen: how many of them came at least once.",
+        "Passes: how often the samples of a group came, on average. Seen: the share of them that came at least once.",
         f'<div class="scroll" tabindex="0" role="region" aria-label="Groups"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>",
     )
@@ -127,12 +127,11 @@ def _pooled_row(facts: Facts, pooled: Array) -> str:
     """One row for many groups: sums of shares and samples, means of what is per sample."""
     sizes = np.asarray(facts.history.sizes)[pooled]
     size = f"{sizes.sum():,}" if (sizes >= 0).all() else UNKNOWN
-    means = [number(_mean(np.asarray(values)[-1, pooled])) for values in (facts.history.passes,)]
-    coverage = _mean(np.asarray(facts.history.coverage)[-1, pooled])
+    passes, coverage = (_mean(values[-1, pooled]) for values in (facts.history.passes, facts.history.coverage))
     return (
         f'<tr><th scope="row"><b class="key other">the other {len(pooled):,}, pooled</b></th><td>{size}</td>'
         f"<td>{number(facts.mix[0, pooled].sum())}</td><td>{number(facts.mix[-1, pooled].sum())}</td>"
-        f"<td>{number(facts.mean_realised[pooled].sum())}</td><td>{means[0]}</td>"
+        f"<td>{number(facts.mean_realised[pooled].sum())}</td><td>{number(passes)}</td>"
         f"<td>{UNKNOWN if np.isnan(coverage) else f'{coverage:.0%}'}</td>"
         f"<td>{number(_mean(last_known(facts.losses[:, pooled])))}</td></tr>"
     )
@@ -196,3 +195,6 @@ def values_of(facts: Facts) -> dict[str, tuple[Array, list[Array]]]:
     for place, group in enumerate(facts.strong):
         by_chart[f"pair-{place}"] = (facts.window_edges, [facts.realised[:, group], facts.requested[:, group]])
     return by_chart
+
+
+SECTIONS = (path_of_the_mix, what_changed, requested_and_realised, losses, groups, lag)

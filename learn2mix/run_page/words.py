@@ -10,6 +10,7 @@ from learn2mix.run_page.facts import Facts
 
 UNKNOWN = "\N{EN DASH}"  # for a number that is not known
 LONGEST_NAME = 40  # characters, in a sentence
+EXACT = 1e-6  # a smaller difference of shares is one of rounding
 REPEATED = 2.0  # passes from which it is worth saying which group was repeated most
 
 
@@ -55,10 +56,11 @@ def verdict(facts: Facts) -> list[str]:
         return ["No batch has been observed yet."]
     said = [what_moved(facts)]
     gaps = np.abs(facts.mean_realised - facts.mean_requested)
-    said.append(
-        f"Over all {facts.num_batches:,} batches, requested and realised shares differ by at most "
-        f"{number(gaps.max())} ({called(facts.names[gaps.argmax()])})."
-    )
+    if gaps.max() < EXACT:
+        said.append("Over the whole run, requested and realised shares are the same.")
+    else:
+        furthest = f"{number(gaps.max())} ({called(facts.names[gaps.argmax()])})"
+        said.append(f"Over the whole run, requested and realised shares differ by at most {furthest}.")
     said += _what_was_repeated(facts)
     if np.isnan(facts.losses).all():
         said.append("No losses were observed.")
@@ -71,7 +73,7 @@ def what_moved(facts: Facts) -> str:
     change = end - start
     most = facts.by_movement[0]
     if facts.move_sizes[most] < facts.steady:
-        return f"The mix held still: no share moved by more than {facts.steady:g}."
+        return f"The mix held still: no share moved by more than {facts.steady:.2g}."
     if np.abs(change).max() < facts.steady:
         move = facts.move(most)
         low, high = sorted((move.before, move.after))
