@@ -1,5 +1,7 @@
 """Histories of made-up runs, as a sampler would have written them."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from learn2mix.history import History
@@ -20,9 +22,7 @@ def made_up(num_groups=3, num_rows=40, *, names=None, every=10, batch_size=64, s
     for row in range(1, num_rows):
         realised[row] = rng.multinomial(batch_size * every, proportions[row - 1]) / (batch_size * every)
         if losses:
-            means[row] = 2.3 * np.exp(-2 * row / num_rows) * (0.3 + 1.5 * goal / goal.max()) + rng.normal(
-                0, 0.05, num_groups
-            )
+            means[row] = np.exp(-2 * row / num_rows) * (0.7 + 3 * goal / goal.max()) + rng.normal(0, 0.05, num_groups)
             means[row, realised[row] == 0] = np.nan
     given = np.nan_to_num(realised).cumsum(axis=0) * batch_size * every
     passes = given / sizes
@@ -38,3 +38,27 @@ def made_up(num_groups=3, num_rows=40, *, names=None, every=10, batch_size=64, s
         passes=passes,
         lag=np.full(num_rows, lag, dtype=np.int64),
     )
+
+
+def moving(*path, names=("web", "books", "code")):
+    """A history whose mix takes a path, one update per 10 batches, and is given exactly."""
+    path = np.array(path, dtype=float)
+    given = np.concatenate([np.full_like(path[:1], np.nan), path[:-1]])
+    return replace(made_up(len(names), len(path), names=names), proportions=path, requested=given, realised=given)
+
+
+def zeros():
+    """A run of one group alone, which has learned all."""
+    return replace(made_up(3, 5), proportions=np.tile([1.0, 0, 0], (5, 1)), losses=np.zeros((5, 3)))
+
+
+LONG = ["<b>bold</b> & \"quoted\" 'name'", "a" * 200, "x", "Überlänge: Texte, die nicht enden; und weiter " * 3]
+CASES = {
+    "2 groups": lambda: made_up(2, names=["cat", "dog"]),
+    "10 groups": lambda: made_up(10, 200, lag=3),
+    "100 groups": lambda: made_up(100, 60),
+    "long names": lambda: made_up(4, names=LONG),
+    "no losses": lambda: made_up(3, losses=False),
+    "one row": lambda: made_up(3, 1),
+    "a share and a loss of 0": zeros,
+}

@@ -230,7 +230,7 @@ class TestManyGroups:
     def test_up_to_20_are_logged_one_by_one(self, tmp_path):
         first, row = self.run(tmp_path, 20)
         mix = [(10 * group + 5) / sum(10 * other + 5 for other in range(20)) for group in range(20)]
-        assert [float(row[f"mix/requested/{10 * group}"]) for group in range(20)] == pytest.approx(mix, rel=1e-12)
+        assert [float(row[f"mix/requested/{10 * group:03d}"]) for group in range(20)] == pytest.approx(mix, rel=1e-12)
         assert len(first) == 3 * 20 + 2 + 2
 
     def test_of_more_only_the_extremes(self, tmp_path):

@@ -44,6 +44,7 @@ loader = MixedLoader(TensorDataset(torch.randn(40, 2), labels), sampler)
 quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 """
 RUN = 'Trainer(max_epochs=2, accelerator="cpu", callbacks=[MixingCallback()], **quiet).fit(Module(), loader)'
+WITHOUT = RUN.replace("MixingCallback()", "MixingCallback(live_picture=False)")
 AFTER_EACH_BATCH = "notebook.LivePicture.__init__.__defaults__ = (0.0,); notebook.MOST_OF_THE_TIME = 1e9"
 
 
@@ -52,7 +53,7 @@ def outputs(tmp_path_factory):
     """What the cells put out, and the messages of the second run, one per drawing."""
     from nbclient import NotebookClient
 
-    notebook = new_notebook(cells=[new_code_cell(code) for code in (FIT, RUN, AFTER_EACH_BATCH, RUN)])
+    notebook = new_notebook(cells=[new_code_cell(code) for code in (FIT, RUN, AFTER_EACH_BATCH, RUN, WITHOUT)])
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     messages = []
 
@@ -77,6 +78,11 @@ def test_one_picture_remains_of_each_run_and_shows_all_of_it(outputs):
         assert f"{num_batches} batches: " in svg
         assert "cat" in svg
         assert "dog" in svg
+
+
+def test_there_is_none_where_none_is_wanted(outputs):
+    cells, _ = outputs
+    assert [output for output in cells[4] if output.output_type != "stream"] == []
 
 
 def test_later_drawings_take_the_place_of_the_first(outputs):

@@ -58,7 +58,7 @@ class Feedback:
         self.num_updates = 0
         self._pool = Pool(Drawn(mixer.prior, np.zeros(len(group_names), dtype=np.int64), mixer.sizes, 0))
         self._update_due = False  # once what is pending has arrived
-        self._group_losses = frozen(np.full(len(group_names), np.nan))
+        self.group_losses: Vector = frozen(np.full(len(group_names), np.nan))  # means at the last update; NaN: unknown
         self._sums: Tensor | None = None  # of the batch that is being observed
         self._sent: Pending | None = None  # or, of a single process, what it sent from an accelerator
         self._batch: int | None = None  # its number
@@ -70,11 +70,6 @@ class Feedback:
     def __getstate__(self) -> dict[str, Any]:
         self._arrive()  # what is under way cannot be copied
         return self.__dict__.copy()
-
-    @property
-    def group_losses(self) -> Vector:
-        """Mean loss of each group at the last update, shape ``(num_groups,)``, NaN where unknown, read-only."""
-        return self._group_losses
 
     def add(
         self,
@@ -189,7 +184,7 @@ class Feedback:
         if popped is None:
             return
         sums, means, told = popped
-        self._group_losses = frozen(means)
+        self.group_losses = frozen(means)
         self._hear(sums, told.counts)
         info = (told,) if takes_info(self.mixer.update, num_others=1) else ()
         self.mixer.update(means.copy(), *info)
@@ -217,7 +212,7 @@ class Feedback:
             "num_updates": self.num_updates,
             "update_due": self._update_due,
             "error": self._error,
-            "group_losses": [None if np.isnan(loss) else loss for loss in self._group_losses.tolist()],
+            "group_losses": [None if np.isnan(loss) else loss for loss in self.group_losses.tolist()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -235,7 +230,7 @@ class Feedback:
         self._pool.load_state_dict(state)
         self._update_due, self.num_updates = state["update_due"], state.get("num_updates", 0)
         losses = [np.nan if loss is None else loss for loss in state["group_losses"]]
-        self._group_losses = frozen(np.array(losses, dtype=np.float64))
+        self.group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending = state["error"], None, None
         self._sums = self._sent = self._batch = None
 

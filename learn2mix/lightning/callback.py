@@ -1,32 +1,27 @@
 """The loop closed under Lightning: losses go from the module to the sampler, the mix goes to the logger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from learn2mix.checks import Vector
 from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
-from learn2mix.lightning.notebook import LivePicture
-
-MOST_GROUPS_LOGGED = 20
+from learn2mix.lightning.showing import Showing
 
 
 class MixingCallback(Callback):
     """Steers the sampler or stream of the training loader by the losses of each sample.
 
     Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
-    losses of each training batch, saves and restores it with the checkpoint (also in the middle of an epoch), and logs
-    the mix through the Trainer's loggers every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and
-    ``realised`` (means over the batches since the last entry), the ``loss`` of each group at the last update, the
-    ``entropy`` of the mix in nats, and the ``lag`` in batches; of more than 20 groups only the extremes,
-    by value and by number of the group.
+    losses of each training batch, and saves and restores it with the checkpoint, also in the middle of an epoch.
 
-    In a notebook the path of the mix draws itself while ``fit`` runs, at most once a second.
+    Loggers get the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means
+    since the last entry), the ``loss`` of each group at the last update, the ``entropy`` in nats and the ``lag`` in
+    batches. ``trainer.callback_metrics`` has them at each end of an epoch and each validation run, and what a callback
+    monitors, as ``EarlyStopping("mix/entropy")`` does, after each batch. In a notebook the mix draws itself.
 
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
@@ -39,14 +34,18 @@ class MixingCallback(Callback):
             takes the loss from what ``self.log("val_loss", ...)`` left in ``trainer.callback_metrics``, or, for mixers
             that follow the losses of the groups, these from the one :class:`GroupLossMeter` in the module, which
             ``validation_step`` updates and this callback resets when a run begins. A string is another key of the
-            loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``; any score of at least
-            0 may stand for the losses of the groups.
+            loss. A function gets ``(trainer, pl_module)`` and returns ``(loss, group_losses)``, or other scores >= 0.
         groups: where the labels are that the losses are of, if not of the batch in its order (two views, dropped
             samples): a key of what ``training_step`` returns, or a function of ``(outputs, batch)``.
         log: whether to log the mix.
+        log_groups: which groups have entries of their own: those of these names, or, given a number, all where there
+            are no more than that, and else only the extremes, by value and by number of the group; None for all.
+        progress_bar: how many groups the progress bar shows with their shares, those that moved most; True for 3.
+        figure: whether loggers (TensorBoard, W&B, MLflow) get a picture of the run at its end. Needs matplotlib.
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
+        ImportError: at the start, if a figure is asked for and matplotlib is missing.
         RuntimeError: at the start or at the first batch, where it cannot do its work.
 
     Example:
@@ -61,16 +60,19 @@ class MixingCallback(Callback):
         validation: Callable[[Any, Any], Any] | str | None = None,
         groups: Callable[[Any, Any], Any] | str | None = None,
         log: bool = True,
+        log_groups: int | Sequence[Any] | None = 20,
+        progress_bar: bool | int = False,
+        figure: bool = False,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
-        self._losses, self._validation, self._log = finding.LossFinder(losses, groups), validation, log
+        self._losses, self._validation = finding.LossFinder(losses, groups), validation
+        self._showing = Showing(log=log, log_groups=log_groups, progress_bar=progress_bar, figure=figure)
         self._sampler: Mixed | None = None
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on
         self._evaluating = False
-        self._mixlog, self._picture = MixLog(), LivePicture()
 
     @property
     def sampler(self) -> Mixed:
@@ -86,9 +88,9 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
+        self._showing.check()
         internals.keep_samplers(trainer, lambda loader: bool(finding.mixed_in([loader])))
-        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+        trainer.callbacks.sort(key=lambda callback: callback is not self)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where the sampler is, where a learning rate finder trains before the training."""
@@ -100,21 +102,13 @@ class MixingCallback(Callback):
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._losses.find_criteria(pl_module)
-        self._mixlog = MixLog()
         restored, self._restored = self._restored, None
         self._steer(trainer, restored)
-        if self._followed(trainer) is not None and not trainer.enable_validation:
-            raise RuntimeError(
-                f"MixingCallback: this {type(self.sampler.mixer).__name__} follows validation, but the Trainer runs "
-                "none; define validation_step and pass val_dataloaders, with limit_val_batches above 0"
-            )
-        if trainer.is_global_zero:
-            self._picture.start(self.sampler)
+        if self._followed(trainer) is not None:
+            finding.check_validates(trainer, self.sampler)
+        self._showing.start(trainer, self.sampler)
         if restored is not None and restored.get("validation_due"):  # Lightning leaves it out of a run that goes on
-            validation = trainer.fit_loop.epoch_loop.val_loop
-            trainer.validating, validation.restarting = True, False
-            validation.run()
-            trainer.training = True
+            finding.run_validation(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the state along to a new loader (``reload_dataloaders_every_n_epochs``)."""
@@ -140,9 +134,7 @@ class MixingCallback(Callback):
         if trainer.is_last_batch:  # at once, for a checkpoint may follow
             self.sampler.finish_epoch()
         self._validation_due = self._followed(trainer) is not None and internals.validation_follows(trainer)
-        self._picture.update(self.sampler)
-        if self._log and trainer.loggers:
-            self._mixlog.add(trainer, self.sampler, batch_idx)
+        self._showing.update(trainer, pl_module, self.sampler, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
@@ -169,11 +161,12 @@ class MixingCallback(Callback):
             self.sampler.finish_epoch()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the picture of the whole run in the notebook."""
-        self._picture.stop(self.sampler)
+        """Leave the picture of the whole run in the notebook, and with the loggers."""
+        self._showing.end(trainer, self.sampler)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End the workers of a loader of ours."""
+        """End the workers of a loader of ours, and leave the progress bar as it was."""
+        self._showing.stop()
         finding.close_loaders(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -208,15 +201,9 @@ class MixingCallback(Callback):
 
     def _steer(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
         self._sampler = finding.find_sampler(trainer)
-        wanted = trainer.distributed_sampler_kwargs  # among which processes the Trainer splits data
-        if wanted and wanted != {"num_replicas": self._sampler.num_replicas, "rank": self._sampler.rank}:
-            raise RuntimeError(
-                f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
-                f"{wanted['num_replicas']} of each batch, but its sampler has it as {self._sampler.rank} of "
-                f"{self._sampler.num_replicas}; make it with MixedBatchSampler(..., "
-                f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
-            )
+        finding.check_split(trainer, self._sampler)
         self._sampler.trusted = True
+        self._showing.follow(trainer, self._sampler)
         self._losses.follow(self._sampler)
         if state is not None:
             self._sampler.load_state_dict(state, strict=False)
@@ -225,44 +212,3 @@ class MixingCallback(Callback):
             # An iterator was made before, and its workers have begun to draw.
             internals.begin_again(trainer)
         self._sampler.observing = True
-
-
-class MixLog:
-    """Writes to the loggers what the batches since the last entry were asked to be, and were."""
-
-    def __init__(self) -> None:
-        self._num_batches = 0
-        self._requested: Any = 0.0
-        self._given: Any = 0
-
-    def add(self, trainer: Trainer, sampler: Mixed, batch_idx: int) -> None:
-        """Count in the batch that was observed last; write where Lightning writes its own entries after it."""
-        batch = sampler.last_observed
-        if batch is not None:
-            self._num_batches += 1
-            self._requested = self._requested + batch.proportions
-            self._given = self._given + batch.counts
-        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
-        step = internals.num_batches_stepped(trainer)
-        if accumulates or not ((step + 1) % trainer.log_every_n_steps == 0 or trainer.should_stop):  # type: ignore[attr-defined]
-            return
-        requested, realised = self._requested / self._num_batches, self._given / self._given.sum()
-        self._num_batches, self._requested, self._given = 0, 0.0, 0
-        present = requested[requested > 0]
-        entry = {"mix/entropy": float(-(present * np.log(present)).sum()), "mix/lag": float(sampler.lag)}
-        for name, values in (("requested", requested), ("realised", realised), ("loss", sampler.group_losses)):
-            entry |= _by_group(f"mix/{name}", values, sampler.group_names)
-        for logger in trainer.loggers:
-            logger.log_metrics(entry | {"epoch": trainer.current_epoch}, step=step)
-
-
-def _by_group(prefix: str, values: Vector, names: list[Any]) -> dict[str, float]:
-    known = np.flatnonzero(~np.isnan(values))  # a group not seen has no loss to log
-    if len(values) <= MOST_GROUPS_LOGGED:
-        return {f"{prefix}/{names[group]}": float(values[group]) for group in known}
-    entry: dict[str, float] = {}
-    if len(known) > 0:
-        for extreme, place in (("min", values[known].argmin()), ("max", values[known].argmax())):
-            group = known[place]
-            entry |= {f"{prefix}/{extreme}": float(values[group]), f"{prefix}/{extreme}_group": float(group)}
-    return entry

@@ -144,9 +144,10 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
     """Return the loss that was logged, by its key, and the losses of the groups where the mix follows them."""
     key = "val_loss" if asked is None else asked
     if followed == "loss" and key not in trainer.callback_metrics:
+        logged = [name for name in trainer.callback_metrics if not name.startswith("mix/")]  # by the user
         raise RuntimeError(
             f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
-            f"{', '.join(map(repr, trainer.callback_metrics)) or 'nothing'}); call self.log({key!r}, loss) in "
+            f"{', '.join(map(repr, logged)) or 'nothing'}); call self.log({key!r}, loss) in "
             "validation_step, or pass validation=key or function"
         )
     loss = trainer.callback_metrics.get(key, torch.nan)
@@ -159,3 +160,32 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
             f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass validation=function"
         )
     return loss, meters[0].compute()
+
+
+def check_split(trainer: Trainer, sampler: Mixed) -> None:
+    """Raise a RuntimeError unless a sampler shares its batches as the Trainer splits data."""
+    wanted = trainer.distributed_sampler_kwargs
+    if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
+        raise RuntimeError(
+            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
+            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
+            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., "
+            f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
+        )
+
+
+def check_validates(trainer: Trainer, sampler: Mixed) -> None:
+    """Raise a RuntimeError if a Trainer runs no validation, for a mix that follows it."""
+    if not trainer.enable_validation:
+        raise RuntimeError(
+            f"MixingCallback: this {type(sampler.mixer).__name__} follows validation, but the Trainer runs none; "
+            "define validation_step and pass val_dataloaders, with limit_val_batches above 0"
+        )
+
+
+def run_validation(trainer: Trainer) -> None:
+    """Run the validation that was due when the run was stopped."""
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating, validation.restarting = True, False
+    validation.run()
+    trainer.training = True

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2mix.history import History
-from learn2mix.run_page import sections
 from learn2mix.run_page.charts import DARK, LIGHT
 from learn2mix.run_page.facts import Array, Facts
+from learn2mix.run_page.sections import SECTIONS, values_of
 from learn2mix.run_page.words import verdict
 
 __all__ = ["RunPage", "report"]
@@ -93,17 +93,7 @@ def _page(facts: Facts, title: str) -> str:
     )
     colours = f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
     first, *more = verdict(facts)
-    body = "".join(
-        section(facts)
-        for section in (
-            sections.path_of_the_mix,
-            sections.what_changed,
-            sections.requested_and_realised,
-            sections.losses,
-            sections.groups,
-            sections.lag,
-        )
-    )
+    body = "".join(section(facts) for section in SECTIONS)
     size = f"{facts.num_groups:,} groups · batches of {facts.history.batch_size:,} · {facts.num_batches:,} batches"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -119,7 +109,7 @@ def _as_json(facts: Facts) -> str:
     """Return what the script reads: numbers alone, short, NaN as null."""
     charts = {
         key: {"edges": edges.tolist(), "lines": [_short(line) for line in lines]}
-        for key, (edges, lines) in sections.values_of(facts).items()
+        for key, (edges, lines) in values_of(facts).items()
         if lines
     }
     return json.dumps({"whole": int(facts.edges[-1]), "charts": charts}, separators=(",", ":"))

@@ -195,3 +195,6 @@ def values_of(facts: Facts) -> dict[str, tuple[Array, list[Array]]]:
     for place, group in enumerate(facts.strong):
         by_chart[f"pair-{place}"] = (facts.window_edges, [facts.realised[:, group], facts.requested[:, group]])
     return by_chart
+
+
+SECTIONS = (path_of_the_mix, what_changed, requested_and_realised, losses, groups, lag)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from browser import Browser, find_chromium
 from conftest import TOY
 from experiments.report import report
 from experiments.tasks import TASKS
 from made_up import record, write, write_failure, write_unsuitable
 
+CHROMIUM = find_chromium()
 WIDTHS = {"desk": 1280, "telephone": 390}
 
 MEASURE = """
@@ -79,6 +81,14 @@ def folder(tmp_path_factory):
         patch.setitem(TASKS, TOY.name, TOY)
         report([out], Console(file=io.StringIO()))
     return out
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here; Debian's package is called chromium")
+    with Browser(CHROMIUM, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module", params=WIDTHS.values(), ids=WIDTHS)

@@ -1,0 +1,61 @@
+"""Where the mix of a run is seen: loggers and callbacks, the progress bar, a notebook, a picture at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from learn2mix.checks import check_whole
+from learn2mix.lightning import figures
+from learn2mix.lightning.finding import Mixed
+from learn2mix.lightning.mix_log import MixLog, check_log_groups
+from learn2mix.lightning.notebook import LivePicture
+from learn2mix.lightning.progress_bar import MixInBar
+
+TOP = 3  # groups in the progress bar
+
+
+class Showing:
+    """Shows the mix; the arguments are those of :class:`MixingCallback`."""
+
+    def __init__(
+        self, *, log: bool, log_groups: int | Sequence[Any] | None, progress_bar: bool | int, figure: bool
+    ) -> None:
+        self._logs, self._log_groups, self._figure = log, check_log_groups(log_groups), figure
+        self._log: MixLog | None = None
+        num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
+        self._bar, self._picture = MixInBar(num_shown), LivePicture()
+
+    def check(self) -> None:
+        """Refuse what cannot work, before the training."""
+        if self._figure:
+            figures.check_figures_can_be_drawn()
+
+    def follow(self, trainer: Trainer, sampler: Mixed) -> None:
+        """Show the mix of this sampler from now on."""
+        self._log = MixLog(trainer, sampler, self._log_groups) if self._logs else None
+        if trainer.is_global_zero:
+            self._bar.start(trainer, sampler)
+
+    def start(self, trainer: Trainer, sampler: Mixed) -> None:
+        """Show the mix that the run begins with."""
+        if trainer.is_global_zero:
+            self._picture.start(sampler)
+
+    def update(self, trainer: Trainer, pl_module: LightningModule, sampler: Mixed, batch_idx: int) -> None:
+        """Show the mix after a batch."""
+        self._picture.update(sampler)
+        if self._log is not None:
+            self._log.add(trainer, pl_module, sampler, batch_idx)
+
+    def end(self, trainer: Trainer, sampler: Mixed) -> None:
+        """Leave the picture of the whole run in the notebook, and with the loggers."""
+        self._picture.stop(sampler)
+        if self._figure and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            figures.log_figure(trainer, sampler.history)
+
+    def stop(self) -> None:
+        """Leave the progress bar as it was."""
+        self._bar.stop()
