@@ -173,12 +173,14 @@ class Progress:
 
     def _mark_trained(self, number: int) -> None:
         """Count a batch that waits as trained on, and write down what leaves."""
-        composition = self._composition
-        for batch in composition.mark_trained(number):
+        left = self._composition.mark_trained(number)
+        if self._moved_by_losses and self._feedback.num_updates < self._recorder.next_row:
+            return  # as after most batches
+        for batch in left:
             if not self._moved_by_losses:
                 self._note(self._recorder, batch)
             elif (num_updates := self._feedback.num_updates) >= self._recorder.next_row:
-                self._recorder.add_row(batch, self.mixer.proportions, composition.lag, num_updates)
+                self._recorder.add_row(batch, self.mixer.proportions, self._composition.lag, num_updates)
 
     def _note(self, recorder: Recorder, batch: Batch) -> None:
         mix = batch.proportions if self._mix_of_batches else self.mixer.proportions

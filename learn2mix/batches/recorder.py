@@ -71,8 +71,8 @@ class Recorder:
     def hear(self, sums: Vector, counts: Vector) -> None:
         """Be told of the losses of an update, by group."""
         # In place: to keep the arrays until a row is due would cost NumPy more than to add them.
-        np.add(self._sums, sums, out=self._sums)
-        np.add(self._counts, counts, out=self._counts)
+        self._sums += sums
+        self._counts += counts
         self._heard = True
 
     def add_row(self, batch: Batch, mix: Vector, lag: int, num_updates: int) -> None:

@@ -144,9 +144,10 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
     """Return the loss that was logged, by its key, and the losses of the groups where the mix follows them."""
     key = "val_loss" if asked is None else asked
     if followed == "loss" and key not in trainer.callback_metrics:
+        logged = [name for name in trainer.callback_metrics if not name.startswith("mix/")]  # by the user
         raise RuntimeError(
             f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
-            f"{', '.join(map(repr, trainer.callback_metrics)) or 'nothing'}); call self.log({key!r}, loss) in "
+            f"{', '.join(map(repr, logged)) or 'nothing'}); call self.log({key!r}, loss) in "
             "validation_step, or pass validation=key or function"
         )
     loss = trainer.callback_metrics.get(key, torch.nan)
