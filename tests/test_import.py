@@ -40,6 +40,7 @@ learn2mix.PerSampleLoss(lambda x: x)
         "PerSampleLoss",
         "GroupLossMeter",
         "MixingCallback",
+        "report",
     ],
 )
 def test_public_names_can_be_imported(name):

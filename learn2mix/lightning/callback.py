@@ -17,19 +17,17 @@ class MixingCallback(Callback):
 
     Finds the :class:`MixedBatchSampler` or :class:`MixedStream` that is live in the Trainer, passes it the per-sample
     losses of each training batch, and saves and restores it with the checkpoint, also in the middle of an epoch.
-
-    Loggers get the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means
-    since the last entry), the ``loss`` of each group at the last update, the ``entropy`` in nats and the ``lag`` in
-    batches. ``trainer.callback_metrics`` has them at each end of an epoch and each validation run, and what a callback
-    monitors, as ``EarlyStopping("mix/entropy")`` does, after each batch. In a notebook the mix draws itself.
-
     Works with ``pytorch_lightning`` and ``lightning.pytorch``, on one process or many. It moves itself to the front of
     the callbacks, so that a checkpoint finds the batch observed.
 
+    Loggers get the mix every ``log_every_n_steps``: under ``mix/`` the shares ``requested`` and ``realised`` (means
+    since the last entry), each group's ``loss`` at the last update, the ``entropy`` in nats and the ``lag`` in batches;
+    ``trainer.callback_metrics`` when an epoch or validation ends, and callbacks that monitor them after each batch.
+
     Args:
         losses: where the per-sample losses are, shape ``(batch_size,)``. None finds ``outputs["losses"]`` or a
-            :class:`PerSampleLoss` in the module; a string is a key of what ``training_step`` returns; a function gets
-            ``(outputs, batch)`` and returns them.
+            :class:`PerSampleLoss` in the module; else a key of what ``training_step`` returns, or a function of
+            ``(outputs, batch)``.
         validation: where the results of a validation run are, for mixers that follow it (``needs_validation``). None
             takes the loss from what ``self.log("val_loss", ...)`` left in ``trainer.callback_metrics``, or, for mixers
             that follow the losses of the groups, these from the one :class:`GroupLossMeter` in the module, which
@@ -42,6 +40,7 @@ class MixingCallback(Callback):
             are no more than that, and else only the extremes, by value and by number of the group; None for all.
         progress_bar: how many groups the progress bar shows with their shares, those that moved most; True for 3.
         figure: whether loggers (TensorBoard, W&B, MLflow) get a picture of the run at its end. Needs matplotlib.
+        live_picture: whether in a notebook the path of the mix draws itself while ``fit`` runs, at most once a second.
 
     Raises:
         TypeError: if ``losses``, ``groups`` or ``validation`` is neither None, nor a key, nor a function.
@@ -63,12 +62,13 @@ class MixingCallback(Callback):
         log_groups: int | Sequence[Any] | None = 20,
         progress_bar: bool | int = False,
         figure: bool = False,
+        live_picture: bool = True,
     ) -> None:
         for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
             if not (value is None or isinstance(value, str) or callable(value)):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
         self._losses, self._validation = finding.LossFinder(losses, groups), validation
-        self._showing = Showing(log=log, log_groups=log_groups, progress_bar=progress_bar, figure=figure)
+        self._showing = Showing(log, log_groups, progress_bar, figure, live_picture)
         self._sampler: Mixed | None = None
         self._restored: dict[str, Any] | None = None
         self._validation_due = False  # after the batch just trained on

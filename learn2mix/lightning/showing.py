@@ -21,12 +21,17 @@ class Showing:
     """Shows the mix; the arguments are those of :class:`MixingCallback`."""
 
     def __init__(
-        self, *, log: bool, log_groups: int | Sequence[Any] | None, progress_bar: bool | int, figure: bool
+        self,
+        log: bool,
+        log_groups: int | Sequence[Any] | None,
+        progress_bar: bool | int,
+        figure: bool,
+        live_picture: bool,
     ) -> None:
         self._logs, self._log_groups, self._figure = log, check_log_groups(log_groups), figure
         self._log: MixLog | None = None
         num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
-        self._bar, self._picture = MixInBar(num_shown), LivePicture()
+        self._bar, self._picture, self._live = MixInBar(num_shown), LivePicture(), live_picture
 
     def check(self) -> None:
         """Refuse what cannot work, before the training."""
@@ -41,7 +46,7 @@ class Showing:
 
     def start(self, trainer: Trainer, sampler: Mixed) -> None:
         """Show the mix that the run begins with."""
-        if trainer.is_global_zero:
+        if self._live and trainer.is_global_zero:
             self._picture.start(sampler)
 
     def update(self, trainer: Trainer, pl_module: LightningModule, sampler: Mixed, batch_idx: int) -> None:
