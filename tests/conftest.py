@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.utils.data import _utils as data_loading
 
+from browser import Browser, find_chromium
 from loops import KINDS, Loop, make
 
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
@@ -54,6 +55,8 @@ def is_heavy(item: pytest.Item) -> bool:
         return True
     if not isinstance(item, pytest.Function):  # a doctest
         return False
+    if "browser" in item.fixturenames:
+        return True
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if "num_workers" in params:
         has_workers = params["num_workers"] != 0
@@ -92,3 +95,13 @@ def untouched_random_state() -> Iterator[None]:
 def loop(request: pytest.FixtureRequest) -> Loop:
     """A loop over each kind of loader."""
     return make(request.param)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium, for all tests of a process."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("there is no Chromium here; Debian's package is called chromium")
+    with Browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

@@ -61,10 +61,10 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
     assert "\x1b" not in first.stdout + first.stderr, "colours and bars are for terminals"
     assert len(first.stderr.splitlines()) == len(RUNS), first.stderr
     written = files(tmp_path)
-    pictures = {name for name in written if name.endswith(".png")}
+    pictures = {name for name in written if name.endswith(".svg")}
     assert written.keys() - pictures == RUNS | {"report.html", "tables.md"}
     assert pictures == {
-        f"{task}-{what}.png"
+        f"{task}-{what}.svg"
         for task in ("mnist-5k", "mean-estimation")
         for what in ("curves", "seconds", "train-test", "proportions", "groups")
     }
