@@ -118,7 +118,9 @@ def scale(ax: Axes, axis: str, *, is_log: bool, is_whole: bool = False) -> None:
     if is_log:
         ax.set(**{f"{axis}scale": "log"})
     one = ax.yaxis if axis == "y" else ax.xaxis
-    one.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9) if is_log else MaxNLocator(5, integer=is_whole))
+    low, high = one.get_view_interval()
+    subs = (1, 2, 5) if is_log and high < 50 * low else (1,)
+    one.set_major_locator(LogLocator(subs=subs, numticks=9) if is_log else MaxNLocator(5, integer=is_whole))
     one.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.6g}"))
     one.set_minor_locator(matplotlib.ticker.NullLocator())
 

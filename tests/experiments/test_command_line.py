@@ -115,6 +115,9 @@ def test_run_reports_at_its_end_and_report_says_the_same(toy, tmp_path, capsys):
     }  # fmt: skip
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out == told
+    page = tmp_path / "elsewhere" / "page.html"
+    assert main(["report", str(tmp_path), "--out", str(page)]) == 0
+    assert page.read_bytes() == (tmp_path / "report.html").read_bytes()
 
 
 def test_threads_are_recorded(toy, tmp_path):
