@@ -75,7 +75,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    report(options.folders, _screen())
+    report(options.folders, _screen(), options.out)
     return 0
 
 
@@ -126,7 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     reporting = commands.add_parser("report", help="print the tables of folders of runs, and make the page of them")
-    reporting.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="report.html goes into the first")
+    reporting.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="where runs are, however deep")
+    reporting.add_argument(
+        "--out", type=Path, metavar="PATH", help="FILE.html for the page alone, or a folder; default the first DIR"
+    )
     reporting.set_defaults(command=_report)
 
     packing = commands.add_parser("pack", help="copy the runs of a folder for a repository: compressed, to six digits")

@@ -78,7 +78,7 @@ def read(path: Path) -> Record:
     Raises:
         UserError: if the file is no run.
     """
-    record = _read(path, {"task", "method", "seed", "config", "groups", "history"})
+    record = _read(path, {"task", "method", "seed", "config", "objective", "groups", "history"})
     if not record["history"]:
         raise UserError(f"{path} is not a stored run: it lacks epochs; delete it and run again")
     return record

@@ -1,4 +1,4 @@
-"""How the library is laid out: no module imports itself by a detour, and no file or class is too long to read."""
+"""How library and report are laid out: no module imports itself by a detour, no file or class is too long to read."""
 
 import ast
 from pathlib import Path
@@ -8,12 +8,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in (ROOT / "learn2mix").rglob("*.py")
+    for folder in ("learn2mix", "experiments/report")
+    for path in (ROOT / folder).rglob("*.py")
 }
 
 
 def imports_of(path):
-    """Modules of the library that are imported when the module is, not those for annotations alone."""
+    """Modules of these that are imported when the module is, not those for annotations alone."""
     found, waiting = set(), list(ast.parse(path.read_text(encoding="utf8")).body)
     while waiting:
         node = waiting.pop()

@@ -1,24 +1,33 @@
-"""How a section's runs were made: the command, the settings, the hardware, the time."""
+"""What a reader needs to trust a section's numbers, and to make them again: settings, changes, hardware, time."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.methods import METHODS
-from experiments.report.results import Record, Results, Section
+from experiments.report.sections import Section
 from experiments.runs import settings_of
+from experiments.settings import Setting
 from experiments.tasks import find_task
 
 
 def facts(section: Section) -> list[tuple[str, str]]:
     """Names and values, in words."""
-    stated = [("command", command(section)), ("settings", _settings(section))]
-    if changed := _changed(section):
+    usual = find_task(section.task, None).settings
+    changes = _changes(section.config, usual)
+    stated = [("command", command(section)), ("settings", _listed(section.config))]
+    if changes:
+        sources = {name: f" (there {usual[name].value}, {usual[name].source})" for name in changes if name in usual}
+        changed = ", ".join(f"{name}={value}{sources.get(name, '')}" for name, value in changes.items())
         stated.append(("changed from the task's own", changed))
-    stated += [("made on", _hardware(environment)) for environment in section.environments]
-    seconds = sum(curve.seconds[-1] for results in section.trained for curve in results.curves)
-    num_runs = sum(len(results.curves) for results in section.trained)
-    return [*stated, ("time", f"{seconds:,.0f} s of training in {num_runs} runs")]
+    environments = dict.fromkeys(json.dumps(one, sort_keys=True) for one in section.runs["environment"].dropna())
+    stated += [("made on", _hardware(json.loads(environment))) for environment in environments]
+    if section.trained:
+        seconds = section.curves["seconds"].groupby(level=["label", "seed"]).max()
+        stated.append(("time", f"{seconds.sum():,.0f} s of training in {len(seconds)} runs"))
+    return stated
 
 
 def command(section: Section) -> str:
@@ -26,58 +35,40 @@ def command(section: Section) -> str:
 
     Methods that were run with several settings of their own take a command for each; this one is for their defaults.
     """
-    methods = dict.fromkeys(results.method for results in section.results)
-    seeds = [seed for results in section.results for seed in (*results.seeds, *results.failures, *results.missing)]
-    parts = ["python -m experiments run", section.task, "--methods", *methods, f"--seeds {max(seeds, default=0) + 1}"]
-    changes = _differences(section)
+    task = find_task(section.task, None)
+    methods = {label: section.method(label) for label in section.labels}
+    num_seeds = max(section.runs["seed"].dropna(), default=0) + 1
+    parts = ["python -m experiments run", section.task, "--methods", *dict.fromkeys(methods.values())]
+    parts.append(f"--seeds {num_seeds}")
+    changes = _changes(section.config, task.settings)
     if "epochs" in changes:
         parts.append(f"--epochs {changes.pop('epochs')}")
     if "time_budget" in changes:
         parts.append(f"--time-budget {changes.pop('time_budget'):g}")
-    for results in section.results:
+    for label, method in methods.items():
         # Where a method was run in one way only, that way is part of the command.
-        if results.label == results.method:
-            changes |= _own_differences(section, results)
-    if changes:
-        parts += ["--set", *(f"{name}={value}" for name, value in changes.items())]
-    return " ".join(parts)
+        if label == method and method in METHODS:
+            changes |= _changes(section.own(label), settings_of(task, METHODS[method]))
+    return " ".join([*parts, *(["--set", _listed(changes, " ")] if changes else [])])
 
 
-def _differences(section: Section) -> dict[str, Any]:
-    """The shared settings that are not the task's own."""
-    own = find_task(section.task, None).settings
-    return {name: value for name, value in section.config.items() if name not in own or own[name].value != value}
+def _changes(config: Mapping[str, Any], usual: Mapping[str, Setting]) -> dict[str, Any]:
+    """The settings that are not the usual ones."""
+    return {name: value for name, value in config.items() if name not in usual or usual[name].value != value}
 
 
-def _own_differences(section: Section, results: Results) -> dict[str, Any]:
-    """The method's settings that are not its own on this task."""
-    if results.method not in METHODS:
-        return {}
-    usual = settings_of(find_task(section.task, None), METHODS[results.method])
-    return {name: value for name, value in results.own.items() if name not in usual or usual[name].value != value}
+def _listed(config: Mapping[str, Any], separator: str = ", ") -> str:
+    return separator.join(f"{name}={value}" for name, value in config.items())
 
 
-def _settings(section: Section) -> str:
-    return ", ".join(f"{name}={value}" for name, value in section.config.items())
-
-
-def _changed(section: Section) -> str:
-    own = find_task(section.task, None).settings
-    return ", ".join(
-        f"{name}={value}" + (f" (there {own[name].value}, {own[name].source})" if name in own else "")
-        for name, value in _differences(section).items()
-    )
-
-
-def _hardware(environment: Record) -> str:
-    versions = environment.get("versions", {})
+def _hardware(environment: Mapping[str, Any]) -> str:
     parts = [
         environment.get("processor") or environment.get("machine", "an unknown machine"),
         f"{environment.get('cpus', '?')} CPUs",
         f"device {environment.get('device', '?')}",
         f"{environment.get('threads', '?')} thread(s) a job",
         f"{environment.get('jobs', 1)} job(s)",
-        *(f"{name} {version}" for name, version in versions.items()),
+        *(f"{name} {version}" for name, version in environment.get("versions", {}).items()),
         f"commit {environment.get('commit')}",
     ]
     return ", ".join(parts)

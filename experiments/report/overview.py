@@ -3,127 +3,148 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from experiments.report.intervals import UNKNOWN, Interval
+from experiments.report.intervals import listed
 from experiments.report.published import published
-from experiments.report.results import BASELINE, Results, Section, listed, paired_ratio
-from experiments.report.tables import Table, as_published, published_measure, rivals, show
+from experiments.report.sections import BASELINE, LEARNER, Section
+from experiments.report.tables import (
+    RIVALS,
+    Table,
+    as_published,
+    balanced_accuracy,
+    over,
+    published_measure,
+    shown,
+    table,
+)
 from experiments.tasks import find_task
 
-LEARNER = "learn2mix"
+LONG_TAIL_LEARNER = "learn2mix-passes"
+MATRICES = (
+    (BASELINE, 1.0, f"All methods against {BASELINE}"),
+    (LEARNER, 1 / 2, f"{LEARNER} against each, half-way"),
+    (LEARNER, 1.0, f"{LEARNER} against each, at the end"),
+)
+LONG_TAIL = (*RIVALS, "mix-adjusted", "fading", LONG_TAIL_LEARNER)
+
+
+def overview(sections: Sequence[Section]) -> list[Table]:
+    """All tables that the sections have the numbers for."""
+    tables = (
+        long_tail_table(sections),
+        overview_table(sections),
+        *(matrix(sections, *of_what) for of_what in MATRICES),
+        problem_table(sections),
+    )
+    return [one for one in tables if one is not None]
+
+
+def long_tail_table(sections: Sequence[Section]) -> Table | None:
+    """One line a task: the balanced accuracy of each method as such; None where ours was run on none."""
+    rows: dict[str, dict[str, str]] = {}
+    for section in sections:
+        found = {label: name for name in LONG_TAIL if (label := section.find(name)) is not None}
+        ours = section.find(LONG_TAIL_LEARNER)
+        if ours is not None and section.is_long_tail:
+            accuracy = balanced_accuracy(section)
+            row = {found[label]: text for label, text in shown(accuracy, digits=1).items() if label in found}
+            gains = {f"{found[ours]} over {found[label]}": over(accuracy, ours, label) for label in found}
+            rows[section.title] = {"seeds": str(len(accuracy[ours])), **row, **gains}
+    if not rows:
+        return None
+    columns = ("seeds", *LONG_TAIL, *(f"{LONG_TAIL_LEARNER} over {rival}" for rival in RIVALS))
+    return _by_task(
+        "Long tails",
+        "Balanced accuracy at the end, %, mean over the seeds ± half of the 95 % t-interval; then the difference of "
+        f"{LONG_TAIL_LEARNER} to the two baselines in points, with the same seed; a star where its interval leaves out "
+        "0.",
+        columns,
+        rows,
+    )
 
 
 def overview_table(sections: Sequence[Section]) -> Table | None:
     """One line a task: learn2mix against the baseline, ours and the paper's; None where no task has both."""
-    rows = [
-        _overview_row(section, section.baseline, results)
-        for section in sections
-        for results in section.compared
-        if section.baseline is not None and results.method == LEARNER
-    ]
+    rows = {}
+    for section in sections:
+        label = section.find(LEARNER)
+        if label is None or not section.rivals:
+            continue
+        row = {"length": _length_of_runs(section), "measure": published_measure(section)}
+        for place, when, share in ((1, "1/2", 1 / 2), (2, "end", 1.0)):
+            ours = shown(as_published(section, share))
+            for method, one in ((BASELINE, BASELINE), (LEARNER, label)):
+                theirs = published(section.task, method)[place]
+                row[f"{method}, {when}"] = ours[one] + ("" if theirs is None else f" (paper {theirs.show(2)})")
+            row[f"ratio of errors, {when}"] = section.ratio(section.error_at(share), label, BASELINE).show()
+        rows[section.title + label.removeprefix(LEARNER)] = row
     if not rows:
         return None
-    return Table(
+    return _by_task(
         f"{LEARNER} against {BASELINE}",
         "Mean ± half of the 95 % t-interval over the seeds, after half and all of the training; in brackets what the "
         f"paper has. Ratio: of the test errors, {LEARNER}'s to {BASELINE}'s, below 1 is better; a difference is named "
         "only where the 95 % interval over paired seeds does not include 1.",
-        (
-            *("task", "length", "measure"),
-            *(f"{BASELINE}, 1/2", f"{LEARNER}, 1/2", "ratio of errors, 1/2"),
-            *(f"{BASELINE}, end", f"{LEARNER}, end", "ratio of errors, end"),
-        ),
-        tuple(rows),
+        list(next(iter(rows.values()))),
+        rows,
     )
 
 
-def _overview_row(section: Section, baseline: Results, results: Results) -> tuple[str, ...]:
-    cells = []
-    for place, fraction in ((1, 1 / 2), (2, 1.0)):
-        for one in (baseline, results):
-            ours, theirs = as_published(section, one, fraction), published(section.task, one.method)[place]
-            cells.append(show(ours) if theirs is None else f"{show(ours)} (paper {theirs.show(2)})")
-        cells.append(section.error_ratio(results, fraction).show())
-    title = section.title + results.label.removeprefix(results.method)
-    return title, _length_of_runs(section, baseline), published_measure(section), *cells
-
-
-def _length_of_runs(section: Section, results: Results) -> str:
-    """Seeds and length of a method's runs, with the task's own length where that is another."""
-    epochs = f"{section.config['epochs']} epochs"
-    usual = find_task(section.task, None).settings["epochs"].value
-    if section.config["epochs"] != usual:
+def _length_of_runs(section: Section) -> str:
+    """Seeds and length of the baseline's runs, with the task's own length where that is another."""
+    config, num_seeds = section.config, len(section.num_epochs[BASELINE])
+    epochs, usual = f"{config['epochs']} epochs", find_task(section.task, None).settings["epochs"].value
+    if config["epochs"] != usual:
         epochs += f" (the task's: {usual})"
-    if "time_budget" in section.config:
-        epochs = f"at most {epochs} in {section.config['time_budget']:g} s"
-    seconds = Interval.of([curve.seconds[-1] for curve in results.curves]).mean
-    return f"{len(results.curves)} seed{'s' if len(results.curves) > 1 else ''}, {epochs}, {seconds:.3g} s a run"
+    if "time_budget" in config:
+        epochs = f"at most {epochs} in {config['time_budget']:g} s"
+    return f"{num_seeds} seed{'s' if num_seeds > 1 else ''}, {epochs}"
 
 
-def ratio_matrix(sections: Sequence[Section]) -> Table | None:
-    """Every method on every task: the ratio to the baseline at the end, with its words; None without a baseline."""
-    labels = list(dict.fromkeys(one.label for section in sections for one in rivals(section)))
-    if not labels:
-        return None
-    rows = []
-    for section in sections:
-        by_label = {results.label: results for results in rivals(section)}
-        if by_label:
-            cells = [
-                section.error_ratio(by_label[one], 1.0).show("\n") if one in by_label else UNKNOWN for one in labels
-            ]
-            rows.append((section.title, *cells))
-    return Table(
-        f"All methods against {BASELINE}",
-        f"Ratio of the test error at the end to {BASELINE}'s, with its 95 % interval over paired seeds.",
-        ("task", *labels),
-        tuple(rows),
-    )
+def matrix(sections: Sequence[Section], method: str, share: float, title: str) -> Table | None:
+    """Ratios of errors after a share of the training, of or to one method; None without runs of it.
 
-
-def rival_table(sections: Sequence[Section], fraction: float, when: str) -> Table | None:
-    """The ratio of learn2mix's error to that of every other method, with its words; None without learn2mix.
-
-    Args:
-        sections: one a row.
-        fraction: of the training, after which they are compared.
-        when: the same in words.
+    Of learn2mix they are to every other method; to the baseline they are those of every other method.
     """
-    learners = [(section, one) for section in sections for one in section.compared if one.method == LEARNER]
-    others = [{one.label: one for one in section.compared if one is not learner} for section, learner in learners]
-    labels = list(dict.fromkeys(label for by_label in others for label in by_label))
-    if not labels:
-        return None
-    rows = []
-    for (section, learner), by_label in zip(learners, others, strict=True):
-        ratios = (
-            paired_ratio(learner, learner.at(fraction), by_label[label], by_label[label].at(fraction)).show("\n")
-            if label in by_label
-            else UNKNOWN
-            for label in labels
-        )
-        rows.append((section.title, *ratios))
-    return Table(
-        f"{LEARNER} against each, {when}",
-        f"Ratio of {LEARNER}'s test error to that of each other method, with its 95 % interval over paired seeds.",
-        ("task", *labels),
-        tuple(rows),
-    )
+    rows = {}
+    for section in sections:
+        one, errors = section.find(method), section.error_at(share)
+        others = [] if one is None else [label for label in section.compared if label != one]
+        pairs = [(other, one) if method == BASELINE else (one, other) for other in others]
+        if pairs:
+            texts = (section.ratio(errors, *map(str, pair)).show("\n") for pair in pairs)
+            rows[section.title] = dict(zip(others, texts, strict=True))
+    note = "Ratio of test errors, with its 95 % interval over paired seeds; below 1 is better"
+    note += f", for {LEARNER}." if method == LEARNER else "."
+    return _by_task(title, note, list(dict.fromkeys(label for row in rows.values() for label in row)), rows)
 
 
 def problem_table(sections: Sequence[Section]) -> Table | None:
     """Runs that failed, are missing or were left out, each with the reason; None where there are none."""
     rows = []
     for section in sections:
-        for results in section.results:
-            for error in dict.fromkeys(results.failures.values()):
-                seeds = [seed for seed, of_seed in results.failures.items() if of_seed == error]
-                rows.append((section.title, results.label, listed(seeds), f"failed: {error}"))
-            if results.missing:
-                rows.append((section.title, results.label, listed(results.missing), "missing"))
-            if results.unsuitable is not None:
-                rows.append((section.title, results.label, "all", f"left out: {results.unsuitable}"))
+        for label in section.labels:
+            failed, missing, reason = section.gaps(label)
+            for error in dict.fromkeys(failed.values()):
+                seeds = [seed for seed, of_seed in failed.items() if of_seed == error]
+                rows.append((section.title, label, listed(seeds), f"failed: {error}"))
+            if missing:
+                rows.append((section.title, label, listed(missing), "missing"))
+            if reason is not None:
+                rows.append((section.title, label, "all", f"left out: {reason}"))
     if not rows:
         return None
+    tasks, *columns = zip(*rows, strict=True)
     note = "Failed and missing runs are trained by the next run of the same command."
-    return Table("Failed, missing and left out", note, ("task", "method", "run", "what"), tuple(rows), is_words=True)
+    return table(
+        "Failed, missing and left out", note, "task", tasks, dict(zip(("method", "run", "what"), columns, strict=True))
+    )
+
+
+def _by_task(title: str, note: str, columns: Sequence[str], rows: dict[str, dict[str, Any]]) -> Table | None:
+    """A table with a row a task; None without columns."""
+    if not columns:
+        return None
+    texts = {column: {task: row[column] for task, row in rows.items() if column in row} for column in columns}
+    return table(title, note, "task", rows, texts)

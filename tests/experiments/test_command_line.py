@@ -61,10 +61,10 @@ def test_the_demo_runs_stores_tells_and_draws_and_does_nothing_twice(tmp_path, c
     assert "\x1b" not in first.stdout + first.stderr, "colours and bars are for terminals"
     assert len(first.stderr.splitlines()) == len(RUNS), first.stderr
     written = files(tmp_path)
-    pictures = {name for name in written if name.endswith(".png")}
+    pictures = {name for name in written if name.endswith(".svg")}
     assert written.keys() - pictures == RUNS | {"report.html", "tables.md"}
     assert pictures == {
-        f"{task}-{what}.png"
+        f"{task}-{what}.svg"
         for task in ("mnist-5k", "mean-estimation")
         for what in ("curves", "seconds", "train-test", "proportions", "groups")
     }
@@ -115,6 +115,9 @@ def test_run_reports_at_its_end_and_report_says_the_same(toy, tmp_path, capsys):
     }  # fmt: skip
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out == told
+    page = tmp_path / "elsewhere" / "page.html"
+    assert main(["report", str(tmp_path), "--out", str(page)]) == 0
+    assert page.read_bytes() == (tmp_path / "report.html").read_bytes()
 
 
 def test_threads_are_recorded(toy, tmp_path):

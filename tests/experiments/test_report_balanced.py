@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.report.balanced import balanced_accuracy, balanced_table, long_tail_table, thirds
 from experiments.report.collect import collect
-from experiments.report.contents import section_tables
 from experiments.report.intervals import Interval
+from experiments.report.overview import long_tail_table
 from experiments.report.pictures import draw_section
-from experiments.report.results import Section
-from experiments.report.tables import group_table, per_group_table
+from experiments.report.sections import Section
+from experiments.report.tables import balanced_accuracy, balanced_table, per_group_table, section_tables, thirds
 from made_up import record, write
 
 CLASSES = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
@@ -55,13 +54,11 @@ def section(folder) -> Section:
 
 
 def cell(table, row: str, column: str) -> str:
-    (cells,) = [cells for cells in table.rows if cells[0] == row]
-    return cells[table.columns.index(column)]
+    return table.cells.loc[row, column]
 
 
 def test_accuracies_count_every_class_alike(section):
-    balanced, _ = section.results
-    assert balanced_accuracy(balanced) == pytest.approx([75.0, 75.0, 75.0])
+    assert balanced_accuracy(section)["balanced"].tolist() == pytest.approx([75.0, 75.0, 75.0])
     table = balanced_table(section)
     assert cell(table, "balanced", "balanced accuracy") == "75.0 ± 0.0"
     assert cell(table, "balanced", "worst class") == Interval.of([60.0, 50.0, 60.0]).show(1)
@@ -69,13 +66,13 @@ def test_accuracies_count_every_class_alike(section):
 
 def test_thirds_are_those_of_each_runs_own_sizes(section):
     # Of four classes the two largest are many; the largest of seed 1 is b.
-    balanced, _ = section.results
     by_hand = [
         [100 - 50 * (0.1 + 0.2), 70.0, 60.0],  # a and b, c, d
         [100 - 50 * (0.1 + 0.2), 80.0, 50.0],  # b and c, d, a
         [100 - 50 * (0.2 + 0.1), 70.0, 60.0],  # c and d, a, b
     ]
-    assert thirds(balanced) == pytest.approx(np.array(by_hand))
+    of_balanced = [measure["balanced"] for measure in thirds(section).values()]
+    assert pytest.approx(np.array(by_hand)) == np.array(of_balanced).T
     assert cell(balanced_table(section), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
 
 
@@ -112,8 +109,8 @@ def test_a_star_is_given_only_where_0_is_left_out(mean, half_width, text):
 
 def test_classes_without_test_samples_are_left_out(folder):
     section = section_of(folder, run_of("balanced", 0, COUNTS[0], [0.1, 0.3, None, None]))
-    assert balanced_accuracy(section.results[0]) == pytest.approx([80.0])
-    assert np.isnan(thirds(section.results[0])[0, 1:]).all()
+    assert balanced_accuracy(section).tolist() == pytest.approx([80.0])
+    assert [measure.isna().all() for measure in thirds(section).values()] == [False, True, True]
 
 
 def test_it_is_for_classes_of_unequal_size(folder):
@@ -126,7 +123,7 @@ def test_variants_are_rows_of_their_own(folder):
         config = {"mixing_rate": 0.1, "every": "step", "warm_up_epochs": int(passes)}
         write(folder / str(passes), run_of("curriculum", 0, COUNTS[0], errors, config=config))
     (section,), _ = collect([folder / "15.0", folder / "30.0"])
-    assert [row[0] for row in balanced_table(section).rows] == [
+    assert list(balanced_table(section).cells.index) == [
         "curriculum (warm_up_epochs=15)",
         "curriculum (warm_up_epochs=30)",
     ]
@@ -135,16 +132,13 @@ def test_variants_are_rows_of_their_own(folder):
 class TestOrder:
     def test_groups_of_equal_rank_are_joined_where_seeds_cut_others(self, section):
         assert section.group_names == ("1st largest", "2nd largest", "3rd largest", "4th largest")
-        assert section.train_counts == (40, 30, 20, 10)
+        assert section.train_counts.tolist() == [40, 30, 20, 10]
         table = per_group_table(section)
         # The smallest: d of seed 0, a of seed 1, b of seed 2.
-        assert table.rows[3][:2] == ("4th largest", "10")
+        assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("4th largest", "10")
         assert cell(table, "4th largest", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
         assert "equal rank" in table.note
-        assert "equal rank" in group_table(section).note
-        for results in section.results:
-            for curve in results.curves:
-                assert curve.proportions.tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2
+        assert section.mix.to_numpy().tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2 * 6
 
     def test_pictures_say_so(self, section):
         captions = {picture.name: picture.caption for picture in draw_section(section)}
@@ -153,7 +147,7 @@ class TestOrder:
     def test_equal_orders_keep_their_names(self, folder):
         section = section_of(folder, *(run_of("balanced", seed, COUNTS[1], BALANCED[1]) for seed in (0, 1)))
         assert section.group_names == tuple(NAMES)
-        assert section.train_counts == tuple(COUNTS[1])
+        assert section.train_counts.tolist() == COUNTS[1]
         assert not any("equal rank" in table.note for table in section_tables(section))
 
 

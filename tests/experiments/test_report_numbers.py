@@ -13,20 +13,19 @@ from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.facts import command, facts
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Interval, Ratio
-from experiments.report.overview import overview_table, problem_table, ratio_matrix, rival_table
+from experiments.report.overview import MATRICES, matrix, overview_table, problem_table
 from experiments.report.published import PUBLISHED, published
-from experiments.report.results import Section
+from experiments.report.sections import Section
 from experiments.report.tables import (
     MAX_GROUPS,
     Table,
-    caught_up,
     error_table,
-    group_table,
     mixing_rates,
     per_group_table,
     published_table,
     rate_table,
     ratio_table,
+    section_tables,
     time_table,
 )
 from made_up import record, write, write_failure, write_unsuitable
@@ -43,10 +42,16 @@ def section_of(folder, *records: dict) -> Section:
     return section
 
 
-def cell(table: Table, row: str, column: str, nth: int = 0) -> str:
-    (cells,) = [cells for cells in table.rows if cells[0] == row]
-    places = [place for place, name in enumerate(table.columns) if name == column]
-    return cells[places[nth]]
+def cell(table: Table, row: str, column: str) -> str:
+    return table.cells.loc[row, column]
+
+
+def rows(table: Table) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in table.cells.itertuples()]
+
+
+def at(section: Section, share: float, method: str = "classical") -> list[float]:
+    return section.error_at(share)[method].tolist()
 
 
 class TestIntervals:
@@ -121,11 +126,11 @@ class TestIntervals:
 class TestLength:
     def test_quarters_are_rounded_up_to_whole_epochs(self, folder):
         section = section_of(folder, record("classical", 0, [float(epoch) for epoch in range(1, 31)]))
-        assert [section.baseline.at(share).tolist() for share in (1 / 4, 1 / 2, 1)] == [[8], [15], [30]]
+        assert [at(section, share) for share in (1 / 4, 1 / 2, 1)] == [[8], [15], [30]]
 
     def test_short_runs_have_quarters_too(self, folder):
         section = section_of(folder, record("classical", 0, [1.0, 2.0]))
-        assert [section.baseline.at(share).tolist() for share in (1 / 4, 1 / 2, 1)] == [[1], [1], [2]]
+        assert [at(section, share) for share in (1 / 4, 1 / 2, 1)] == [[1], [1], [2]]
 
     def test_quarters_of_a_budget_are_counted_in_seconds(self, folder):
         budget = {"config": {"time_budget": 4.0, "epochs": 100}}
@@ -135,12 +140,12 @@ class TestLength:
                 row["train_seconds"] = of_row
         section = section_of(folder, slow, fast)
         # The first epoch that ends at 1, 2, 4 seconds or later: after 3, 3, 6 seconds, and after 1.1, 2.6, 4.6.
-        assert [section.baseline.at(share).tolist() for share in (1 / 4, 1 / 2, 1)] == [[1, 3], [1, 4], [2, 5]]
+        assert [at(section, share) for share in (1 / 4, 1 / 2, 1)] == [[1, 3], [1, 4], [2, 5]]
         assert "the budget of 4 s" in error_table(section).note
 
     def test_a_run_that_ends_before_its_budget_is_read_at_its_end(self, folder):
         run = record("classical", 0, [5.0, 4.0], config={"time_budget": 100.0})
-        assert section_of(folder, run).baseline.at(1).tolist() == [4]
+        assert at(section_of(folder, run), 1) == [4]
 
 
 class TestErrors:
@@ -159,11 +164,15 @@ class TestErrors:
         runs[0]["history"][-1]["test_by_group"] = [7.0, 2.0]
         runs[1]["history"][-1]["test_by_group"] = [3.0, None]
         section = section_of(folder, *runs)
-        assert section.baseline.worst_group.tolist() == [7, 3]
+        assert section.worst_group["classical"].tolist() == [7, 3]
 
     def test_rows_stand_in_the_order_of_the_registry(self, folder):
         section = section_of(folder, *(record(name, 0, [1.0]) for name in ("my-own", "balanced", "classical")))
-        assert [row[0] for row in error_table(section).rows] == ["classical", "balanced", "my-own"]
+        assert list(error_table(section).cells.index) == ["classical", "balanced", "my-own"]
+
+
+def catching_up(section: Section, method: str) -> str:
+    return cell(error_table(section), method, "catches up, epochs")
 
 
 class TestCatchingUp:
@@ -175,26 +184,23 @@ class TestCatchingUp:
             record("classical", 0, [5, 4, 4, 3]),
             record("classical", 1, [5, 1, 3, 2]),
         )
-        fast, slow = section.results
-        assert caught_up(fast, slow) == (Interval.of([2, 4]).show(1), Interval.of([2.0, 4.0]).show())
-        assert caught_up(slow, slow) == (Interval.of([4, 2]).show(1), Interval.of([4.0, 2.0]).show())
-
-    def test_seconds_are_those_of_training_until_then(self, folder):
-        fast = record("learn2mix", 0, [4, 3, 2])
-        for row, seconds in zip(fast["history"], (0.25, 0.5, 9.0), strict=True):
-            row["train_seconds"] = seconds
-        section = section_of(folder, fast, record("classical", 0, [5, 4, 3]))
-        assert caught_up(*section.results) == ("2.0", "0.750")
+        assert catching_up(section, "learn2mix") == Interval.of([2, 4]).show(1)
+        assert catching_up(section, "classical") == Interval.of([4, 2]).show(1)
 
     def test_seeds_that_never_do_are_told(self, folder):
         records = [record("classical", seed, [5, 1]) for seed in (0, 1)]
         section = section_of(folder, *records, record("learn2mix", 0, [5, 4]), record("learn2mix", 1, [1, 4]))
-        assert caught_up(*section.results)[0] == "1.0 (1/2 seeds)"
+        assert catching_up(section, "learn2mix") == "1.0 (1/2 seeds)"
 
     def test_no_seed_may_do(self, folder):
         section = section_of(folder, record("classical", 0, [5, 1]), record("learn2mix", 0, [5, 4]))
-        assert caught_up(*section.results) == ("never", "never")
-        assert caught_up(section.results[0], None) == ("-", "-")
+        assert catching_up(section, "learn2mix") == "never"
+        assert catching_up(section_of(folder / "other", record("learn2mix", 0, [5])), "learn2mix") == "-"
+
+
+def against(sections: list[Section], which: int) -> Table | None:
+    """All against classical, then learn2mix against each half-way and at the end."""
+    return matrix(sections, *MATRICES[which])
 
 
 class TestRatios:
@@ -207,7 +213,7 @@ class TestRatios:
         )
         expected = Ratio.of([1, 2, 4], [2, 3, 6]).show()
         assert cell(ratio_table(section), "learn2mix", "at the end") == expected
-        assert cell(ratio_matrix([section]), "toy", "learn2mix") == expected.replace(" lower", "\nlower").replace(
+        assert cell(against([section], 0), "toy", "learn2mix") == expected.replace(" lower", "\nlower").replace(
             " no difference", "\nno difference"
         )
 
@@ -219,18 +225,17 @@ class TestRatios:
         for fraction, place in ((1 / 2, 0), (1.0, 1)):
             ours, theirs = ([run[place] for run in errors[name]] for name in ("learn2mix", "balanced"))
             low, high = np.exp(stats.ttest_rel(np.log(ours), np.log(theirs)).confidence_interval(0.95))
-            table = rival_table([section], fraction, "some day")
-            assert table.columns == ("task", "balanced")
+            table = against([section], 1 if fraction < 1 else 2)
+            assert list(table.cells) == ["balanced"]
             shown = cell(table, "toy", "balanced")
             assert shown.splitlines()[0] == f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}]"
-        assert rival_table([section_of(folder / "other", record("balanced", 0, [1.0]))], 1.0, "some day") is None
+        assert against([section_of(folder / "other", record("balanced", 0, [1.0]))], 2) is None
 
     def test_need_a_baseline(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]))
         assert ratio_table(section) is None
-        assert ratio_matrix([section]) is None
+        assert against([section], 0) is None
         assert overview_table([section]) is None
-        assert cell(group_table(section), "learn2mix", "ratio") == "-"
 
     def test_without_common_seeds_there_are_none(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 1, [1.0]))
@@ -243,10 +248,9 @@ class TestRatios:
             folder, *(record(name, seed, rng.uniform(1, 3, 8).tolist()) for name in methods for seed in range(4))
         )
         num_named = 0
-        rivals = rival_table([section], 1 / 2, "half-way")
-        of_all = (ratio_matrix([section]), overview_table([section]), rivals)
-        for table in (ratio_table(section), group_table(section), *of_all):
-            for text in (text for row in table.rows for text in row if "[" in text):
+        of_all = (overview_table([section]), *(against([section], which) for which in range(3)))
+        for table in (ratio_table(section), *of_all):
+            for text in (text for row in rows(table) for text in row if "[" in text):
                 low, high = (float(bound) for bound in text.split("[")[1].split("]")[0].split(", "))
                 words = " ".join(text.split("]")[1].split())
                 assert words == (LOWER if high < 1 else HIGHER if low > 1 else NOT_SHOWN)
@@ -257,14 +261,13 @@ class TestRatios:
 class TestGroups:
     def test_the_largest_group_is_the_one_with_most_training_samples(self, folder):
         section = section_of(folder, record("learn2mix", 0, [4.0]), record("classical", 0, [2.0]))
-        table = group_table(section)
-        assert cell(table, "learn2mix", "largest group (common)") == "2.00"
-        assert cell(table, "learn2mix", "worst group") == "8.00"
-        assert cell(table, "learn2mix", "ratio", nth=1).startswith("2.000")
+        assert cell(error_table(section), "learn2mix", "worst group") == "8.00"
+        assert cell(ratio_table(section), "learn2mix", "worst group").startswith("2.000")
+        assert cell(ratio_table(section), "learn2mix", "largest group (common)").startswith("2.000")
 
     def test_each_group_has_a_line_unless_there_are_too_many(self, folder):
         section = section_of(folder, record("classical", 0, [4.0]))
-        assert per_group_table(section).rows == (("common", "33", "2.00"), ("rare", "10", "8.00"))
+        assert rows(per_group_table(section)) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
         many = [str(group) for group in range(MAX_GROUPS + 1)]
         run = record("balanced", 0, [1.0], task="many")
         run["groups"] |= {"names": many, "train_counts": [1] * len(many), "initial_proportions": [1.0] * len(many)}
@@ -275,17 +278,28 @@ class TestGroups:
 
 
 class TestTime:
-    def test_is_each_seeds_median_epoch_and_its_ratio(self, folder):
-        runs = [record(name, seed, [1.0] * 3) for name in ("learn2mix", "classical") for seed in (0, 1)]
-        for run, seconds in zip(runs, ([1, 2, 9], [3, 4, 8], [1, 1, 1], [5, 2, 1]), strict=True):
-            for row, of_row in zip(run["history"], seconds, strict=True):
+    @pytest.fixture
+    def runs(self):
+        return [record(name, seed, [1.0] * 3) for name in ("learn2mix", "classical") for seed in (0, 1)]
+
+    def give_seconds(self, runs, *seconds) -> None:
+        for run, of_run in zip(runs, seconds, strict=True):
+            for row, of_row in zip(run["history"], of_run, strict=True):
                 row["train_seconds"] = of_row
+
+    def test_is_each_seeds_median_epoch_and_its_ratio(self, folder, runs):
+        self.give_seconds(runs, [1, 2, 9], [3, 4, 8], [1, 1, 1], [5, 2, 1])
         table = time_table(section_of(folder, *runs))
         assert cell(table, "learn2mix", "s an epoch") == Interval.of([2, 4]).show()
         assert cell(table, "learn2mix", "ratio") == Ratio.of([2, 4], [1, 2]).show()
-        assert cell(table, "learn2mix", "s in all") == Interval.of([12, 15]).show()
         assert cell(table, "learn2mix", "preparation, s") == "0.500 ± 0.000"
         assert cell(table, "classical", "ratio") == "-"
+
+    def test_seeds_whose_seconds_differ_by_more_than_a_factor_of_2_have_none(self, folder, runs):
+        self.give_seconds(runs, [1, 1, 1], [2.1, 2.1, 2.1], [1, 1, 1], [1, 1, 1])
+        section = section_of(folder, *runs)
+        assert time_table(section) is None
+        assert not any(" s " in f" {name} " for table in section_tables(section) for name in table.cells)
 
 
 class TestPublished:
@@ -315,7 +329,7 @@ class TestPublished:
 
     def test_is_in_the_overview(self, folder):
         runs = [record(name, 0, [8.0, 2.0], task="wine-quality") for name in ("learn2mix", "classical")]
-        (row,) = overview_table([section_of(folder, *runs)]).rows
+        (row,) = rows(overview_table([section_of(folder, *runs)]))
         assert row[0] == "wine-quality"
         assert "1 seed, 2 epochs (the task's: 300)" in row[1]
         assert "8.00 (paper 4.26 ± 1.55)" in row
@@ -340,16 +354,20 @@ class TestSettings:
         return section
 
     def test_several_mixing_rates_are_variants_of_one_method(self, several_rates):
-        labels = [results.label for results in several_rates.results]
-        assert labels == ["learn2mix (mixing_rate=0.02)", "learn2mix", "learn2mix (mixing_rate=0.5)", "classical"]
-        assert [results.label for results in several_rates.compared] == ["learn2mix", "classical"]
+        assert several_rates.labels == [
+            "learn2mix (mixing_rate=0.02)",
+            "learn2mix",
+            "learn2mix (mixing_rate=0.5)",
+            "classical",
+        ]
+        assert several_rates.compared == ["learn2mix", "classical"]
         assert list(mixing_rates(several_rates)["learn2mix"]) == [0.02, 0.1, 0.5]
 
     def test_several_mixing_rates_have_a_table(self, several_rates):
         table = rate_table(several_rates)
-        assert [row[1] for row in table.rows] == ["0.02", "0.1", "0.5"]
-        assert table.rows[2][-2] == Interval.of([3.0, 4.0]).show()
-        assert table.rows[2][-1] == Ratio.of([3.0, 4.0], [6.0, 6.0]).show()
+        assert [row[:2] for row in rows(table)] == [("learn2mix", rate) for rate in ("0.02", "0.1", "0.5")]
+        assert rows(table)[2][-2] == Interval.of([3.0, 4.0]).show()
+        assert rows(table)[2][-1] == Ratio.of([3.0, 4.0], [6.0, 6.0]).show()
 
     def test_one_mixing_rate_has_none(self, folder):
         assert rate_table(section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 0, [1.0]))) is None
@@ -358,7 +376,7 @@ class TestSettings:
         write(folder / "a", record("classical", 0, [1.0]))
         write(folder / "b", record("classical", 0, [2.0]))
         (section,), notes = collect([folder])
-        assert section.baseline.at(1).tolist() == [1.0]
+        assert at(section, 1) == [1.0]
         assert len(notes) == 1
         assert "toy classical seed 0 is stored twice" in notes[0]
         (section,), notes = collect([folder / "a", folder / "a"])
@@ -382,19 +400,19 @@ class TestProblems:
             write_failure(folder, "importance", seed, "MemoryError: all gone", CONFIG)
         write_unsuitable(folder, "focal", "there is no class", CONFIG)
         (section,), _ = collect([folder])
-        states = {row[0]: row[1] for row in error_table(section).rows}
+        states = error_table(section).cells["seeds"].to_dict()
         assert states == {
             "classical": "3",
             "balanced": "1; seeds 0, 2 missing",
             "focal": "left out",
             "importance": "0; seeds 0, 2 failed; seed 1 missing",
         }
-        assert problem_table([section]).rows == (
+        assert rows(problem_table([section])) == [
             ("toy", "balanced", "seeds 0, 2", "missing"),
             ("toy", "focal", "all", "left out: there is no class"),
             ("toy", "importance", "seeds 0, 2", "failed: MemoryError: all gone"),
             ("toy", "importance", "seed 1", "missing"),
-        )
+        ]
 
     def test_a_failure_that_has_been_mended_is_forgotten(self, folder):
         write_failure(folder, "classical", 0, "no", CONFIG)
@@ -446,12 +464,15 @@ def test_a_folder_with_some_of_the_runs_is_reported(folder):
     text = screen.file.getvalue()
     assert "toy: test MSE" in text
     assert "2.00 ± 12.71" in text  # t(0.975, 1) = 12.706 times the standard error, 1
-    assert (folder / "toy-curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "toy-curves.svg").read_text()
 
 
-def test_records_from_before_objectives_were_stored_ask_the_task(folder):
-    old = record("classical", 0, [2.0])
-    del old["objective"], old["preparation_seconds"], old["history"][0]["train_error"]
-    section = section_of(folder, old)
-    assert section.error_name == "test MSE"
-    assert section.baseline.at(1).tolist() == [2.0]
+def test_the_page_goes_where_it_is_asked_for(folder):
+    write(folder / "runs", record("learn2mix", 0, [3.0, 1.0]))
+    screen = Console(file=io.StringIO(), width=300)
+    report([folder / "runs"], screen, folder / "one" / "page.html")
+    assert [path.name for path in (folder / "one").iterdir()] == ["page.html"]
+    report([folder / "runs"], screen, folder / "all")
+    assert {"report.html", "tables.md", "toy-curves.svg"} <= {path.name for path in (folder / "all").iterdir()}
+    assert not (folder / "runs" / "report.html").exists()
+    assert f"page: {folder / 'all' / 'report.html'}" in screen.file.getvalue()

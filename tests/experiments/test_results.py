@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import experiments.report
-from experiments.report.balanced import balanced_table, long_tail_table
 from experiments.report.collect import collect
-from experiments.report.overview import overview_table, ratio_matrix, rival_table
-from experiments.report.render import to_markdown
+from experiments.report.overview import long_tail_table, overview
+from experiments.report.page import markdown_table
+from experiments.report.tables import Table, balanced_table
 
 FOLDER = Path(experiments.report.__file__).parent.parent
 
@@ -19,19 +18,16 @@ def sections():
     return collect([FOLDER / "results"])[0]
 
 
+def rows_of(tables: list[Table]) -> list[str]:
+    """The tables' lines in a README."""
+    return [line for table in tables for line in markdown_table(table).splitlines() if line.startswith("|")]
+
+
 def test_the_tables_of_the_page_are_those_of_the_runs(sections):
     page = (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
-    tables = to_markdown(
-        [
-            overview_table(sections),
-            ratio_matrix(sections),
-            rival_table(sections, 1 / 2, "half-way"),
-            rival_table(sections, 1.0, "at the end"),
-        ],
-        [],
-        [],
-    )
-    rows = [line for line in tables.splitlines() if line.startswith("|")]
+    tables = [table for table in overview(sections) if table.title != "Failed, missing and left out"]
+    assert len(tables) == 4
+    rows = rows_of(tables)
     assert len(rows) > 12
     assert set(rows) <= set(page)
 
@@ -41,12 +37,11 @@ def test_the_tables_of_the_page_are_those_of_the_runs(sections):
 )
 def test_the_regressions_in_full_have_the_paper_s_ratio_at_half_of_the_epochs(sections, task, num_epochs, bar):
     (section,) = (section for section in sections if section.task == task)
-    errors = {}
+    half = {}
     for method in ("learn2mix", "classical"):
-        (results,) = (one for one in section.trained if one.label == method)
-        errors[method] = np.array([curve.errors for curve in results.curves])
-        assert errors[method].shape == (5, num_epochs)
-    half = {method: of_seeds[:, num_epochs // 2 - 1].mean() for method, of_seeds in errors.items()}
+        errors = section.curves["error"][method].unstack("seed")
+        assert errors.shape == (num_epochs, 5)
+        half[method] = errors.loc[num_epochs // 2].mean()
     assert half["learn2mix"] / half["classical"] <= bar
 
 
@@ -58,7 +53,7 @@ def long_tails():
 def test_the_tables_of_the_long_tails_are_those_of_the_runs(long_tails):
     page = (FOLDER / "long-tails" / "README.md").read_text(encoding="utf-8").splitlines()
     tables = [long_tail_table(long_tails), *(balanced_table(section) for section in long_tails)]
-    rows = [line for line in to_markdown([table for table in tables if table], [], []).splitlines() if "|" in line]
+    rows = rows_of([table for table in tables if table is not None])
     assert len(rows) > 40
     assert set(rows) <= set(page)
 
@@ -68,7 +63,7 @@ def cells(line):
 
 
 def long_tail_rows(long_tails):
-    return [line for line in to_markdown([long_tail_table(long_tails)], [], []).splitlines() if line.startswith("|")]
+    return rows_of([long_tail_table(long_tails)])
 
 
 def test_the_page_of_long_tails_shows_the_same_table(long_tails):
@@ -105,15 +100,15 @@ REQUIRED = 6  # cifar10-long-tail at three lengths and at 20:1, fashion-mnist-lo
 
 
 def test_learn2mix_with_passes_is_above_both_baselines_and_beyond_the_intervals_in_most(long_tails):
-    table = long_tail_table(long_tails)
-    rows = [row for row in table.rows if int(row[1]) >= 5]
-    assert len(rows) == REQUIRED
-    gains = [row[-2:] for row in rows]
+    cells = long_tail_table(long_tails).cells
+    enough = cells[cells["seeds"].astype(int) >= 5]
+    assert len(enough) == REQUIRED
+    gains = enough.iloc[:, -2:].to_numpy().tolist()
     assert all(gain.startswith("+") for pair in gains for gain in pair)
     assert sum(all(gain.endswith("*") for gain in pair) for pair in gains) >= 4
 
 
 def test_the_worst_class_gains_at_sixteen_epochs(long_tails):
     (section,) = (one for one in long_tails if one.task == "cifar10-long-tail" and one.config["epochs"] == 16)
-    worst = {one.label: 100 - one.worst_group.mean() for one in section.trained}
+    worst = 100 - section.worst_group.groupby(level="label").mean()
     assert worst["learn2mix-passes"] >= 5 + max(worst["balanced"], worst["logit-adjusted-loss"])
