@@ -1,0 +1,120 @@
+"""The loss of each sample, of what a Hugging Face model returned: no second forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORED = -100  # a label of this value has no loss
+MOST_AT_ONCE = 1 << 24  # logits that are turned to float32 at a time, so that a long text takes no second copy of all
+
+
+class SampleLosses(NamedTuple):
+    """Losses of the samples of a batch, detached.
+
+    Attributes:
+        losses: mean over the labels of each sample, shape ``(batch_size,)``, float32; 0 where all are ignored.
+        weights: labels (tokens) of each sample that are not ignored, shape ``(batch_size,)``.
+    """
+
+    losses: Tensor
+    weights: Tensor
+
+
+@torch.no_grad()
+def label_losses(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    shifted: bool = False,
+    label_smoothing: float = 0.0,
+    problem_type: str | None = None,
+) -> SampleLosses:
+    """Return the loss of each sample, as models of ``transformers`` compute the one of the whole batch.
+
+    Args:
+        logits: of classes, shape ``(batch_size, num_classes)``, or of classes at each place (token), shape
+            ``(batch_size, num_places, num_classes)``; of a regression shape ``(batch_size, num_targets)``.
+        labels: classes, shape ``(batch_size,)`` or ``(batch_size, num_places)``, where -100 is ignored; or the targets
+            of a regression or of a multi-label classification, shaped as the logits.
+        shifted: whether the logits at a place are for the label at the next one (causal language models).
+        label_smoothing: as ``F.cross_entropy`` takes it, in [0, 1].
+        problem_type: as the model's config has it: ``"regression"``, ``"multi_label_classification"`` or another.
+
+    Raises:
+        ValueError: if logits and labels do not belong to each other.
+
+    Example:
+        >>> logits, labels = torch.zeros(2, 3, 4), torch.tensor([[0, 1, 2], [3, -100, -100]])
+        >>> label_losses(logits, labels)
+        SampleLosses(losses=tensor([1.3863, 1.3863]), weights=tensor([3., 1.]))
+        >>> label_losses(logits, labels, shifted=True)
+        SampleLosses(losses=tensor([1.3863, 0.0000]), weights=tensor([2., 0.]))
+    """
+    labels = labels.to(logits.device)
+    if problem_type == "regression" or labels.is_floating_point():
+        if labels.numel() != logits.numel():
+            raise _not_a_pair(logits, labels)
+        return _losses_of_targets(logits, labels, binary=problem_type == "multi_label_classification")
+    if labels.shape != logits.shape[:-1] and labels.shape == (*logits.shape[:-1], 1):
+        labels = labels.squeeze(-1)
+    if labels.shape != logits.shape[:-1]:
+        raise _not_a_pair(logits, labels)
+    if shifted:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    counted = (labels != IGNORED).reshape(len(labels), -1).sum(1).float()
+    at_once = max(MOST_AT_ONCE // max(logits[:1].numel(), 1), 1)
+    sums = [
+        _cross_entropies(some, of_them, label_smoothing)
+        for some, of_them in zip(torch.split(logits, at_once), torch.split(labels, at_once), strict=True)
+    ]
+    return SampleLosses(torch.cat(sums) / counted.clamp(min=1), counted)
+
+
+def _cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Return the sum over the labels of each sample, shape ``(num_samples,)``."""
+    each = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(),
+        labels.reshape(-1),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+    return each.view(len(labels), -1).sum(1)
+
+
+def _losses_of_targets(logits: Tensor, labels: Tensor, *, binary: bool) -> SampleLosses:
+    logits, labels = logits.reshape(len(labels), -1).float(), labels.reshape(len(labels), -1).float()
+    loss = F.binary_cross_entropy_with_logits if binary else F.mse_loss
+    return SampleLosses(loss(logits, labels, reduction="none").mean(1), torch.ones(len(labels), device=labels.device))
+
+
+def _not_a_pair(logits: Tensor, labels: Tensor) -> ValueError:
+    return ValueError(
+        f"labels must be one class for each row of logits, got labels of shape {tuple(labels.shape)} and logits of "
+        f"shape {tuple(logits.shape)}; pass sample_losses=function, which gets (outputs, inputs) and returns the loss "
+        "of each sample"
+    )
+
+
+def find_logits_and_labels(outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return both, of what a model returned and of the batch that it got; a ValueError says what is missing."""
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    labels = inputs.get("labels")
+    if not isinstance(logits, Tensor):
+        raise _missing("logits", "the model returned", outputs, "use_liger_kernel=False and return_dict=True give them")
+    if not isinstance(labels, Tensor):
+        raise _missing("labels", "the batch has", inputs, 'name the targets "labels" in what data_collator returns')
+    return logits, labels
+
+
+def _missing(name: str, whose: str, found: Any, advice: str) -> ValueError:
+    there = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+    return ValueError(
+        f"MixedTrainer: no {name}, of which the loss of each sample is made ({whose}: {there}); {advice}, or pass "
+        "sample_losses=function, which gets (outputs, inputs) and returns the loss of each sample"
+    )

@@ -1,0 +1,92 @@
+"""Whether a Trainer's arguments, its checkpoint and its loss agree with what composes its batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
+from learn2mix.integrations.sample_losses import SampleLosses
+
+TOLERANCE = 0.02  # of a loss in bfloat16
+
+
+def check_settings(trainer: Any, sampler: Any) -> None:
+    """Raise an error that names both where a Trainer and the sampler or stream of its batches do not agree."""
+    args, data = trainer.args, trainer.train_dataset
+    if isinstance(data, MixedStream):
+        if sampler is not None:
+            raise TypeError("train_sampler: a MixedStream composes its own batches; leave train_sampler out")
+    elif not isinstance(sampler, MixedBatchSampler):
+        raise TypeError(
+            "train_sampler must be a MixedBatchSampler (or train_dataset a MixedStream), got "
+            f"{type(sampler).__name__}; MixedBatchSampler(labels, mixer, batch_size=...)"
+        )
+    mixed: Any = data if sampler is None else sampler
+    if mixed.batch_size != args.train_batch_size:
+        times = f" times {args.n_gpu} GPUs of this process" if args.n_gpu > 1 else ""
+        raise ValueError(
+            f"per_device_train_batch_size{times} must be the batch_size of the {type(mixed).__name__}, "
+            f"{mixed.batch_size}, got {args.train_batch_size}"
+        )
+    copies = [getattr(trainer, f"get_{kind}_size", lambda: 1)() for kind in ("tp", "cp", "sp")]
+    num_replicas = args.world_size // (copies[0] * copies[1] * copies[2])
+    if mixed.num_replicas != num_replicas:
+        raise ValueError(
+            f"num_replicas must be {num_replicas}, the processes that share each batch under this Trainer, got "
+            f"{mixed.num_replicas}; leave num_replicas and rank out, or give the process_group of these processes"
+        )
+    if args.auto_find_batch_size:
+        raise ValueError("auto_find_batch_size must be False: the batch size is the sampler's, and stays")
+    older = "group_by_length" if getattr(args, "group_by_length", False) else "random"
+    strategy = getattr(args, "train_sampling_strategy", older)
+    if strategy != "random":
+        raise ValueError(
+            f"train_sampling_strategy must be 'random', for train_sampler composes the batches, got {strategy!r}"
+        )
+    if mixed.mixer.needs_validation == "group_losses":
+        raise ValueError(
+            f"train_sampler: {type(mixed.mixer).__name__} follows the validation losses of the groups, which a Trainer "
+            "does not know; use signal='train', or a Lightning Trainer with a GroupLossMeter"
+        )
+    if mixed.mixer.needs_validation and isinstance(trainer.eval_dataset, dict):
+        raise ValueError("eval_dataset must be one data set, for the mixer follows its eval_loss, got a dict of them")
+
+
+def check_rows(each: SampleLosses, mixed: Any) -> None:
+    """Raise a ValueError where the rows of a batch are not its samples."""
+    if isinstance(mixed, MixedBatchSampler) and len(each.losses) != mixed.batch_size:
+        raise ValueError(
+            f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples, so it is "
+            "not known which loss is of which sample; use packing=False and padding_free=False, which join samples in "
+            "a row, or pass sample_losses=function, which gets (outputs, inputs) and returns one loss for each sample"
+        )
+
+
+def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: Any) -> None:
+    """Raise a ValueError unless the Trainer goes on at the batch of the epoch where the sampler was."""
+    global_step = json.loads((folder / "trainer_state.json").read_text(encoding="utf8"))["global_step"]
+    accumulated = args.gradient_accumulation_steps
+    updates = -(-num_batches // accumulated)
+    place = global_step % updates * accumulated
+    if place != position:
+        raise ValueError(
+            f"resume_from_checkpoint: {folder} was saved at batch {position} of an epoch, but by its {global_step} "
+            f"updates this Trainer would go on at batch {place} of {num_batches}; gradient_accumulation_steps (here "
+            f"{accumulated}) and num_batches must be those of the checkpoint, or pass ignore_data_skip=True to begin "
+            "an epoch with its mix"
+        )
+
+
+def differs(loss: float, each: SampleLosses, num_items: Any, copies: int) -> bool:
+    """Whether a loss that is trained on is not the mean of these, nor their part of ``num_items`` in all processes."""
+    total = float((each.losses * each.weights).sum())
+    numbers = [float(each.weights.sum())] if num_items is None else [float(each.weights.sum()), _as_float(num_items)]
+    means = [total * times / number for number in numbers if number > 0 for times in (1, copies)]
+    return bool(means) and all(abs(mean - loss) > TOLERANCE * abs(loss) + 1e-6 for mean in means)
+
+
+def _as_float(number: Any) -> float:
+    return float(number.flatten()[0]) if hasattr(number, "flatten") else float(number)

@@ -1,0 +1,279 @@
+"""Hugging Face's ``Trainer`` on a moving mix."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from learn2mix.batches.loader import MixedLoader
+from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.stream import MixedStream
+from learn2mix.integrations.mix_log import MixLog
+from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
+from learn2mix.integrations.trainer_checks import check_place_in_epoch, check_rows, check_settings, differs
+
+OLDEST = (4, 57)
+
+try:
+    import transformers
+    from transformers import Trainer
+    from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.trainer_utils import get_last_checkpoint
+except ImportError as error:
+    raise ImportError(
+        f'learn2mix.integrations.transformers needs transformers and accelerate: pip install "learn2mix[hf]" ({error})'
+    ) from error
+if tuple(map(int, transformers.__version__.split(".")[:2])) < OLDEST:  # before, a Trainer leaves out batches itself
+    raise ImportError(f"learn2mix.integrations.transformers needs transformers 4.57, got {transformers.__version__}")
+
+__all__ = ["MixedTrainer", "MixedTrainerMixin"]
+
+STATE = "learn2mix.pt"  # in each checkpoint's folder
+
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _OfTrainer
+else:
+    _OfTrainer = object
+
+
+class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
+    """Lets a ``transformers.Trainer``, or a subclass of it, train on the batches of a moving mix.
+
+    Put it first: ``class MyTrainer(MixedTrainerMixin, SFTTrainer)``. It takes two arguments more than that Trainer; all
+    others, and the loss that is trained on, stay what they are. The loss of each sample comes out of the same forward
+    pass. Each checkpoint holds the state of the mix, and ``train(resume_from_checkpoint=...)`` goes on with the
+    batches, the mix and the weights of a run that was not stopped. What is logged of the mix is under ``mix/``.
+
+    Args:
+        train_sampler: composes the batches of ``train_dataset``, of ``per_device_train_batch_size`` samples each; None
+            where ``train_dataset`` is a :class:`learn2mix.MixedStream`.
+        sample_losses: gets ``(outputs, inputs)`` of each training step and returns the loss of each sample, shape
+            ``(batch_size,)``, or ``(losses, weights)`` with what each counts. None takes the cross-entropy of
+            ``outputs.logits`` and ``inputs["labels"]``, as the model does: of a text the mean over its tokens, which
+            counts as many times as it has tokens.
+
+    Raises:
+        TypeError: if ``train_sampler`` is of another kind.
+        ValueError: if it and the ``TrainingArguments`` do not agree.
+
+    Example:
+        >>> from learn2mix.integrations.transformers import MixedTrainer
+        >>> trainer = MixedTrainer(model, args, train_dataset=data, train_sampler=sampler)  # doctest: +SKIP
+        >>> trainer.train(resume_from_checkpoint=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        train_sampler: MixedBatchSampler | None = None,
+        sample_losses: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.train_sampler: Any = train_sampler
+        self._loss_function = sample_losses
+        self._loader: Any = None  # made for each training
+        self._epoch: Any = None  # the Trainer's own iterator over it
+        self._batches: Iterator[Any] | None = None  # ours
+        self._in_step = False  # within a training step, and not in an evaluation
+        self._losses: SampleLosses | None = None  # of this step
+        self._compared = False  # whether they were compared with the loss that is trained on
+        self._mix_log = MixLog()
+        super().__init__(*args, **kwargs)
+        if isinstance(self.train_dataset, MixedStream):
+            self.train_sampler = self.train_dataset
+        if self.train_sampler is not None or self.train_dataset is not None:
+            check_settings(self, train_sampler)
+
+    def get_train_dataloader(self) -> Any:
+        """Return a loader of the mixed batches."""
+        if self.train_sampler is None:
+            raise ValueError("MixedTrainer: training needs a train_dataset and its train_sampler")
+        check_settings(self, None if self.train_sampler is self.train_dataset else self.train_sampler)
+        self._loader = self.get_mixed_loader()
+        return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=_as_it_is, generator=torch.Generator())
+
+    def get_mixed_loader(self, **settings: Any) -> MixedLoader:
+        """Return the loader of the batches; override it to give it more, such as ``zero_lag=True``."""
+        settings = {
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory,
+            "persistent_workers": self.args.dataloader_persistent_workers,
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+            "multiprocessing_context": getattr(self.args, "dataloader_multiprocessing_context", None),
+            "in_order": getattr(self.args, "dataloader_in_order", True),
+        } | settings
+        if isinstance(self.train_sampler, MixedStream):
+            return MixedLoader(self.train_sampler, **settings)
+        made: Any = super().get_train_dataloader()  # never iterated: it knows what to leave out
+        return MixedLoader(made.dataset, self.train_sampler, collate_fn=made.collate_fn, **settings)
+
+    def num_examples(self, dataloader: Any) -> int:
+        """Return the samples of an epoch, over all processes."""
+        if isinstance(dataloader.dataset, _Ready):
+            return len(dataloader) * int(self.train_sampler.global_batch_size)
+        return int(super().num_examples(dataloader))
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; resumed from a checkpoint, as a run that was not stopped."""
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(self.args.output_dir)
+        if folder and self.train_sampler is not None:
+            self._restore(Path(str(folder)))
+        if self.train_sampler is not None:
+            self.train_sampler.trusted = self.train_sampler.observing = True
+        try:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        finally:
+            self._epoch = self._batches = None
+            if self._loader is not None:
+                self._loader.close()
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *args: Any, **kwargs: Any) -> Any:
+        """Fetch the batches of the next update from our own iterator.
+
+        The Trainer's own would leave out the batches that were trained on before a checkpoint. Ours begins after them.
+        """
+        if epoch_iterator is not self._epoch:
+            self._epoch, self._batches = epoch_iterator, iter(self._loader)
+        return super().get_batch_samples(self._batches, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Train on a batch, and report the losses of its samples."""
+        self._losses, self._in_step = None, True
+        try:
+            loss: Tensor = super().training_step(*args, **kwargs)
+        finally:
+            self._in_step = False
+        if self._losses is None and self.train_sampler.mixer.needs_losses:
+            raise RuntimeError(
+                f"MixedTrainer: {type(self).__name__}.compute_loss did not call MixedTrainerMixin.compute_loss, so the "
+                "losses of the samples are not known; give your own compute_loss to a Trainer and put the mixin before "
+                "it: class MyTrainer(MixedTrainerMixin, YourTrainer)"
+            )
+        losses, weights = self._losses or (None, None)
+        self.train_sampler.observe(losses, weights=weights)
+        self._mix_log.add(self.train_sampler)
+        return loss
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Return the Trainer's own loss; in a training step, keep the loss of each sample."""
+        if not self._in_step:
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        batch = dict(inputs)  # the Trainer takes the labels out
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        self._losses = self._losses_of_samples(outputs, batch)
+        if self._losses is not None and self._loss_function is None and not self._compared:
+            self._compared = True
+            self._warn_of_another_loss(loss, self._losses, kwargs.get("num_items_in_batch"))
+        return (loss, outputs) if return_outputs else loss
+
+    def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
+        if self._loss_function is not None:
+            with torch.no_grad():
+                found = self._loss_function(outputs, batch)
+            losses, weights = found if isinstance(found, tuple) else (found, torch.ones_like(found))
+            return SampleLosses(losses.detach(), weights.detach())
+        try:
+            logits, labels = find_logits_and_labels(outputs, batch)
+            found = label_losses(
+                logits,
+                labels,
+                shifted=_shifts_labels(self.model),
+                label_smoothing=self.args.label_smoothing_factor,
+                problem_type=getattr(getattr(self.model, "config", None), "problem_type", None),
+            )
+            check_rows(found, self.train_sampler)
+        except ValueError:
+            if self.train_sampler.mixer.needs_losses:
+                raise
+            return None  # of a mixer that asks for none
+        return found
+
+    def _warn_of_another_loss(self, loss: Tensor, each: SampleLosses, num_items: Any) -> None:
+        """Warn, at the first batch, where the losses of the samples do not add up to the loss that is trained on."""
+        trained_on = float(loss.detach().mean())
+        if differs(trained_on, each, num_items, copies=max(self.args.world_size, self.args.n_gpu)):
+            warnings.warn(
+                f"MixedTrainer: the loss of the first batch is {trained_on:.4g}, which is not the mean of the "
+                "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss, a loss of your "
+                "own?); pass sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
+                stacklevel=2,
+            )
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate; while training, a mixer that follows the validation loss gets ``eval_loss``."""
+        metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
+        mixer = getattr(self.train_sampler, "mixer", None)
+        if self.is_in_train and "eval_loss" in metrics and getattr(mixer, "needs_validation", None):
+            self.train_sampler.observe_validation(metrics["eval_loss"])
+        return metrics
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, and with the training loss what the batches since the last entry were made of."""
+        if "loss" in logs and self.train_sampler is not None:
+            logs = logs | self._mix_log.pop(self.train_sampler)
+        super().log(logs, *args, **kwargs)
+
+    def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Save the model, and beside it the state of the mix."""
+        super().save_model(output_dir, *args, **kwargs)
+        if self.train_sampler is not None and self.args.should_save:
+            path = Path(output_dir or self.args.output_dir) / STATE
+            unfinished = path.with_suffix(".new")
+            torch.save(self.train_sampler.state_dict(), unfinished)
+            os.replace(unfinished, path)  # whole or not at all
+
+    def _restore(self, folder: Path) -> None:
+        if not (folder / STATE).is_file():
+            if self.args.ignore_data_skip:
+                return  # a run of another Trainer goes on with a mix that begins
+            raise ValueError(
+                f"resume_from_checkpoint: {folder} has no {STATE}, so it is not known where its mix was; resume from "
+                "a checkpoint of a MixedTrainer, or begin the mix and an epoch with ignore_data_skip=True"
+            )
+        state = torch.load(folder / STATE, weights_only=True)
+        self.train_sampler.load_state_dict(state, strict=not self.args.ignore_data_skip)
+        if self.args.ignore_data_skip:
+            self.train_sampler.finish_epoch()
+        elif isinstance(self.train_sampler, MixedBatchSampler):
+            check_place_in_epoch(folder, state["position"], len(self.train_sampler), self.args)
+
+
+class MixedTrainer(MixedTrainerMixin, Trainer):  # type: ignore[misc]
+    """``transformers.Trainer`` with a ``train_sampler``: see :class:`MixedTrainerMixin`."""
+
+
+class _Ready(IterableDataset[Any]):
+    """Batches that are loaded already, as data that can only be iterated, so that nothing builds a loader on them."""
+
+    def __init__(self, loader: MixedLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._loader  # begins when the first batch is asked for
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _shifts_labels(model: Any) -> bool:
+    """Whether the logits of a model at one place are for the label at the next."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return False
+    if type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        return True
+    return LOSS_MAPPING.get(getattr(model, "loss_type", None)) is ForCausalLMLoss
