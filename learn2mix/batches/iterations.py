@@ -13,6 +13,7 @@ from learn2mix.batches.torch_loader import (
     batches_fetched_ahead,
     call_if_alive,
     called_by_trainer,
+    refuse_second_skip,
     refuse_second_split,
 )
 
@@ -25,8 +26,9 @@ class Iterations(Progress):
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
         """End the iteration before, begin the next, and return its number."""
         self._split = self.rank, self.num_replicas
-        refuse_second_split(self._split[1])
+        refuse_second_split(type(self).__name__, self._split[1])
         self._leave()
+        refuse_second_skip(type(self).__name__, self._composition.position)
         self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
         if loader is not None:
             self._watch(loader.iterator)

@@ -16,6 +16,7 @@ from typing import Any
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 ACCELERATE = "accelerate.data_loader"
+SPLITTERS = {"BatchSamplerShard", "DataLoaderDispatcher", "IterableDatasetShard"}  # among the processes, of Accelerate
 DEPTH = 30  # frames between the loop and the sampler, at most
 
 
@@ -92,15 +93,27 @@ def batches_fetched_ahead() -> int:
     return int(accelerate) + int(lightning)
 
 
-def refuse_second_split(num_replicas: int) -> None:
+def refuse_second_split(whose: str, num_replicas: int) -> None:
     """Raise a RuntimeError if Accelerate splits the batches, which are split already, over the processes once more."""
     for splitter in _callers(ACCELERATE):
-        if type(splitter).__name__ == "BatchSamplerShard" and getattr(splitter, "num_processes", 1) > 1:
+        processes = splitter if hasattr(splitter, "num_processes") else getattr(splitter, "state", None)
+        num_processes = getattr(processes, "num_processes", 1)
+        if type(splitter).__name__ in SPLITTERS and num_processes > 1:
             raise RuntimeError(
-                f"MixedBatchSampler: Accelerate splits its batches over {splitter.num_processes} processes, but they "
-                f"are parts of global batches over {num_replicas} already, so most would be lost; use "
-                "MixedLoader(dataset, sampler), which accelerator.prepare leaves as it is, or leave the loader out of "
-                "prepare"
+                f"{whose}: Accelerate splits its batches over {num_processes} processes "
+                f"({type(splitter).__name__}), but they are parts of global batches over {num_replicas} already, so "
+                "most would be lost; use MixedLoader, which accelerator.prepare leaves as it is, or leave the loader "
+                "out of prepare"
+            )
+
+
+def refuse_second_skip(whose: str, position: int) -> None:
+    """Raise a RuntimeError if Accelerate leaves out the first batches of an epoch whose first batches were drawn."""
+    for skipper in _callers(ACCELERATE):
+        if position and getattr(skipper, "skip_batches", 0):
+            raise RuntimeError(
+                f"{whose}: the state that was loaded goes on after batch {position} of the epoch by itself, and "
+                f"skip_first_batches would leave out {skipper.skip_batches} more; iterate the loader as it is"
             )
 
 
