@@ -173,6 +173,11 @@ def test_the_page_s_script_does_on_two_processes_what_it_does_on_one(on_two_proc
         assert sorted(itertools.chain(*of_ranks)) == sorted(whole)
 
 
+def test_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile("".join(EXAMPLES), "accelerate.md", "exec"), {})
+
+
 @pytest.mark.parametrize("case", [*range(len(SPLITS)), "stream"])
 def test_batches_that_would_be_split_twice_are_refused_on_each_process(on_two_processes, case):
     for found in on_two_processes:

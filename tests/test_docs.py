@@ -13,10 +13,9 @@ from learn2mix import MixedBatchSampler
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-ELSEWHERE = {  # run by test_cli.py, test_coming_from.py and, on two processes, by test_distributed.py
-    *("configuration", "coming-from", "distributed"),
-}
-LANGUAGES = {"python"}
+# Run by tests of their own, some of them on two processes: test_cli.py, test_distributed.py, test_accelerate.py, ...
+ELSEWHERE = {"accelerate", "coming-from", "configuration", "distributed", "many-machines"}
+LANGUAGES = {"python", "sh"}  # only the first is run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dataloader, .*does not have many workers")
 
@@ -28,7 +27,7 @@ def blocks(page):
 def run(page):
     """Run a page's blocks in one namespace; errors name the page and its line."""
     text, namespace = page.read_text(encoding="utf8"), {"__name__": page.stem}
-    for _, code in blocks(page):
+    for code in (code for language, code in blocks(page) if language == "python"):
         line = text[: text.index(code)].count("\n")
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
     return namespace

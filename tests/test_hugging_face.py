@@ -25,6 +25,7 @@ from hugging_face import (
     Told,
     arguments,
     means_of_groups,
+    own_loss,
     sampler_of,
     trainer_of,
 )
@@ -34,14 +35,15 @@ from learn2mix.integrations.transformers import MixedTrainer, MixedTrainerMixin
 PRIOR = (torch.bincount(LABELS) / len(LABELS)).tolist()
 
 
-@pytest.mark.parametrize("accumulated", [1, 3])
-def test_the_mix_follows_the_losses_of_its_own_batches_evaluation_or_not(tmp_path, accumulated):
+@pytest.mark.parametrize(("accumulated", "parts"), [(1, {}), (3, {}), (2, {"compute_loss_func": own_loss})])
+def test_the_mix_follows_the_losses_of_its_own_batches_evaluation_or_not(tmp_path, accumulated, parts):
     settings = {"gradient_accumulation_steps": accumulated, "eval_strategy": "steps", "eval_steps": 1}
-    trainer = trainer_of(tmp_path, settings=settings)
+    trainer = trainer_of(tmp_path, settings=settings, **parts)
     trainer.train()
     model, sampler = trainer.model, trainer.train_sampler
     assert len(model.seen) == 3 * NUM_BATCHES
-    told = [means_of_groups(y, F.cross_entropy(z, y, reduction="none")) for _, y, z in model.seen]
+    seen = [(LABELS[indices], logits) for indices, _, logits in model.seen]
+    told = [means_of_groups(y, F.cross_entropy(z, y, reduction="none")) for y, z in seen]
     np.testing.assert_allclose(sampler.mixer.told, told, rtol=1e-5)
     mix = PRIOR
     for losses in told:
@@ -56,6 +58,7 @@ def test_an_epoch_draws_what_the_sampler_alone_draws(tmp_path):
     alone = sampler_of(FixedMix("uniform"))
     assert trainer.model.batches == [batch for _ in range(3) for batch in alone]
     assert trainer.state.global_step == 3 * NUM_BATCHES
+    assert trainer.num_examples(trainer.get_train_dataloader()) == NUM_BATCHES * BATCH_SIZE
 
 
 class WithConfig(Classifier):
@@ -71,10 +74,6 @@ class Plain(Trainer):
         no_random_state = torch.Generator()
         sampler = sampler_of(FixedMix("uniform"))
         return DataLoader(self.train_dataset, batch_sampler=sampler, generator=no_random_state)
-
-
-def own_loss(outputs, labels, num_items_in_batch=None):
-    return F.cross_entropy(outputs["logits"], labels, reduction="sum") / num_items_in_batch
 
 
 class Text(Data):
@@ -152,11 +151,11 @@ def test_a_logger_gets_the_mix_with_the_training_loss(tmp_path):
     trainer.train()
     entries = [entry for entry in logged.entries if "loss" in entry]
     assert len(entries) == 9 // 4
-    given = trainer.model.batches[:7]  # 3 + 1 updates: the last of an epoch has one batch
-    counts = torch.bincount(LABELS[torch.tensor(given).flatten()], minlength=3)
-    found = [entries[0][f"mix/realised/{group}"] for group in range(3)]
-    np.testing.assert_allclose(found, counts / counts.sum(), rtol=1e-6)
-    for entry in entries:
+    # 4 updates have 7 batches, for the last update of an epoch has one.
+    for entry, given in zip(entries, (trainer.model.batches[:7], trainer.model.batches[7:14]), strict=True):
+        counts = torch.bincount(LABELS[torch.tensor(given).flatten()], minlength=3)
+        found = [entry[f"mix/realised/{group}"] for group in range(3)]
+        np.testing.assert_allclose(found, counts / counts.sum(), rtol=1e-6)
         assert sum(entry[f"mix/requested/{group}"] for group in range(3)) == pytest.approx(1)
         assert entry["mix/lag"] == 0
         assert set(entry) >= {"mix/entropy", "mix/loss/0", "mix/loss/1", "mix/loss/2", "learning_rate"}
@@ -192,9 +191,10 @@ def test_losses_of_one_s_own_are_followed(tmp_path):
     assert weighted.train_sampler.mixer.told[0][0] == pytest.approx(float(expected))
 
 
-def test_a_loss_that_knows_its_mix_trains(tmp_path):
+@pytest.mark.parametrize("mixer", [Learn2Mix(0.3), FixedMix("uniform")])
+def test_a_loss_that_knows_its_mix_trains(tmp_path, mixer):
     """The page's recipe: a criterion in the model, so that evaluation turns it off."""
-    sampler, model = sampler_of(Learn2Mix(0.3)), Classifier()
+    sampler, model = sampler_of(mixer), Classifier()
     model.criterion = MixAdjustedLoss().follow(sampler)
     trainer = trainer_of(
         tmp_path,

@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 import forks
 from helpers import evenly_drawn
-from hugging_face import BATCH_SIZE, LABELS, NUM_BATCHES, Classifier, Data, Told, sampler_of, trainer_of
+from hugging_face import BATCH_SIZE, LABELS, NUM_BATCHES, Classifier, Data, Told, own_loss, sampler_of, trainer_of
 from learn2mix import FixedMix, MixedBatchSampler, MixedStream
 from learn2mix.integrations.transformers import STATE
 
@@ -91,7 +91,7 @@ def trained(folder, num_processes):
     model = Classifier()
     model.dropout.p = 0.0
     settings = {"per_device_train_batch_size": BATCH_SIZE // num_processes, "num_train_epochs": 2}
-    trainer = trainer_of(folder, settings=settings, model=model)
+    trainer = trainer_of(folder, settings=settings, model=model, compute_loss_func=own_loss)
     trainer.train()
     return result(trainer)
 
@@ -103,6 +103,7 @@ def on_two_processes(tmp_path_factory):
 
     def run(rank):
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="MixedTrainer")
         cases = {case: all_runs(folder / f"{case}", 2, *case) for case in ((0, 2), (2, 1))}
         return cases | {"trained": trained(folder / "trained", 2)}
 

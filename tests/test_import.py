@@ -7,7 +7,7 @@ import pytest
 
 import learn2mix
 
-HEAVY = ["pytorch_lightning", "lightning", "torchmetrics", "torchvision", "matplotlib"]
+HEAVY = ["pytorch_lightning", "lightning", "torchmetrics", "torchvision", "matplotlib", "transformers", "accelerate"]
 
 
 def modules_after(code: str) -> set[str]:

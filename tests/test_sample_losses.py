@@ -20,7 +20,8 @@ from transformers import (
 from transformers.trainer_pt_utils import LabelSmoother
 
 from learn2mix.integrations import sample_losses
-from learn2mix.integrations.sample_losses import label_losses
+from learn2mix.integrations.sample_losses import SampleLosses, label_losses
+from learn2mix.integrations.trainer_checks import warn_of_another_loss
 from learn2mix.integrations.transformers import _shifts_labels
 
 SAMPLES, PLACES, WORDS = 5, 7, 11
@@ -128,3 +129,19 @@ def test_halves_are_summed_in_float32(dtype):
 def test_what_does_not_belong_together_is_refused(logits, labels):
     with pytest.raises(ValueError, match=r"labels must be one class for each row of logits.*sample_losses"):
         label_losses(torch.zeros(logits), torch.zeros(labels, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("loss", "num_items", "copies"),
+    [
+        (2.0, None, 1),  # the mean over the tokens here
+        (1.2, torch.tensor(10), 1),  # this process's part of the mean over 10 tokens of two batches
+        (2.4, torch.tensor([[10.0], [10.0]]), 2),  # the same, times the processes of which DDP takes the mean
+        (2.02, 6, 2),  # rounded, in bfloat16
+    ],
+)
+def test_a_loss_that_the_samples_add_up_to_is_no_reason_to_warn(loss, num_items, copies):
+    each = SampleLosses(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 3.0]))
+    warn_of_another_loss(loss, each, num_items, copies)
+    with pytest.warns(UserWarning, match="which is not the mean"):
+        warn_of_another_loss(1.1 * loss + 0.01, each, num_items, copies)

@@ -1,5 +1,6 @@
 """What may be a source, how it is split over those that read it, and what becomes of samples that cannot be used."""
 
+import os
 import random
 from collections import Counter
 from itertools import chain, islice, repeat
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch.utils.data import ConcatDataset, DataLoader, TensorDataset, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset, get_worker_info
 
 from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedLoader, MixedStream
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, load, sources
@@ -102,6 +103,26 @@ def test_a_source_that_returns_itself_may_end_in_the_middle_of_a_batch():
     stream = MixedStream([Resets(0, 7), Resets(1, 5)], FixedMix(HALF), batch_size=4)
     batches = [batch.tolist() for batch in islice(load(stream), 4)]
     assert [n for batch in batches for n in batch if n < GROUP] == [0, 1, 2, 3, 4, 5, 6, 0]
+
+
+class Tensors(IterableDataset):
+    """Samples made anew in each worker, as tensors: alike, but at another place in memory."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def __iter__(self):
+        elsewhere = [torch.zeros(3) for _ in range(os.getpid() % 97)]
+        for number in range(12):
+            yield {"x": torch.full((3,), float(number)), "y": torch.tensor(self.group)}
+        del elsewhere
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_tensors_are_the_same_sample_in_every_worker(num_workers):
+    stream = MixedStream([Tensors(0), Tensors(1)], FixedMix("uniform"), batch_size=4)
+    drawn = [batch["x"][:, 0].tolist() for batch in islice(MixedLoader(stream, num_workers=num_workers), 6)]
+    assert sorted(chain(*drawn)) == sorted([*range(12)] * 2)
 
 
 def test_an_order_that_differs_between_workers_is_refused():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
@@ -80,13 +83,23 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
         )
 
 
-def differs(loss: float, each: SampleLosses, num_items: Any, copies: int) -> bool:
-    """Whether a loss that is trained on is not the mean of these, nor their part of ``num_items`` in all processes."""
-    total = float((each.losses * each.weights).sum())
-    numbers = [float(each.weights.sum())] if num_items is None else [float(each.weights.sum()), _as_float(num_items)]
+def warn_of_another_loss(loss: float, each: SampleLosses, num_items: Any, copies: int) -> None:
+    """Warn where the losses of the samples do not add up to the loss that is trained on.
+
+    Args:
+        loss: of this process's batch, as the Trainer has it.
+        each: those of its samples.
+        num_items: by which the Trainer divides, over all accumulated batches and processes; None: by those of ``each``.
+        copies: how many processes or GPUs take the mean of their losses, by which the Trainer may multiply.
+    """
+    total, numbers = float((each.losses * each.weights).sum()), [float(each.weights.sum())]
+    if num_items is not None:
+        numbers.append(float(torch.as_tensor(num_items).flatten()[0]))
     means = [total * times / number for number in numbers if number > 0 for times in (1, copies)]
-    return bool(means) and all(abs(mean - loss) > TOLERANCE * abs(loss) + 1e-6 for mean in means)
-
-
-def _as_float(number: Any) -> float:
-    return float(number.flatten()[0]) if hasattr(number, "flatten") else float(number)
+    if means and all(abs(mean - loss) > TOLERANCE * abs(loss) + 1e-6 for mean in means):
+        warnings.warn(
+            f"MixedTrainer: the loss of the first batch is {loss:.4g}, which is not the mean of the cross-entropies of "
+            "its samples that the mix follows (class weights, an auxiliary loss, a loss of your own?); pass "
+            "sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
+            stacklevel=2,
+        )

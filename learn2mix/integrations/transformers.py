@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,12 @@ from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.mix_log import MixLog
 from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
-from learn2mix.integrations.trainer_checks import check_place_in_epoch, check_rows, check_settings, differs
+from learn2mix.integrations.trainer_checks import (
+    check_place_in_epoch,
+    check_rows,
+    check_settings,
+    warn_of_another_loss,
+)
 
 OLDEST = (4, 57)
 
@@ -174,7 +178,8 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._losses = self._losses_of_samples(outputs, batch)
         if self._losses is not None and self._loss_function is None and not self._compared:
             self._compared = True
-            self._warn_of_another_loss(loss, self._losses, kwargs.get("num_items_in_batch"))
+            copies = max(self.args.world_size, self.args.n_gpu)
+            warn_of_another_loss(float(loss.detach().mean()), self._losses, kwargs.get("num_items_in_batch"), copies)
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
@@ -198,17 +203,6 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
                 raise
             return None  # of a mixer that asks for none
         return found
-
-    def _warn_of_another_loss(self, loss: Tensor, each: SampleLosses, num_items: Any) -> None:
-        """Warn, at the first batch, where the losses of the samples do not add up to the loss that is trained on."""
-        trained_on = float(loss.detach().mean())
-        if differs(trained_on, each, num_items, copies=max(self.args.world_size, self.args.n_gpu)):
-            warnings.warn(
-                f"MixedTrainer: the loss of the first batch is {trained_on:.4g}, which is not the mean of the "
-                "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss, a loss of your "
-                "own?); pass sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
-                stacklevel=2,
-            )
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate; while training, a mixer that follows the validation loss gets ``eval_loss``."""
