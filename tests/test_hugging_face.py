@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 
 import reference

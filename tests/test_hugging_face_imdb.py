@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 pytest.importorskip("datasets", reason="datasets is not installed")
 import datasets
 import tokenizers

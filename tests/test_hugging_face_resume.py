@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
-pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 
 import forks
 from helpers import evenly_drawn

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 from transformers import (
     BertConfig,
     BertForMaskedLM,

@@ -37,6 +37,8 @@ except ImportError as error:
     ) from error
 if tuple(map(int, transformers.__version__.split(".")[:2])) < OLDEST:  # before, a Trainer leaves out batches itself
     raise ImportError(f"learn2mix.integrations.transformers needs transformers 4.57, got {transformers.__version__}")
+if not transformers.utils.is_torch_available():
+    raise ImportError(f"transformers {transformers.__version__} needs a newer torch, got {torch.__version__}")
 
 __all__ = ["MixedTrainer", "MixedTrainerMixin"]
 
