@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 import lightning_modules as tools
 from learn2mix import AnnealedMix, FixedMix, Learn2Mix, MixedStream, MixingCallback
-from learn2mix.lightning.mix_log import tags_of
+from learn2mix.mix_entry import tags_of
 from lightning_modules import BATCH_SIZE, EPOCH, NAMESPACES, expected, fit
 
 pytestmark = pytest.mark.filterwarnings("error:.*sync_dist", "error:.*no logger configured", *tools.BENIGN)

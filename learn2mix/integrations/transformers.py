@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
-from learn2mix.integrations.mix_log import MixLog
 from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
 from learn2mix.integrations.trainer_checks import (
     check_place_in_epoch,
@@ -22,6 +21,7 @@ from learn2mix.integrations.trainer_checks import (
     check_settings,
     warn_of_another_loss,
 )
+from learn2mix.mix_entry import MixEntry
 
 OLDEST = (4, 57)
 
@@ -92,7 +92,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._in_step = False  # within a training step, and not in an evaluation
         self._losses: SampleLosses | None = None  # of this step
         self._compared = False  # whether they were compared with the loss that is trained on
-        self._mix_log = MixLog()
+        self._mix_entry: MixEntry | None = None
         super().__init__(*args, **kwargs)
         if isinstance(self.train_dataset, MixedStream):
             self.train_sampler = self.train_dataset
@@ -168,7 +168,9 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
             )
         losses, weights = self._losses or (None, None)
         self.train_sampler.observe(losses, weights=weights)
-        self._mix_log.add(self.train_sampler)
+        if self._mix_entry is None:
+            self._mix_entry = MixEntry(self.train_sampler.group_names)
+        self._mix_entry.begin(self.train_sampler)
         return loss
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
@@ -216,8 +218,8 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, and with the training loss what the batches since the last entry were made of."""
-        if "loss" in logs and self.train_sampler is not None:
-            logs = logs | self._mix_log.pop(self.train_sampler)
+        if "loss" in logs and self._mix_entry is not None:
+            logs = logs | self._mix_entry.make(self.train_sampler, ends=True)
         super().log(logs, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:

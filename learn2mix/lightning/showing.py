@@ -10,9 +10,10 @@ from pytorch_lightning import LightningModule, Trainer
 from learn2mix.checks import check_whole
 from learn2mix.lightning import figures
 from learn2mix.lightning.finding import Mixed
-from learn2mix.lightning.mix_log import MixLog, check_log_groups
+from learn2mix.lightning.mix_log import MixLog
 from learn2mix.lightning.notebook import LivePicture
 from learn2mix.lightning.progress_bar import MixInBar
+from learn2mix.mix_entry import check_log_groups
 
 TOP = 3  # groups in the progress bar
 
