@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import storage
+from experiments import results as stored_results
 from experiments.errors import UserError
 from experiments.methods import METHODS
+from experiments.plan import own_settings, settings_of
 from experiments.report.results import Curve, Record, Results, Section, objective_of
-from experiments.runs import own_settings, settings_of
 from experiments.tasks import TASKS, find_task
 
 
@@ -58,16 +58,16 @@ def collect(folders: Sequence[Path]) -> tuple[list[Section], list[str]]:
     paths: dict[tuple[Key, int], Path] = {}
     notes = []
     for folder in folders:
-        for path, record in storage.read_runs(folder):
+        for path, record in stored_results.read_runs(folder):
             key, seed = Key.of(record), record["seed"]
             first = paths.setdefault((key, seed), path)
             if first == path:
                 found[key].records[seed] = record
             elif first.resolve() != path.resolve():
                 notes.append(f"{key.task} {key.method} seed {seed} is stored twice; {first} is used, {path} is not")
-        for failure in storage.read_failures(folder):
+        for failure in stored_results.read_failures(folder):
             found[Key.of(failure)].failures[failure["seed"]] = failure["error"]
-        for note in storage.read_unsuitable(folder):
+        for note in stored_results.read_unsuitable(folder):
             found[Key.of(note)].unsuitable = note["reason"]
     if not found:
         looked_in = ", ".join(str(folder.absolute()) for folder in folders)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.methods import METHODS
+from experiments.plan import settings_of
 from experiments.report.results import Record, Results, Section
-from experiments.runs import settings_of
 from experiments.tasks import find_task
 
 
