@@ -8,6 +8,7 @@ runs were made with: the table's column ``settings`` is a place in its list of t
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import lzma
@@ -25,6 +26,7 @@ from experiments.storage import Record
 
 TABLE, MADE_WITH = "runs.csv.xz", "runs.json"
 DIGITS = 6
+SPENT = "preparation_seconds"
 KEYS = ("task", "settings", "method", "seed", "epoch", "group")
 # The columns of values, by their names in a record: of a whole epoch, and a list of them by group.
 WHOLE = {name: name for name in ("train_seconds", "train_loss", "train_error", "test_loss", "test_error")}
@@ -91,35 +93,34 @@ def pack(source: Path, target: Path) -> int:
     Raises:
         UserError: if there are no runs, or one is stored twice.
     """
-    settings: dict[str, Record] = {}
-    text = io.StringIO()
+    text, settings, seen = io.StringIO(), dict[str, Record](), set[str]()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow((*KEYS, *VALUES))
-    num_runs = 0
     for path, record in read_runs(source):
-        num_runs += 1
-        groups = record["groups"]
-        made_with = {key: record[key] for key in record if key not in ("seed", "history", "groups", SPENT)}
-        made_with["group_names"] = groups["names"]
-        entry = settings.setdefault(json.dumps(made_with, sort_keys=True), {**made_with, "seeds": {}})
-        if record["seed"] in entry["seeds"]:
+        identity = json.dumps([record[name] for name in ("task", "method", "config", "seed")], sort_keys=True)
+        if identity in seen:
             raise UserError(f"{record['task']} {record['method']} seed {record['seed']} is stored twice; one is {path}")
-        sizes = {key: groups[key] for key in ("train_counts", "test_counts") if key in groups}
-        entry["seeds"][record["seed"]] = {**sizes, SPENT: record.get(SPENT)}
-        place = list(settings).index(json.dumps(made_with, sort_keys=True))
-        key = (record["task"], place, record["method"], record["seed"])
+        seen.add(identity)
+        groups = {name: value for name, value in record["groups"].items() if name != "initial_proportions"}
+        made_with = {name: value for name, value in record.items() if name not in ("seed", "history", "groups", SPENT)}
+        made_with["group_names"] = groups.pop("names")
+        entry = settings.setdefault(json.dumps(made_with, sort_keys=True), {"place": len(settings), **made_with})
+        entry.setdefault("seeds", {})[record["seed"]] = {SPENT: record.get(SPENT), **groups}
+        key = (record["task"], entry["place"], record["method"], record["seed"])
         rows.writerows((*key, *row) for row in _rows_of(record))
-    if not num_runs:
+    if not seen:
         raise UserError(f"no runs below {source}")
+    table = lzma.compress(text.getvalue().encode())
     notes = {"failures": list(read_failures(source)), "unsuitable": list(read_unsuitable(source))}
-    storage.write(target / MADE_WITH, {"settings": list(settings.values()), **notes})
+    storage.write(target / MADE_WITH, {"sha256": _hash(table), "settings": list(settings.values()), **notes})
     unfinished = target / f"{TABLE}.part"
-    unfinished.write_bytes(lzma.compress(text.getvalue().encode()))
+    unfinished.write_bytes(table)
     os.replace(unfinished, target / TABLE)
-    return num_runs
+    return len(seen)
 
 
-SPENT = "preparation_seconds"
+def _hash(table: bytes) -> str:
+    return hashlib.sha256(table).hexdigest()
 
 
 def _rows_of(record: Record) -> Iterator[list[Any]]:
@@ -142,7 +143,10 @@ def _read_table(path: Path, _changed: int) -> list[Record]:
     """The runs of a table, as they were packed; read once while the file is the same."""
     import pandas as pd
 
-    made_with = storage.read_json(path.with_name(MADE_WITH), {"settings"})["settings"]
+    beside = storage.read_json(path.with_name(MADE_WITH), {"settings", "sha256"})
+    if _hash(path.read_bytes()) != beside["sha256"]:
+        raise UserError(f"{path} is not the table that {MADE_WITH} is of, or it was cut short; pack the runs again")
+    made_with = beside["settings"]
     try:
         frame = pd.read_csv(path)
         of_runs = frame.groupby(["settings", "seed"], sort=False)
@@ -176,7 +180,7 @@ def _record(made_with: Record, seed: int, rows: Any) -> Record:
     of_seed = dict(made_with["seeds"][str(seed)])
     spent = {SPENT: of_seed.pop(SPENT)}
     groups = {"names": names, **of_seed, "initial_proportions": shares[0].tolist()}
-    kept_as_is = {key: value for key, value in made_with.items() if key not in ("seeds", "group_names")}
+    kept_as_is = {key: value for key, value in made_with.items() if key not in ("place", "seeds", "group_names")}
     return {**kept_as_is, "seed": int(seed), "groups": groups, **spent, "history": history}
 
 

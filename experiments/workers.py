@@ -60,8 +60,10 @@ class Workers:
         return self._threads.submit(self._train, run, prerequisite, tell)
 
     def _train(self, run: Run, prerequisite: dict[str, Any] | None, tell: Tell) -> Outcome:
-        worker = self._idle.pop() if self._idle else Worker(self._conditions)
-        if worker not in self._all:
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = Worker(self._conditions)
             self._all.append(worker)
         try:
             outcome = worker.train(run, prerequisite, tell)

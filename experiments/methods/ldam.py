@@ -49,7 +49,7 @@ class LdamDrw(Method):
         """Let the last layer compare directions."""
         from torch import nn
 
-        from experiments.models.cosine import CosineLayer
+        from experiments.models.linear import CosineLayer
 
         name = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
         parent, _, child = name.rpartition(".")

@@ -83,10 +83,12 @@ class Task:
     augment: Callable[[Tensor, Values], Tensor] | None = None
     expected: Expected | None = None
 
-    def changed(self, name: str, summary: str, load: Loader | None = None, /, **settings: Setting) -> Task:
+    def changed(
+        self, name: str, summary: str, load: Loader | None = None, expected: Expected | None = None, /, **new: Setting
+    ) -> Task:
         """The same task with other data or settings; what to expect of it is another matter."""
-        new = {**self.settings, **settings}
-        return replace(self, name=name, summary=summary, load=load or self.load, settings=new, expected=None)
+        load, settings = load or self.load, {**self.settings, **new}
+        return replace(self, name=name, summary=summary, load=load, settings=settings, expected=expected)
 
 
 def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = False) -> Loader:
@@ -94,4 +96,4 @@ def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = Fa
 
     With ``again`` the task is to reconstruct the inputs.
     """
-    return lazily("experiments.datasets.loading:load", name=name, rare=rare, again=again)
+    return lazily("experiments.datasets.labelled:load", name=name, rare=rare, again=again)

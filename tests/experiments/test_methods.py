@@ -1,5 +1,6 @@
 """What batches each method makes, and that a new method needs no more than the seams."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -188,6 +189,7 @@ class Momentum(Method):
 
 
 def test_a_method_has_settings_and_a_state_of_its_own(toy, monkeypatch):
+    assert len(inspect.getsource(Momentum).splitlines()) <= 40
     monkeypatch.setitem(METHODS, "momentum", Momentum)
     overrides = parse_overrides(["memory=0.25"], all_kinds())
     first, second = plan(["toy"], ["momentum"], 2, overrides)

@@ -429,7 +429,14 @@ def test_packing_nothing_something_twice_and_a_cut_file_are_errors(tmp_path, run
     pack(tmp_path / "runs" / "a", tmp_path / "packed")
     path = tmp_path / "packed" / "runs.csv.xz"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match="is not a table of stored runs"):
+    with pytest.raises(UserError, match="it was cut short"):
+        results.read(tmp_path / "packed")
+    pack(tmp_path / "runs" / "b", tmp_path / "packed")
+    shutil.copy(tmp_path / "packed" / "runs.csv.xz", tmp_path / "old.csv.xz")
+    do(runs[:2], tmp_path / "more")
+    pack(tmp_path / "more", tmp_path / "packed")
+    shutil.copy(tmp_path / "old.csv.xz", path)  # as if packing had been stopped between its two files
+    with pytest.raises(UserError, match=r"not the table that runs\.json is of"):
         results.read(tmp_path / "packed")
 
 
