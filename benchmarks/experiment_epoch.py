@@ -19,9 +19,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.execution import load_data
-from experiments.runs import plan
+from experiments.methods import METHODS
+from experiments.plan import plan
+from experiments.tasks import TASKS
 from experiments.training import Training
 
+MNIST = TASKS["mnist"]
 NUM_EPOCHS = 3
 MIXED = ("learn2mix-epoch", "learn2mix-step")
 PEERS = ("classical", "DataLoader")
@@ -35,7 +38,7 @@ def noise(size):
 def load(run):
     """The real digits, or noise in their form where there are none."""
     try:
-        return load_data(run, Path(os.environ.get("LEARN2MIX_DATA", "data")))
+        return load_data(MNIST, run, Path(os.environ.get("LEARN2MIX_DATA", "data")))
     except UserError:
         return Data(noise(60_000), noise(10_000), tuple("0123456789"))
 
@@ -44,7 +47,7 @@ class LoaderTraining:
     """The loop that everybody writes, with nothing but the training in it."""
 
     def __init__(self, run, data):
-        self.model = run.task.model(data, run.settings)
+        self.model = MNIST.model(data, run.settings)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=run.settings["lr"])
         dataset = TensorDataset(data.train.inputs, data.train.targets)
         self.loader = DataLoader(dataset, batch_size=run.settings["batch_size"], shuffle=True)
@@ -75,8 +78,8 @@ def measure(num_threads):
     torch.set_num_threads(num_threads)
     first, *others = (plan(["mnist"], [method], 1, {})[0] for method in ("classical", *MIXED))
     data = load(first)
-    contenders = {run.method.name: Training(run, data) for run in (first, *others)}
-    num_steps = len(contenders["classical"].batches)
+    contenders = {run.method: Training(run, MNIST, METHODS[run.method], data) for run in (first, *others)}
+    num_steps = contenders["classical"].method.context.num_batches
     contenders["DataLoader"] = LoaderTraining(first, data)
     steps = {name: endless(training) for name, training in contenders.items()}
     rng, seconds = np.random.default_rng(), {name: [] for name in contenders}

@@ -1,52 +1,43 @@
-"""What there is to run, as ``list`` shows it."""
+"""What there is to run, as ``list`` shows it; written without any library, so that it is there at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import textwrap
+from collections.abc import Iterator, Mapping
 
 from experiments.methods import METHODS
-from experiments.settings import KINDS, Setting
+from experiments.plan import all_kinds
+from experiments.settings import Setting
 from experiments.tasks import TASKS
 
 
-def print_catalogue(console: Console) -> None:
-    """Print every task and method, and every setting with its source."""
-    tasks = _table("task", "settings, and who says so")
+def catalogue(width: int) -> str:
+    """Every task and method, every setting with its source, and what it takes, in lines of at most ``width``."""
+    lines = ["TASKS, their settings and who says so"]
     for task in TASKS.values():
-        tasks.add_row(_headed(task.name, task.summary), _by_source({**task.settings, **task.method_settings}))
-    methods = _table("method", "its own settings, where the task has none")
+        lines += ["", task.name, *_wrapped(task.summary, width)]
+        if task.expected is not None:
+            lines += _wrapped(f"expect: {task.expected.in_words(task.objective.error_name)}", width)
+        lines += _by_source({**task.settings, **task.method_settings}, width)
+    lines += ["", "", "METHODS, and their own settings where the task has none"]
     for method in METHODS.values():
-        methods.add_row(_headed(method.name, method.summary), _by_source(method.settings))
-    kinds = _table("--set", "takes")
-    kinds.show_lines = False
-    for name, kind in KINDS.items():
-        kinds.add_row(name, kind.rule)
-    for table in (tasks, methods, kinds):
-        console.print(table)
+        lines += ["", method.name, *_wrapped(method.summary, width), *_by_source(method.settings, width)]
+    lines += ["", "", "--set takes", ""]
+    for name, kind in all_kinds().items():
+        lines += textwrap.wrap(f"{name}  {kind.rule}", width, subsequent_indent="    ", break_long_words=False)
+    return "\n".join(lines)
 
 
-def _table(first: str, second: str) -> Table:
-    """Two columns that share any width evenly enough for 80 characters to do."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_lines=True, expand=True)
-    table.add_column(first, ratio=2)
-    table.add_column(second, ratio=3)
-    return table
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
-def _headed(name: str, summary: str) -> Text:
-    return Text.assemble((name, "bold"), "\n", summary)
-
-
-def _by_source(settings: Mapping[str, Setting]) -> Text:
+def _by_source(settings: Mapping[str, Setting], width: int) -> Iterator[str]:
     """The settings as ``--set`` takes them, those of one source together."""
     of_source: dict[str, list[str]] = {}
     for name, setting in settings.items():
         of_source.setdefault(setting.source, []).append(f"{name}={setting.value}")
-    return Text("\n").join(
-        Text.assemble(" ".join(pairs), (f" ({source})", "dim")) for source, pairs in of_source.items()
-    )
+    for source, pairs in of_source.items():
+        yield from _wrapped(f"{' '.join(pairs)} ({source})", width)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from experiments.catalogue import print_catalogue
-from experiments.demo import plan_demo
-from experiments.environment import DEVICES, choose_device
+from experiments.catalogue import catalogue
 from experiments.errors import UserError
-from experiments.execution import Conditions
-from experiments.packing import pack
-from experiments.report import report
-from experiments.runs import ALL, Run, left_out, plan
+from experiments.plan import ALL, all_kinds, left_out, plan, plan_demo
+from experiments.run import Run
 from experiments.settings import POSITIVE, WHOLE, Kind, parse_overrides
-from experiments.storage import write_unsuitable
-from experiments.sweep import sweep
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What trains or reports is imported when it is asked for: torch takes seconds, and `list` and a typo need none.
+
+DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_METHODS = ("learn2mix", "classical", "balanced")
 FAILED = 1
 INTERRUPTED = 130
@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if runs failed; 2 for what the user has to mend; 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
+    options.words = sys.argv[1:] if arguments is None else arguments
     try:
-        return options.command(options)
+        code: int = options.command(options)
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -48,24 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _screen() -> Console:
     """Where results go. A log has no width of its own, and 80 columns would break the table's cells."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def _list(_options: argparse.Namespace) -> int:
-    print_catalogue(_screen())
+    print(catalogue(shutil.get_terminal_size((LOG_WIDTH, 0)).columns))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    overrides = parse_overrides(options.set)
+    from experiments import storage
+
+    overrides = parse_overrides(options.set, all_kinds())
     if options.epochs is not None:
         overrides["epochs"] = options.epochs
     where = {"time_budget": options.time_budget, "data_root": options.data_root}
     runs = plan(options.tasks, options.methods, options.seeds, overrides, **where)
     for pair in left_out(options.tasks, options.methods, overrides, **where):
-        print(f"{pair.task.name} {pair.method.name} is left out: {pair.reason}", file=sys.stderr)
-        write_unsuitable(options.out, pair)
+        print(f"{pair.task} {pair.method} is left out: {pair.reason}", file=sys.stderr)
+        storage.write_unsuitable(options.out, pair)
     return _sweep_and_report(runs, options)
 
 
@@ -75,19 +81,33 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from experiments.report import report
+
     report(options.folders, _screen(), options.out)
     return 0
 
 
 def _pack(options: argparse.Namespace) -> int:
+    from experiments.results import pack
+
     print(f"packed {pack(options.folder, options.target)} runs into {options.target}")
     return 0
 
 
 def _sweep_and_report(runs: Sequence[Run], options: argparse.Namespace) -> int:
-    conditions = Conditions(options.data_root, choose_device(options.device), options.threads, options.jobs)
+    from rich.console import Console
+
+    from experiments.environment import choose_device
+    from experiments.execution import Conditions
+    from experiments.sweep import sweep
+
+    command = f"python -m experiments {shlex.join(options.words)}"
+    device = choose_device(options.device)
+    conditions = Conditions(options.data_root, device, options.threads, options.jobs, command)
     failures = sweep(runs, conditions, options.out, Console(stderr=True))
     if options.report:
+        from experiments.report import report
+
         report([options.out], _screen())
     for run, error in failures:
         print(f"failed: {run}: {error}", file=sys.stderr)
@@ -132,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reporting.set_defaults(command=_report)
 
-    packing = commands.add_parser("pack", help="copy the runs of a folder for a repository: compressed, to six digits")
+    packing = commands.add_parser(
+        "pack", help="write the runs of a folder as one table for a repository, to six digits"
+    )
     packing.add_argument("folder", type=Path, metavar="DIR")
     packing.add_argument("target", type=Path, metavar="TARGET")
     packing.set_defaults(command=_pack)

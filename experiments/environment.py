@@ -13,8 +13,6 @@ import torch
 
 from experiments.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda")
-
 
 def choose_device(name: str) -> str:
     """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.

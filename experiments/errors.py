@@ -1,5 +1,21 @@
 """Errors that are the user's to mend: printed as one message, without a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(Exception):
     """Something asked for cannot be done; the message says what, why and the way out."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What a mistyped name may have been, to be put behind it; nothing where no name is near.
+
+    Example:
+        >>> did_you_mean("mnits", ["imdb", "mnist"])
+        ' (did you mean mnist?)'
+    """
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-PerSample = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["classification", "regression", "reconstruction"]
 
 
@@ -19,16 +17,16 @@ class Objective:
     """A per-sample loss to train with and a per-sample error to judge by; lower is better for both.
 
     Attributes:
+        kind: what the network's outputs are: scores a class, one value, or an image.
         losses: ``(outputs, targets) -> (batch,)``, what training minimises the mean of.
         errors: ``(outputs, targets) -> (batch,)``, what the tables show the mean of.
         error_name: the error's name with its unit, for tables and axes.
         error_scale: what the mean error is multiplied by to be in that unit.
-        kind: what the network's outputs are: scores a class, one value, or an image.
     """
 
     kind: Kind
-    losses: PerSample
-    errors: PerSample
+    losses: Callable[[Tensor, Tensor], Tensor]
+    errors: Callable[[Tensor, Tensor], Tensor]
     error_name: str
     error_scale: float
 
@@ -39,7 +37,9 @@ class Objective:
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(outputs, targets, reduction="none")
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(outputs, targets, reduction="none")
 
 
 def _is_wrong(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _pixel_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared error summed over an image's pixels, as the paper counts it; uint8 pixels are taken as 0..1."""
-    pixels = targets.float() / 255 if targets.dtype == torch.uint8 else targets
+    pixels = targets if targets.is_floating_point() else targets.float() / 255
     return (outputs - pixels).square().flatten(1).sum(dim=1)
 
 

@@ -37,7 +37,8 @@ def make_optimizer(model: nn.Module, settings: Values) -> Optimizer:
             {"params": matrices, "weight_decay": settings["weight_decay"]},
             {"params": others, "weight_decay": 0.0},
         ]
-    return getattr(torch.optim, name)(parameters, **options)
+    optimizer: Optimizer = getattr(torch.optim, name)(parameters, **options)
+    return optimizer
 
 
 def make_schedule(optimizer: Optimizer, settings: Values, num_steps: int) -> LambdaLR:

@@ -1,4 +1,4 @@
-"""Runs on disk: one JSON file a run, written whole or not at all.
+"""Runs on disk while a sweep works: one JSON file a run, written whole or not at all.
 
 Below a folder lie ``<task>/<method>/seed-<n>.json``, a run; ``failed-seed-<n>.json``, why the last try at one
 failed, which the next success removes; and ``unsuitable.json``, why a method makes no sense on a task.
@@ -6,18 +6,21 @@ failed, which the next success removes; and ``unsuitable.json``, why a method ma
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import time
 import uuid
-import zlib
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from experiments.errors import UserError
-from experiments.runs import Run, Unsuitable
+from experiments.run import Run, Unsuitable
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks, and two sweeps there may do a run twice
+    fcntl = None  # type: ignore[assignment]
 
 Record = dict[str, Any]
 
@@ -27,7 +30,36 @@ STALE_SECONDS = 60
 
 def path_of(folder: Path, run: Run) -> Path:
     """Where a run is stored: ``<folder>/<task>/<method>/seed-<n>.json``."""
-    return folder / run.task.name / run.method.name / f"seed-{run.seed}.json"
+    return folder / run.task / run.method / f"seed-{run.seed}.json"
+
+
+class Claim:
+    """Tells other sweeps on this machine that a run is being done; it ends with the process at the latest."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
+
+    def close(self) -> None:
+        """Let others have the run."""
+        if self._file is not None:
+            Path(self._file.name).unlink(missing_ok=True)
+            self._file.close()
+
+
+def claim(folder: Path, run: Run) -> Claim | None:
+    """Claim a run; None while another sweep is at it."""
+    path = path_of(folder, run).with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="utf-8")
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        return Claim(None)  # a full disk, or a file system without locks: what comes of the run will tell
+    return Claim(file)
 
 
 def write(path: Path, record: Record) -> None:
@@ -55,21 +87,13 @@ def write_run(folder: Path, run: Run, record: Record) -> None:
 
 def write_failure(folder: Path, run: Run, error: str, details: str) -> None:
     """Store why a run failed, for the report; it does not count as done."""
-    failure = {
-        "task": run.task.name,
-        "method": run.method.name,
-        "seed": run.seed,
-        "config": run.config,
-        "error": error,
-        "details": details,
-    }
-    write(_failure_path(path_of(folder, run)), failure)
+    failure = {"task": run.task, "method": run.method, "seed": run.seed, "config": run.config}
+    write(_failure_path(path_of(folder, run)), {**failure, "error": error, "details": details})
 
 
 def write_unsuitable(folder: Path, pair: Unsuitable) -> None:
     """Store why a method is not run on a task, for the report."""
-    note = {"task": pair.task.name, "method": pair.method.name, "config": pair.config, "reason": pair.reason}
-    write(folder / pair.task.name / pair.method.name / "unsuitable.json", note)
+    write(folder / pair.task / pair.method / "unsuitable.json", asdict(pair))
 
 
 def read(path: Path) -> Record:
@@ -78,68 +102,30 @@ def read(path: Path) -> Record:
     Raises:
         UserError: if the file is no run.
     """
-    record = _read(path, {"task", "method", "seed", "config", "objective", "groups", "history"})
+    record = read_json(path, {"task", "method", "seed", "config", "objective", "groups", "history"})
     if not record["history"]:
         raise UserError(f"{path} is not a stored run: it lacks epochs; delete it and run again")
     return record
 
 
-def is_done(folder: Path, run: Run) -> bool:
-    """Whether a run is stored already.
+def read_json(path: Path, keys: set[str]) -> Record:
+    """Read a file that has to hold an object with some keys.
 
     Raises:
-        UserError: if what is stored was made with other settings; it is neither reused nor overwritten.
+        UserError: if it does not.
     """
-    path = path_of(folder, run)
-    if not path.exists():
-        return False
-    stored, asked = read(path)["config"], run.config
-    changed = [
-        f"  {name}: stored {stored.get(name)}, asked {asked.get(name)}"
-        for name in sorted(stored.keys() | asked.keys())
-        if stored.get(name) != asked.get(name)
-    ]
-    if changed:
-        raise UserError(
-            f"{path} was made with other settings:\n" + "\n".join(changed) + "\n"
-            "Ask for the same settings, choose another folder with --out, or delete the file to run it anew."
-        )
-    return True
-
-
-def read_runs(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Every run stored below a folder, packed ones too, however deep, in the order of their paths."""
-    for path in sorted([*folder.rglob("seed-*.json"), *folder.rglob("seed-*.json.gz")]):
-        yield path, read(path)
-
-
-def read_failures(folder: Path) -> Iterator[Record]:
-    """Every failure stored below a folder whose run has not succeeded."""
-    for path in sorted(folder.rglob("failed-seed-*.json")):
-        if not path.with_name(path.name.removeprefix("failed-")).exists():
-            yield _read(path, {"task", "method", "seed", "config", "error"})
-
-
-def read_unsuitable(folder: Path) -> Iterator[Record]:
-    """Every note below a folder on a method that was left out."""
-    for path in sorted(folder.rglob("unsuitable.json")):
-        yield _read(path, {"task", "method", "config", "reason"})
-
-
-def _failure_path(path: Path) -> Path:
-    return path.with_name(f"failed-{path.name}")
-
-
-def _read(path: Path, keys: set[str]) -> Record:
     try:
-        content = path.read_bytes()
-        record: Record = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        record: Record = json.loads(path.read_bytes())
         absent = keys - record.keys()
-    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a stored run: {error}; delete it and run again") from error
     if absent:
         raise UserError(f"{path} is not a stored run: it lacks {sorted(absent)}; delete it and run again")
     return record
+
+
+def _failure_path(path: Path) -> Path:
+    return path.with_name(f"failed-{path.name}")
 
 
 def _clear_stale(folder: Path) -> None:

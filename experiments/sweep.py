@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments import storage
-from experiments.crews import hire
+from experiments import results, storage
 from experiments.errors import UserError
-from experiments.execution import Conditions, EpochDone, Event, Failed, Finished, load_data
+from experiments.execution import Conditions, Outcome, load_data
+from experiments.plan import prerequisite_of, with_prerequisites
 from experiments.progress import SweepProgress
-from experiments.runs import Run, with_prerequisites
+from experiments.run import Run
+from experiments.tasks import find_task
+from experiments.workers import Here, Workers
+
+# How often to look whether another sweep has finished a run.
+PATIENCE_SECONDS = 0.5
 
 
 class Failure(NamedTuple):
@@ -32,87 +41,111 @@ def sweep(runs: Sequence[Run], conditions: Conditions, out: Path, console: Conso
     Raises:
         UserError: before anything is trained, if a stored run was made with other settings or data are missing.
     """
-    missing = [run for run in runs if not storage.is_done(out, run)]
+    missing = [run for run in runs if results.find(out, run) is None]
     if len(missing) < len(runs):
         console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are in {out} already", highlight=False)
-    todo = [run for run in with_prerequisites(missing) if not storage.is_done(out, run)]
-    _tell_added(missing, todo, console)
+    todo = [run for run in with_prerequisites(missing) if results.find(out, run) is None]
+    added = [run for run in todo if run not in missing]
+    if added:
+        pairs = ", ".join(dict.fromkeys(f"{run.task} {run.method}" for run in added))
+        console.print(f"{len(added)} runs are added, as others need their records: {pairs}", highlight=False)
     _check_data(todo, conditions.data_root)
-    return _Sweep(todo, conditions, out, console).do()
+    workers = Here(conditions) if conditions.jobs == 1 else Workers(conditions)
+    progress = SweepProgress(todo, console)
+    one = _Sweep(todo, out, workers, conditions.jobs, progress)
+    try:
+        with progress.bars:
+            one.do()
+    finally:
+        one.leave()
+    return one.failures
 
 
 class _Sweep:
-    """The runs still to be started, and what became of the others."""
+    """The runs still to be started, those under way, and those that failed."""
 
-    def __init__(self, todo: Sequence[Run], conditions: Conditions, out: Path, console: Console) -> None:
+    def __init__(
+        self, todo: Sequence[Run], out: Path, workers: Here | Workers, jobs: int, progress: SweepProgress
+    ) -> None:
+        self.failures: list[Failure] = []
         self._waiting = list(todo)
-        self._underway: set[str] = set()
-        self._failures: list[Failure] = []
-        self._out = out
-        self._crew = hire(conditions)
-        self._progress = SweepProgress(todo, console)
+        self._underway: dict[Future[Outcome], tuple[Run, storage.Claim]] = {}
+        self._out, self._workers, self._jobs, self._progress = out, workers, jobs, progress
 
-    def do(self) -> list[Failure]:
-        """Start runs as long as the crew has room, and store what it makes of them."""
-        with self._progress, self._crew:
-            while self._waiting or self._crew.is_busy:
-                while self._crew.has_room and (run := self._next()) is not None:
-                    self._start(run)
-                if self._crew.is_busy:
-                    for run, event in self._crew.next_events():
-                        self._handle(run, event)
-        return self._failures
+    def do(self) -> None:
+        """Start runs as long as there are jobs free, and store what comes of them."""
+        while self._waiting or self._underway:
+            while len(self._underway) < self._jobs and self._start_next():
+                self._store_finished(timeout=0)
+            if self._underway:
+                self._store_finished(timeout=PATIENCE_SECONDS if self._waiting else None)
+            elif self._waiting:
+                time.sleep(PATIENCE_SECONDS)
 
-    def _next(self) -> Run | None:
-        """Take the first waiting run that needs no record of a run that is not over."""
-        pending = self._underway | {str(run) for run in self._waiting}
-        for place, run in enumerate(self._waiting):
-            if run.prerequisite is None or str(run.prerequisite) not in pending:
-                return self._waiting.pop(place)
-        return None
+    def leave(self) -> None:
+        """Leave nothing running, and nothing claimed."""
+        self._workers.end()
+        for _, claim in self._underway.values():
+            claim.close()
 
-    def _start(self, run: Run) -> None:
-        prerequisite = None
-        if run.prerequisite is not None:
-            path = storage.path_of(self._out, run.prerequisite)
-            if not path.exists():
-                self._fail(run, f"it needs the record of {run.prerequisite}, which failed", "")
-                return
-            prerequisite = storage.read(path)
-        self._underway.add(str(run))
-        self._progress.begin(run)
-        self._crew.start(run, prerequisite)
+    def _start_next(self) -> bool:
+        """Start the first run that no other one has to come before, and that no other sweep is at."""
+        unfinished = {str(run) for run, _ in self._underway.values()} | {str(run) for run in self._waiting}
+        for run in self._waiting:
+            needed = prerequisite_of(run)
+            if (needed is None or str(needed) not in unfinished) and (claim := storage.claim(self._out, run)):
+                self._waiting.remove(run)
+                self._start(run, needed, claim)
+                return True
+        return False
 
-    def _handle(self, run: Run, event: Event) -> None:
-        match event:
-            case EpochDone():
-                self._progress.epoch_done(run, event)
-            case Finished(record):
-                self._underway.remove(str(run))
-                storage.write_run(self._out, run, record)
-                self._progress.finish(run, record)
-            case Failed(error, details):
-                self._underway.remove(str(run))
-                self._fail(run, error, details)
+    def _start(self, run: Run, needed: Run | None, claim: storage.Claim) -> None:
+        with ExitStack() as unless_underway:
+            unless_underway.callback(claim.close)
+            record = None if needed is None else results.find(self._out, needed)
+            if results.find(self._out, run) is not None:
+                self._progress.end(run, "done by another sweep")
+            elif needed is not None and record is None:
+                self._fail(run, Outcome(None, f"it needs the record of {needed}, which failed"))
+            else:
+                self._progress.begin(run)
+                future = self._workers.submit(run, record, partial(self._progress.tell, run))
+                self._underway[future] = run, claim
+                unless_underway.pop_all()
 
-    def _fail(self, run: Run, error: str, details: str) -> None:
-        storage.write_failure(self._out, run, error, details)
-        self._failures.append(Failure(run, error))
-        self._progress.fail(run, error)
+    def _store_finished(self, timeout: float | None) -> None:
+        for future in wait(self._underway, timeout, FIRST_COMPLETED).done:
+            run, claim = self._underway.pop(future)
+            with closing(claim):
+                self._store(run, future.result())
 
+    def _store(self, run: Run, outcome: Outcome) -> None:
+        if outcome.record is None:
+            self._fail(run, outcome)
+            return
+        try:
+            storage.write_run(self._out, run, outcome.record)
+        except OSError as error:
+            self._fail(run, Outcome(None, f"it could not be stored: {error}"))
+            return
+        history, objective = outcome.record["history"], outcome.record["objective"]
+        seconds, error_value = sum(row["train_seconds"] for row in history), history[-1]["test_error"]
+        text = f"{objective['error_name']} {error_value * objective['scale']:.4g}"
+        self._progress.end(run, f"{len(history)} epochs in {seconds:.1f} s of training, {text}")
 
-def _tell_added(asked: Sequence[Run], todo: Sequence[Run], console: Console) -> None:
-    added = [run for run in todo if str(run) not in {str(one) for one in asked}]
-    if added:
-        pairs = ", ".join(dict.fromkeys(f"{run.task.name} {run.method.name}" for run in added))
-        console.print(f"{len(added)} runs are added, as others need their records: {pairs}", highlight=False)
+    def _fail(self, run: Run, outcome: Outcome) -> None:
+        # A disk that took no record may take no note of it either.
+        with suppress(OSError):
+            storage.write_failure(self._out, run, outcome.error, outcome.details)
+        self.failures.append(Failure(run, outcome.error))
+        self._progress.end(run, f"failed: {outcome.error}")
 
 
 def _check_data(todo: Sequence[Run], data_root: Path) -> None:
     """Find out what is missing before anything is trained."""
-    for run in {run.task.name: run for run in todo}.values():
+    for run in {run.task: run for run in todo}.values():
         try:
-            load_data(run, data_root)
+            load_data(find_task(run.task, data_root), run, data_root)
         except UserError:
             raise
         except Exception:

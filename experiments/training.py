@@ -6,21 +6,21 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from experiments.context import Context
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
+from experiments.methods.method import Method
+from experiments.objectives import Objective
 from experiments.optimisation import make_optimizer, make_schedule
-from experiments.start import Start
+from experiments.run import Run
+from experiments.tasks.task import Task
 from learn2mix import GroupLossMeter
 from learn2mix.data import InMemory
-
-if TYPE_CHECKING:
-    from experiments.objectives import Objective
-    from experiments.runs import Run
 
 Row = dict[str, Any]
 
@@ -39,37 +39,41 @@ class Judged(NamedTuple):
 
 
 class Training:
-    """A run in the making: the model, its optimiser and where its batches come from.
+    """A run in the making: the model, its optimiser, and the method with what it remembers.
+
+    Args:
+        run: names, seed and settings.
+        task: the data, the model and the objective.
+        method: how batches are made and losses joined.
+        data: the task's data for the run's seed, on the CPU.
+        device: where to train.
+        prerequisite: the stored record of the run that the method needs first, where it names one.
 
     Attributes:
         model: what is trained.
-        batches: the source of the batches, which owns the mix.
+        method: the method, made for this run.
     """
 
     def __init__(
-        self, run: Run, data: Data, device: torch.device = CPU, prerequisite: Mapping[str, Any] | None = None
+        self,
+        run: Run,
+        task: Task,
+        method: type[Method],
+        data: Data,
+        device: torch.device = CPU,
+        prerequisite: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start a run.
-
-        Args:
-            run: what to train.
-            data: the task's data for the run's seed, on the CPU.
-            device: where to train.
-            prerequisite: the stored record of the run that the method needs first, where it names one.
-        """
-        self._run, self._device = run, device
+        self._run, self._task, self._device = run, task, device
         # Rounded down, as the authors do; what an epoch leaves over, the next one begins with.
         num_batches = max(1, len(data.train) // run.settings["batch_size"])
-        start = Start(run, data, device, num_batches, prerequisite)
-        self._start = replace(start, data=run.method.before_training(start))
+        self.method = method(Context(run, task, data, device, num_batches, prerequisite))
         # Seeded after what the method does first, so that all methods start from the same weights and go on with
         # the same random numbers.
         torch.manual_seed(run.seed)
-        self.model = run.method.model(run.task.model(data, run.settings)).to(device)
+        self.model = self.method.model(task.model(data, run.settings)).to(device)
         self._optimizer = make_optimizer(self.model, run.settings)
         self._schedule = make_schedule(self._optimizer, run.settings, run.settings["epochs"] * num_batches)
-        self.batches = run.method.batches(self._start)
-        train = self._start.data.train
+        train = self.method.context.data.train
         self._train = InMemory(train.inputs, train.targets, train.groups, device=device)
         self._test = data.test.to(device)
         self._num_groups = len(data.group_names)
@@ -101,7 +105,7 @@ class Training:
                 "train_by_group": self._group_means(seen.errors, seen.groups),
                 **self._evaluate(),
                 "group_losses": self._group_means(seen.losses, seen.groups),
-                "proportions": self.batches.proportions.tolist(),
+                "proportions": self.method.proportions.tolist(),
             }
             if time_budget is not None and total >= time_budget:
                 return
@@ -129,28 +133,28 @@ class Training:
 
         No step waits for the device: what is yielded is kept there, to be read when the epoch is over.
         """
-        method, objective, augment = self._run.method, self._run.task.objective, self._run.task.augment
+        method, objective, augment = self.method, self._task.objective, self._task.augment
         self.model.train()
-        for index in self.batches:
+        for index in method.batches():
             batch = Split(*self._train[index])
             if augment is not None:
                 batch = replace(batch, inputs=augment(batch.inputs, self._run.settings))
-            batch = method.select(batch, self.score, self.batches)
+            batch = method.select(batch, self.score)
             outputs = self.model(batch.inputs)
             losses = objective.losses(outputs, batch.targets)
             yield _judge(objective, losses.detach(), outputs.detach(), batch)
-            loss = method.loss(losses, outputs, batch, self.batches)
+            loss = method.loss(losses, outputs, batch)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             self._schedule.step()
-            self.batches.observe(losses.detach())
+            method.observe(losses.detach())
 
     @torch.no_grad()
     def score(self, batch: Split) -> Tensor:
         """The loss of each sample under the model as it is, in evaluation mode, shape ``(batch_size,)``."""
         self.model.eval()
-        losses = self._run.task.objective.losses(self.model(batch.inputs), batch.targets)
+        losses = self._task.objective.losses(self.model(batch.inputs), batch.targets)
         self.model.train()
         return losses
 
@@ -158,18 +162,18 @@ class Training:
     def _test_batch_size(self) -> int:
         """At least 1,000 small samples; of large ones as many as in training, so that what trains can be tested."""
         batch_size: int = self._run.settings["batch_size"]
-        is_small = self._test.inputs[0].numel() <= SMALL and self._run.task.inputs != "tokens"
+        is_small = self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens"
         return max(batch_size, 1000) if is_small else batch_size
 
     @torch.no_grad()
     def _evaluate(self) -> Row:
         """Loss and error on the test part; ``test_by_group`` is the error of each group."""
-        objective, method = self._run.task.objective, self._run.method
+        objective = self._task.objective
         judged = []
         self.model.eval()
         for index in torch.arange(len(self._test), device=self._device).split(self._test_batch_size):
             batch = self._test.take(index)
-            outputs = method.adjust_outputs(self.model(batch.inputs), self._start)
+            outputs = self.method.adjust_outputs(self.model(batch.inputs))
             judged.append(_judge(objective, objective.losses(outputs, batch.targets), outputs, batch))
         losses, errors, groups = _join(judged)
         self._check_finite(losses, "test")

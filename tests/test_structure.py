@@ -1,4 +1,4 @@
-"""How library and report are laid out: no module imports itself by a detour, no file or class is too long to read."""
+"""How the code is laid out: no module imports itself by a detour, and no file or class is too long to read."""
 
 import ast
 from pathlib import Path
@@ -8,18 +8,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for folder in ("learn2mix", "experiments/report")
-    for path in (ROOT / folder).rglob("*.py")
+    for package in ("learn2mix", "experiments")
+    for path in (ROOT / package).rglob("*.py")
 }
 
 
 def imports_of(path):
-    """Modules of these that are imported when the module is, not those for annotations alone."""
+    """Modules of ours that are imported when the module is, not those for annotations alone."""
     found, waiting = set(), list(ast.parse(path.read_text(encoding="utf8")).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.ImportFrom) and node.module in FILES:
-            found.add(node.module)
+            # "from experiments import storage" imports a module too.
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names} & FILES.keys()
         elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test):
             waiting += node.body + node.orelse
     return found
@@ -32,13 +33,14 @@ def test_no_module_imports_itself_by_a_detour():
         for name, there in reached.items():
             reached[name] = there.union(*(reached[other] for other in there))
     assert [name for name, there in reached.items() if name in there] == []
+    assert "experiments.storage" in reached["experiments.sweep"], "the search finds something"
     assert "learn2mix.checks" in reached["learn2mix.batches.loader"], "the search finds something"
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_no_file_is_longer_than_300_lines_and_no_class_than_200(name):
     text = FILES[name].read_text(encoding="utf8")
-    assert text.count("\n") <= 300
+    assert text.count("\n") <= (250 if name.startswith("experiments") else 300)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef):
             assert node.end_lineno - node.lineno < 200, node.name

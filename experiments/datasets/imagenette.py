@@ -35,9 +35,8 @@ def load_imagenette(root: Path, image_size: int | str) -> Labelled:
         layout = [f"{FOLDER}/train/n01440764/*.JPEG, and the other nine classes", f"{FOLDER}/val/..."]
         fetch = f"run this again where there is a network. It just failed: {' '.join(str(error).split())}"
         raise missing("the data set 'imagenette'", root, layout, fetch) from error
-    return Labelled(
-        *(_decode_all(folder, image_size) for folder in folders), tuple(names[0] for names in known.classes)
-    )
+    train, test = (_decode_all(folder, image_size) for folder in folders)
+    return Labelled(train, test, tuple(names[0] for names in known.classes))
 
 
 def _decode_all(folder: ImageFolder, image_size: int) -> Part:
@@ -54,4 +53,4 @@ def _decode(path: str, image_size: int) -> np.ndarray:
             pixels = picture.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
     except OSError as error:
         raise UserError(f"{path} cannot be read, it may be cut short: {error}; get it anew") from error
-    return np.asarray(pixels).transpose(2, 0, 1)
+    return np.ascontiguousarray(np.asarray(pixels).transpose(2, 0, 1))

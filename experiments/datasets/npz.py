@@ -50,7 +50,8 @@ def load_npz(root: Path, name: str) -> Labelled:
     known = np.arange(len(train["class_names"])) if "class_names" in train else np.unique(train["labels"])
     names = train.get("class_names", known)
     labels = [_places(arrays["labels"], known, path) for arrays, path in zip((train, test), paths, strict=True)]
-    return Labelled(*map(Part, inputs, labels), tuple(str(class_name) for class_name in names))
+    train_part, test_part = map(Part, inputs, labels)
+    return Labelled(train_part, test_part, tuple(str(class_name) for class_name in names))
 
 
 def _open(path: Path, *, only_names: bool = False) -> Mapping[str, np.ndarray]:
@@ -58,7 +59,7 @@ def _open(path: Path, *, only_names: bool = False) -> Mapping[str, np.ndarray]:
     try:
         # Opened here, as numpy leaves a broken archive open.
         with path.open("rb") as file, np.load(file) as arrays:
-            return dict.fromkeys(arrays.files) if only_names else dict(arrays)
+            return dict.fromkeys(arrays.files, np.empty(0)) if only_names else dict(arrays)
     except FileNotFoundError:
         folder = path.parent
         what = f"a part of the data set {folder.name!r}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,15 @@ class Data:
     def counts(self, split: Split) -> list[int]:
         """Samples a group of one of the parts."""
         return torch.bincount(split.groups, minlength=len(self.group_names)).tolist()
+
+    @property
+    def proportions(self) -> np.ndarray:
+        """Share of each group of the training part, shape ``(num_groups,)``, float64, above 0."""
+        return np.array(self.counts(self.train)) / len(self.train)
+
+    def with_train(self, train: Split) -> Data:
+        """The same with another training part."""
+        return replace(self, train=train)
 
 
 def missing(what: str, looked_in: Path, layout: Sequence[str], fetch: str) -> UserError:

@@ -7,34 +7,34 @@ from experiments.methods.held import OneShot, Static
 from experiments.methods.importance import Importance
 from experiments.methods.ldam import LdamDrw
 from experiments.methods.logit_adjustment import LogitAdjusted, LogitAdjustedLoss
-from experiments.methods.method import Batches, Method
-from experiments.methods.mix_adjusted import FADING, LEARN2MIX_PASSES, MIX_ADJUSTED
-from experiments.methods.mixing import BALANCED, LEARN2MIX, LEARN2MIX_EPOCH, LEARN2MIX_STEP
+from experiments.methods.method import Method
+from experiments.methods.mix_adjusted import Fading, Learn2MixPasses, MixAdjusted
+from experiments.methods.mixing import Balanced, Learn2MixEpoch, Learn2MixMethod, Learn2MixStep
 from experiments.methods.reweighted import Reweighted
 from experiments.methods.smote import Smote
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        LEARN2MIX,
-        LEARN2MIX_STEP,
-        LEARN2MIX_EPOCH,
-        Classical(),
-        BALANCED,
-        Focal(),
-        Smote(),
-        Importance(),
-        Curriculum(),
-        LogitAdjusted(),
-        LogitAdjustedLoss(),
-        LdamDrw(),
-        MIX_ADJUSTED,
-        FADING,
-        LEARN2MIX_PASSES,
-        Static(),
-        OneShot(),
-        Reweighted(),
+        Learn2MixMethod,
+        Learn2MixStep,
+        Learn2MixEpoch,
+        Classical,
+        Balanced,
+        Focal,
+        Smote,
+        Importance,
+        Curriculum,
+        LogitAdjusted,
+        LogitAdjustedLoss,
+        LdamDrw,
+        MixAdjusted,
+        Fading,
+        Learn2MixPasses,
+        Static,
+        OneShot,
+        Reweighted,
     )
 }
 
-__all__ = ["METHODS", "Batches", "Method"]
+__all__ = ["METHODS", "Method"]

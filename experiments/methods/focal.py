@@ -4,37 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from experiments.datasets.splits import Split
-from experiments.methods.classes import class_proportions, needs_classes
-from experiments.methods.classical import ShuffledBatches
-from experiments.methods.method import Batches, Method
-from experiments.settings import PAPER, Setting
-from experiments.start import Start
+from experiments.context import Context
+from experiments.methods.method import Method
+from experiments.settings import AT_LEAST_0, PAPER, Setting
 
 if TYPE_CHECKING:
-    from experiments.tasks.task import Task
+    from torch import Tensor
 
-
-TINY = torch.finfo(torch.float32).tiny
-
-
-class FocalBatches(ShuffledBatches):
-    """Plain shuffled batches, with what the loss needs to know of the run.
-
-    Attributes:
-        weights: of each class, shape ``(num_classes,)``, on the device of the run.
-        focusing: the exponent.
-    """
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        proportions = class_proportions(start.data)
-        # So that a sample of the training set weighs 1 on average: sum_i a_i omega_i = 1.
-        self.weights = torch.from_numpy(1 / (len(proportions) * proportions)).float().to(start.device)
-        self.focusing = start.settings["focusing"]
+    from experiments.datasets.splits import Split
 
 
 class Focal(Method):
@@ -48,19 +25,22 @@ class Focal(Method):
 
     name = "focal"
     summary = "class-balanced focal loss on plain shuffled batches"
-    settings = {"focusing": Setting(2.0, PAPER)}  # noqa: RUF012
+    settings = {"focusing": Setting(2.0, PAPER, AT_LEAST_0)}  # noqa: RUF012
+    for_classes = "weighs a sample by the probability of its class"
 
-    def unsuitable(self, task: Task) -> str | None:
-        """Without classes there is no probability of the right one."""
-        return needs_classes(task, "weighs a sample by the probability of its class")
+    def __init__(self, context: Context) -> None:
+        import torch
 
-    def batches(self, start: Start) -> Batches:
-        """Shuffle everything."""
-        return FocalBatches(start)
+        super().__init__(context)
+        proportions = context.data.proportions
+        # So that a sample of the training set weighs 1 on average: sum_i a_i omega_i = 1.
+        self.weights = torch.from_numpy(1 / (len(proportions) * proportions)).float().to(context.device)
+        self._tiny = torch.finfo(torch.float32).tiny
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: FocalBatches) -> Tensor:
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """The mean of the weighted losses."""
         del outputs
         # 1 - p, exact for p near 1, and never quite 0, where a power below 1 has no finite gradient.
-        doubt = (-torch.expm1(-losses)).clamp(min=TINY)
-        return (batches.weights[batch.targets] * doubt**batches.focusing * losses).mean()
+        doubt = (-(-losses).expm1()).clamp(min=self._tiny)
+        focusing: float = self.context.settings["focusing"]
+        return (self.weights[batch.targets] * doubt**focusing * losses).mean()

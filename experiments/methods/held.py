@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
-from experiments.methods.method import Batches, Method
-from experiments.methods.mixing import LEARN2MIX, MixedBatches
-from experiments.start import Start
-from learn2mix import FixedMix, Learn2Mix
+from experiments.methods.mixing import Learn2MixMethod, Mixing
+
+if TYPE_CHECKING:
+    from learn2mix import Mixer
 
 
-class Static(Method):
+class Static(Mixing):
     """Every batch at the proportions with which learn2mix ended on the same task, seed and settings."""
 
     name = "static"
     summary = "every batch at the proportions that learn2mix ended with, which runs first"
-    prerequisite = LEARN2MIX.name
+    prerequisite = Learn2MixMethod.name
 
-    def batches(self, start: Start) -> Batches:
-        """Compose batches at the proportions of the record."""
-        if start.prerequisite is None:
-            raise UserError(f"{start.run} needs the record of {self.prerequisite} of the same task, seed and settings")
-        return MixedBatches(start, FixedMix(start.prerequisite["history"][-1]["proportions"]))
+    def mixer(self) -> Mixer:
+        """Hold the proportions of the record."""
+        from learn2mix import FixedMix
 
-
-class OneShotMix(Learn2Mix):
-    """The data's own proportions for an epoch; then, for good, the shares of that epoch's losses.
-
-    A group without a sample in that epoch keeps its share.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(mixing_rate=1.0, every="epoch")
-        self._is_set = False
-
-    def due(self, num_batches: int, epoch_ended: bool) -> bool:
-        """Once, when the first epoch ends."""
-        return epoch_ended and not self._is_set
-
-    def update(self, losses: np.ndarray) -> None:
-        """Jump to the shares of the losses."""
-        super().update(losses)
-        self._is_set = True
+        record = self.context.prerequisite
+        if record is None:
+            run = self.context.run
+            raise UserError(f"{run} needs the record of {self.prerequisite} of the same task, seed and settings")
+        return FixedMix(record["history"][-1]["proportions"])
 
 
-class OneShot(Method):
+class OneShot(Mixing):
     """The mix is set once, from the losses of the first epoch."""
 
     name = "one-shot"
     summary = "the mix is set to the shares of the first epoch's losses, then held"
 
-    def batches(self, start: Start) -> Batches:
-        """Compose batches as the mixer says."""
-        return MixedBatches(start, OneShotMix())
+    def mixer(self) -> Mixer:
+        """Follow once."""
+        from experiments.methods.one_shot_mix import OneShotMix
+
+        return OneShotMix()

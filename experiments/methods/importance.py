@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from experiments.datasets.splits import Split
-from experiments.methods.classical import ShuffledBatches
-from experiments.methods.method import Batches, Method, Score
-from experiments.start import Start
+from experiments.context import Context
+from experiments.methods.method import Method
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from experiments.datasets.splits import Split
+    from experiments.methods.method import Score
 
 LEAST = 1e-12  # A sample without loss is drawn only when those with one do not suffice.
-
-
-class ImportanceBatches(ShuffledBatches):
-    """Plain shuffled batches, and the random numbers for the choice of each half.
-
-    Attributes:
-        generator: on the device of the run.
-    """
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        self.generator = torch.Generator(start.device).manual_seed(start.run.seed)
 
 
 class Importance(Method):
@@ -36,13 +28,15 @@ class Importance(Method):
     name = "importance"
     summary = "of each shuffled batch, half is kept, drawn by the losses"
 
-    def batches(self, start: Start) -> Batches:
-        """Shuffle everything."""
-        return ImportanceBatches(start)
+    def __init__(self, context: Context) -> None:
+        import torch
 
-    def select(self, batch: Split, score: Score, batches: ImportanceBatches) -> Split:
+        super().__init__(context)
+        self._generator = torch.Generator(context.device).manual_seed(context.run.seed)
+
+    def select(self, batch: Split, score: Score) -> Split:
         """Draw half of the batch, at least one sample."""
-        return batch.take(draw_by_loss(score(batch), max(1, len(batch) // 2), batches.generator))
+        return batch.take(draw_by_loss(score(batch), max(1, len(batch) // 2), self._generator))
 
 
 def draw_by_loss(losses: Tensor, num_kept: int, generator: torch.Generator) -> Tensor:
@@ -57,4 +51,4 @@ def draw_by_loss(losses: Tensor, num_kept: int, generator: torch.Generator) -> T
         Their places in the batch, shape ``(num_kept,)``, int64.
     """
     # A loss that is not a number is the training loop's to report; drawing must not fail on it first.
-    return torch.multinomial(losses.nan_to_num().clamp(min=LEAST), num_kept, replacement=False, generator=generator)
+    return losses.nan_to_num().clamp(min=LEAST).multinomial(num_kept, replacement=False, generator=generator)

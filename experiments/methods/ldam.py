@@ -5,65 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from experiments.datasets.splits import Split
-from experiments.methods.classes import needs_classes
-from experiments.methods.classical import ShuffledBatches
-from experiments.methods.method import Batches, Method
-from experiments.start import Start
+from experiments.context import Context
+from experiments.methods.method import Method
 
 if TYPE_CHECKING:
-    from experiments.tasks.task import Task
+    import numpy as np
+    from torch import Tensor, nn
+
+    from experiments.datasets.splits import Split
 
 # The paper's.
 LARGEST_MARGIN = 0.5
 SCALE = 30.0
 BETA = 0.9999
 DEFERRED = 0.8
-
-
-class CosineLayer(nn.Module):
-    """A last layer of scores that are the scaled cosines between features and each class's direction.
-
-    Args:
-        linear: whose rows the directions begin with, at length 1; its bias is dropped.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(F.normalize(linear.weight.detach()))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features ``(N, d)`` -> scores ``(N, num_classes)``."""
-        return SCALE * F.linear(F.normalize(features), F.normalize(self.weight))
-
-
-class LdamBatches(ShuffledBatches):
-    """Plain shuffled batches, with what the loss needs to know of the run.
-
-    Attributes:
-        margins: of each class, shape ``(num_classes,)``, on the device of the run.
-        weights: of each class in this epoch, the same shape.
-    """
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        counts = np.array(start.data.counts(start.data.train))
-        self.margins = torch.from_numpy(margins(counts)).float().to(start.device)
-        self.weights = torch.ones_like(self.margins)
-        self._deferred_weights = torch.from_numpy(effective_weights(counts)).float().to(start.device)
-        self._epoch, self._first_weighted = 0, DEFERRED * start.settings["epochs"]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch of an epoch."""
-        if self._epoch >= self._first_weighted:
-            self.weights = self._deferred_weights
-        yield from super().__iter__()
-        self._epoch += 1
 
 
 class LdamDrw(Method):
@@ -77,40 +32,63 @@ class LdamDrw(Method):
     summary = (
         "margins that grow as classes get rarer, on plain shuffled batches; weighs by class from 80 % of the epochs"
     )
+    for_classes = "keeps a margin around each class"
 
-    def unsuitable(self, task: Task) -> str | None:
-        """Without classes there are no margins between them."""
-        return needs_classes(task, "keeps a margin around each class")
+    def __init__(self, context: Context) -> None:
+        import numpy as np
+        import torch
+
+        super().__init__(context)
+        counts = np.array(context.data.counts(context.data.train))
+        self._margins = torch.from_numpy(margins(counts)).float().to(context.device)
+        self._weights = torch.ones_like(self._margins)
+        self._deferred_weights = torch.from_numpy(effective_weights(counts)).float().to(context.device)
+        self._epoch, self._first_weighted = 0, DEFERRED * context.settings["epochs"]
 
     def model(self, model: nn.Module) -> nn.Module:
         """Let the last layer compare directions."""
+        from torch import nn
+
+        from experiments.models.linear import CosineLayer
+
         name = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, CosineLayer(model.get_submodule(name)))
+        linear = model.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        setattr(model.get_submodule(parent), child, CosineLayer(linear, SCALE))
         return model
 
-    def batches(self, start: Start) -> Batches:
-        """Shuffle everything."""
-        return LdamBatches(start)
+    def batches(self) -> Iterator[list[int]]:
+        """Shuffle everything; weigh from some epoch on."""
+        if self._epoch >= self._first_weighted:
+            self._weights = self._deferred_weights
+        yield from super().batches()
+        self._epoch += 1
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: LdamBatches) -> Tensor:
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """The weighted mean of the losses with margins."""
+        import torch.nn.functional as F
+
         del losses
-        off = SCALE * F.one_hot(batch.targets, outputs.shape[1]) * batches.margins
-        return F.cross_entropy(outputs - off, batch.targets, weight=batches.weights)
+        off = SCALE * F.one_hot(batch.targets, outputs.shape[1]) * self._margins
+        return F.cross_entropy(outputs - off, batch.targets, weight=self._weights)
 
 
 def margins(counts: np.ndarray) -> np.ndarray:
     """In proportion to ``counts ** -1/4``; the rarest class has 0.5.
 
     Example:
+        >>> import numpy as np
         >>> margins(np.array([1600, 100])).tolist()
         [0.25, 0.5]
     """
-    return LARGEST_MARGIN * (counts / counts.min()) ** -0.25
+    relative: np.ndarray = counts / counts.min()
+    scaled: np.ndarray = LARGEST_MARGIN * relative**-0.25
+    return scaled
 
 
 def effective_weights(counts: np.ndarray) -> np.ndarray:
     """In proportion to ``(1 - beta) / (1 - beta ** counts)`` (Cui et al., arXiv 1901.05555), 1 on average."""
-    weights = 1 / (1 - BETA**counts)
-    return weights * len(counts) / weights.sum()
+    weights: np.ndarray = 1 / (1 - BETA**counts)
+    scaled: np.ndarray = weights * len(counts) / weights.sum()
+    return scaled

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from experiments.datasets.splits import Split
-from experiments.methods.classes import class_proportions, needs_classes
-from experiments.methods.classical import Classical, ShuffledBatches
-from experiments.methods.method import Batches
-from experiments.settings import Setting
-from experiments.start import Start
-from learn2mix.calibration import adjust_logits
+from experiments.context import Context
+from experiments.methods.method import Method
+from experiments.settings import AT_LEAST_0, Setting
 
 if TYPE_CHECKING:
-    from experiments.tasks.task import Task
+    from torch import Tensor
 
-TAU = {"tau": Setting(1.0, "Menon et al., arXiv 2007.07314")}
-WHAT_FOR = "moves the scores of classes by their frequency"
+    from experiments.datasets.splits import Split
+
+TAU = {"tau": Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)}
+FOR_CLASSES = "moves the scores of classes by their frequency"
 
 
-class LogitAdjusted(Classical):
+class LogitAdjusted(Method):
     r"""Classical training; what the network says of the test part is corrected for the classes' frequencies.
 
     .. math:: f_i(x) - \tau \log \tilde a_i
@@ -37,47 +30,38 @@ class LogitAdjusted(Classical):
     name = "logit-adjusted"
     summary = "classical, with outputs - tau log(class frequencies) when tested: for balanced test parts"
     settings = TAU
+    for_classes = FOR_CLASSES
 
-    def unsuitable(self, task: Task) -> str | None:
-        """Without classes there is nothing to adjust."""
-        return needs_classes(task, WHAT_FOR)
-
-    def adjust_outputs(self, outputs: Tensor, start: Start) -> Tensor:
+    def adjust_outputs(self, outputs: Tensor) -> Tensor:
         """Correct the logits, up to a constant a sample, which changes no probability."""
-        tempered = class_proportions(start.data) ** start.settings["tau"]
+        import numpy as np
+
+        from learn2mix.calibration import adjust_logits
+
+        tempered = self.context.data.proportions ** self.context.settings["tau"]
         uniform = np.full(len(tempered), 1 / len(tempered))
         return adjust_logits(outputs, prior=uniform, trained_on=tempered / tempered.sum())
 
 
-class AdjustedBatches(ShuffledBatches):
-    """Plain shuffled batches, with the shift of the logits.
-
-    Attributes:
-        shift: ``tau log(class proportions)``, shape ``(num_classes,)``, on the device of the run.
-    """
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        shift = start.settings["tau"] * np.log(class_proportions(start.data))
-        self.shift = torch.from_numpy(shift).float().to(start.device)
-
-
-class LogitAdjustedLoss(Classical):
+class LogitAdjustedLoss(Method):
     r"""The cross-entropy of :math:`f(x) + \tau \log \tilde a`; the network is tested as it is."""
 
     name = "logit-adjusted-loss"
     summary = "cross-entropy of outputs + tau log(class frequencies) on plain shuffled batches"
     settings = TAU
+    for_classes = FOR_CLASSES
 
-    def unsuitable(self, task: Task) -> str | None:
-        """Without classes there is nothing to adjust."""
-        return needs_classes(task, WHAT_FOR)
+    def __init__(self, context: Context) -> None:
+        import numpy as np
+        import torch
 
-    def batches(self, start: Start) -> Batches:
-        """Shuffle everything."""
-        return AdjustedBatches(start)
+        super().__init__(context)
+        shift = context.settings["tau"] * np.log(context.data.proportions)
+        self._shift = torch.from_numpy(shift).float().to(context.device)
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: AdjustedBatches) -> Tensor:
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """The mean cross-entropy of the shifted logits."""
+        import torch.nn.functional as F
+
         del losses
-        return F.cross_entropy(outputs + batches.shift, batch.targets)
+        return F.cross_entropy(outputs + self._shift, batch.targets)

@@ -1,92 +1,96 @@
-"""What a method is: a few seams in one and the same training loop."""
+"""What a method is: a few seams in one and the same training loop.
+
+Modules of methods import torch where they use it: so ``list`` and a mistyped name are answered at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from torch import Tensor, nn
-
-from experiments.datasets.splits import Data, Split
+from experiments.context import Context
 from experiments.settings import Setting
-from experiments.start import Start
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from experiments.datasets.splits import Split
     from experiments.tasks.task import Task
 
-Score = Callable[[Split], Tensor]
-
-
-class Batches(Protocol):
-    """Where a run's batches come from; iterated once an epoch."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch of an epoch."""
-
-    def __len__(self) -> int:
-        """Batches an epoch: the same for every method of a task."""
-
-    @property
-    def proportions(self) -> np.ndarray:
-        """The mix that the next batch is made of, shape ``(num_groups,)``."""
-
-    def observe(self, losses: Tensor) -> None:
-        """Take in the per-sample losses of the batch just trained on, in its order."""
+    Score = Callable[[Split], Tensor]
 
 
 class Method:
-    """A way to train: subclass it and override what differs from plain training.
+    """Plain training on shuffled batches; a method overrides what differs.
 
-    One object serves all runs, so it keeps no state; what a run has to remember lives in its ``Batches``.
+    It is made anew for each run, so it may remember what it likes.
+
+    Args:
+        context: of the run. A method that trains on other samples hands on a context with other data.
 
     Attributes:
         name: what the command line calls it.
         summary: one line for ``list``.
         settings: settings of the method's own; a task may give other values for them.
         prerequisite: the method whose record of the same task, seed and settings has to be there first; None for none.
+        for_classes: what the method does that makes sense for classes alone, as "weighs by class"; None for nothing.
     """
 
-    name: str
-    summary: str
-    settings: Mapping[str, Setting] = MappingProxyType({})
-    prerequisite: str | None = None
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})
+    prerequisite: ClassVar[str | None] = None
+    for_classes: ClassVar[str | None] = None
 
-    def unsuitable(self, task: Task) -> str | None:
+    def __init__(self, context: Context) -> None:
+        from experiments.methods.shuffled import Shuffled
+
+        self.context = context
+        self.shuffled = Shuffled(
+            len(context.data.train), context.settings["batch_size"], context.num_batches, context.run.seed
+        )
+
+    @classmethod
+    def unsuitable(cls, task: Task) -> str | None:
         """Say why the method makes no sense on a task, in a sentence; None where it does."""
-        del task
-        return None
-
-    def before_training(self, start: Start) -> Data:
-        """Look at the data, or change the training part, before training starts; not in the training time."""
-        return start.data
+        kind = task.objective.kind
+        if cls.for_classes is None or kind == "classification":
+            return None
+        return f"it {cls.for_classes}, and a {kind} has no classes to predict"
 
     def model(self, model: nn.Module) -> nn.Module:
         """Change the task's network before it is trained."""
         return model
 
-    def batches(self, start: Start) -> Batches:
-        """Make the source of the run's batches."""
-        raise NotImplementedError
+    def batches(self) -> Iterator[list[int]]:
+        """Yield the indices of each batch of an epoch, ``context.num_batches`` of them."""
+        yield from self.shuffled
 
-    def select(self, batch: Split, score: Score, batches: Batches) -> Split:
+    @property
+    def proportions(self) -> np.ndarray:
+        """The mix that the next batch is made of, ``(num_groups,)``; shuffling keeps the data's own on average."""
+        return self.context.data.proportions
+
+    def select(self, batch: Split, score: Score) -> Split:
         """Choose which samples of a batch to step on; all by default. In the training time.
 
         Args:
             batch: the samples drawn, on the device.
             score: gives the loss of each sample under the model as it is, in evaluation mode and without gradient.
-            batches: where the batch came from.
         """
-        del score, batches
+        del score
         return batch
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: Batches) -> Tensor:
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """Join a batch's per-sample losses into the number that is minimised; their mean by default."""
-        del outputs, batch, batches
+        del outputs, batch
         return losses.mean()
 
-    def adjust_outputs(self, outputs: Tensor, start: Start) -> Tensor:
+    def observe(self, losses: Tensor) -> None:
+        """Take in the per-sample losses of the batch just stepped on, in its order."""
+
+    def adjust_outputs(self, outputs: Tensor) -> Tensor:
         """Correct what the trained model says of a batch of the test part, before it is judged."""
-        del start
         return outputs

@@ -7,125 +7,105 @@ balanced classes; so nothing is added when the network is tested.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from experiments.datasets.splits import Split
-from experiments.methods.classes import needs_classes
-from experiments.methods.method import Batches, Method
-from experiments.methods.mixing import MixedBatches
-from experiments.settings import OURS, PAPER, Setting, Values
-from experiments.start import Start
-from learn2mix import FadingMix, FixedMix, Learn2Mix, Mixer
+from experiments.context import Context
+from experiments.methods.mixing import MIXING_RATE, Mixing
+from experiments.settings import OURS, POSITIVE, Setting, one_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from experiments.datasets.splits import Split
     from experiments.tasks.task import Task
+    from learn2mix import Mixer
 
 MEMORY = 0.9
-
-MIXES: Mapping[str, Callable[[Values], Mixer]] = {
-    "prior": lambda _: FixedMix(),
-    "sqrt": lambda _: FixedMix.tempered(0.5),
-    "uniform": lambda _: FixedMix("uniform"),
-    "learn2mix": lambda settings: Learn2Mix(settings["mixing_rate"], every="step"),
-}
+PASSES = Setting(15.0, OURS, POSITIVE)
 
 
-class AdjustedBatches(MixedBatches):
-    """Batches composed by a mixer, and the losses that know their mix.
+class MixAdjusted(Mixing):
+    """The loss that knows its mix, on batches that a mixer composes."""
 
-    Args:
-        start: of the run.
-        mixer: decides the mix.
-        observed: which losses the mixer sees, "adjusted" or "plain".
-    """
+    name = "mix-adjusted"
+    summary = "the loss that knows its mix, on a mix of choice"
+    settings = {  # noqa: RUF012
+        "mix": Setting("sqrt", OURS, one_of("prior", "sqrt", "uniform", "learn2mix")),
+        "mixing_rate": MIXING_RATE,
+    }
+    for_classes = "moves the scores of classes by the batch's mix"
 
-    def __init__(self, start: Start, mixer: Mixer, observed: str = "adjusted") -> None:
-        super().__init__(start, mixer)
-        self._sees_adjusted = observed == "adjusted"
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._adjusted: Tensor | None = None
 
-    def adjusted_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Losses of the batch being trained on, shape ``(batch_size,)``."""
-        log_mix = self._sampler.log_mix().to(outputs.device, non_blocking=True)
-        losses = F.cross_entropy(outputs + log_mix, targets, reduction="none")
-        if self._sees_adjusted:
-            self._adjusted = losses.detach()
-        return losses
+    def mixer(self) -> Mixer:
+        """Make the mixer of choice."""
+        from learn2mix import FixedMix, Learn2Mix
+
+        match self.context.settings["mix"]:
+            case "prior":
+                return FixedMix()
+            case "sqrt":
+                return FixedMix.tempered(0.5)
+            case "uniform":
+                return FixedMix("uniform")
+        return Learn2Mix(self.context.settings["mixing_rate"], every="step")
+
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
+        """The mean of the adjusted losses."""
+        del losses
+        log_mix = self.sampler.log_mix().to(outputs.device, non_blocking=True)
+        adjusted = self.context.task.objective.losses(outputs + log_mix, batch.targets)
+        self._adjusted = adjusted.detach()
+        return adjusted.mean()
 
     def observe(self, losses: Tensor) -> None:
-        """Let the mixer see the adjusted losses, where there are any and it is to see them."""
+        """Let the mixer see the losses that were trained on."""
         super().observe(losses if self._adjusted is None else self._adjusted)
 
 
-class MixAdjusted(Method):
-    """The loss that knows its mix, on batches that a mixer composes."""
+class Fading(MixAdjusted):
+    """Shares that fade with the passes over each class."""
 
-    def __init__(self, name: str, summary: str, mixer: Callable[[Values], Mixer], **settings: Setting) -> None:
-        """Call ``mixer`` with the settings of a run to get the run's mixer."""
-        self.name, self.summary, self.settings = name, summary, settings
-        self._mixer = mixer
+    name = "fading"
+    summary = "the loss that knows its mix; classes' shares fade as their samples are repeated"
+    settings = {"passes": PASSES, "mixing_rate": MIXING_RATE}  # noqa: RUF012
 
-    def unsuitable(self, task: Task) -> str | None:
-        """Without classes there are no scores to correct."""
-        return needs_classes(task, "moves the scores of classes by the batch's mix")
+    def mixer(self) -> Mixer:
+        """Fade."""
+        from learn2mix import FadingMix
 
-    def batches(self, start: Start) -> Batches:
-        """Compose batches as the mixer says."""
-        return AdjustedBatches(start, self._mixer(start.settings), start.settings.get("observed", "adjusted"))
-
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: AdjustedBatches) -> Tensor:
-        """The mean of the adjusted losses."""
-        del losses
-        return batches.adjusted_losses(outputs, batch.targets).mean()
+        return FadingMix(self.context.settings["passes"], mixing_rate=self.context.settings["mixing_rate"])
 
 
 class Learn2MixPasses(MixAdjusted):
     """Follows losses that fade with the passes over each group; without classes that is the rule with plain losses."""
 
-    def unsuitable(self, task: Task) -> str | None:
+    name = "learn2mix-passes"
+    summary = "fading and learn2mix in one: remembered losses, times what repeats leave of a group"
+    settings = {  # noqa: RUF012
+        "passes": PASSES,
+        "mixing_rate": MIXING_RATE,
+        "observed": Setting("adjusted", OURS, one_of("adjusted", "plain")),
+    }
+
+    @classmethod
+    def unsuitable(cls, task: Task) -> str | None:
         """Losses there always are."""
         return None
 
-    def batches(self, start: Start) -> Batches:
-        """Compose batches as the mixer says."""
-        mixer = self._mixer(start.settings)
-        if start.run.task.objective.kind != "classification":
-            return MixedBatches(start, mixer)
-        return AdjustedBatches(start, mixer, start.settings["observed"])
+    def mixer(self) -> Mixer:
+        """Follow, fade and remember."""
+        from learn2mix import Learn2Mix
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: MixedBatches) -> Tensor:
+        passes, mixing_rate = self.context.settings["passes"], self.context.settings["mixing_rate"]
+        return Learn2Mix(mixing_rate, every="step", initial="uniform", passes=passes, memory=MEMORY)
+
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """The mean of the adjusted losses, or of the losses as they are."""
-        return super().loss(losses, outputs, batch, batches) if isinstance(batches, AdjustedBatches) else losses.mean()
-
-
-_MIXING_RATE = Setting(0.1, PAPER)
-_PASSES = Setting(15.0, OURS)
-
-FADING = MixAdjusted(
-    "fading",
-    "the loss that knows its mix; classes' shares fade as their samples are repeated",
-    lambda settings: FadingMix(settings["passes"], mixing_rate=settings["mixing_rate"]),
-    passes=_PASSES,
-    mixing_rate=_MIXING_RATE,
-)
-LEARN2MIX_PASSES = Learn2MixPasses(
-    "learn2mix-passes",
-    "fading and learn2mix in one: remembered losses, times what repeats leave of a group",
-    lambda settings: Learn2Mix(
-        settings["mixing_rate"], every="step", initial="uniform", passes=settings["passes"], memory=MEMORY
-    ),
-    passes=_PASSES,
-    mixing_rate=_MIXING_RATE,
-    observed=Setting("adjusted", OURS),
-)
-MIX_ADJUSTED = MixAdjusted(
-    "mix-adjusted",
-    "the loss that knows its mix, on a mix of choice",
-    lambda settings: MIXES[settings["mix"]](settings),
-    mix=Setting("sqrt", OURS),
-    mixing_rate=_MIXING_RATE,
-)
+        has_classes = self.context.task.objective.kind == "classification"
+        loss = super().loss(losses, outputs, batch) if has_classes else losses.mean()
+        if self.context.settings["observed"] == "plain":
+            self._adjusted = None
+        return loss

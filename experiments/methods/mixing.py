@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+from experiments.context import Context
+from experiments.methods.method import Method
+from experiments.settings import EVERY, FRACTION, PAPER, Setting
 
-from experiments.methods.method import Batches, Method
-from experiments.settings import PAPER, Setting, Values
-from experiments.start import Start
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, Mixer
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from learn2mix import Mixer
+
+MIXING_RATE = Setting(0.1, PAPER, FRACTION)
 
 
-class MixedBatches:
-    """The library's sampler, under the names that the training loop uses."""
+class Mixing(Method):
+    """Batches composed by a mixer of the library."""
 
-    def __init__(self, start: Start, mixer: Mixer) -> None:
-        """Let ``mixer`` decide the mix of the training part."""
-        self._mixer = mixer
-        self._sampler = MixedBatchSampler(
-            start.data.train.groups,
-            mixer,
-            batch_size=start.settings["batch_size"],
-            num_batches=start.num_batches,
-            seed=start.run.seed,
+    def __init__(self, context: Context) -> None:
+        from learn2mix import MixedBatchSampler
+
+        super().__init__(context)
+        self._mixer = self.mixer()
+        self.sampler = MixedBatchSampler(
+            context.data.train.groups,
+            self._mixer,
+            batch_size=context.settings["batch_size"],
+            num_batches=context.num_batches,
+            seed=context.run.seed,
         )
 
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self._sampler)
+    def mixer(self) -> Mixer:
+        """Make the run's mixer."""
+        raise NotImplementedError
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch of an epoch."""
-        return iter(self._sampler)
+    def batches(self) -> Iterator[list[int]]:
+        """Compose batches as the mixer says."""
+        yield from self.sampler
 
     @property
     def proportions(self) -> np.ndarray:
@@ -42,45 +49,54 @@ class MixedBatches:
 
     def observe(self, losses: Tensor) -> None:
         """Let the mixer see the losses."""
-        self._sampler.observe(losses)
+        self.sampler.observe(losses)
 
 
-class Mixing(Method):
-    """Batches composed by a mixer of the library."""
+class Learn2MixMethod(Mixing):
+    """The paper's."""
 
-    def __init__(
-        self, name: str, summary: str, mixer: Callable[[Values], Mixer], settings: Mapping[str, Setting] | None = None
-    ) -> None:
-        """Call ``mixer`` with the settings of a run to get the run's mixer."""
-        self.name = name
-        self.summary = summary
-        if settings is not None:
-            self.settings = settings
-        self._mixer = mixer
+    name = "learn2mix"
+    summary = "the mix follows the groups' losses, as often as the setting 'every' says"
+    settings = {"mixing_rate": MIXING_RATE, "every": Setting("epoch", PAPER, EVERY)}  # noqa: RUF012
 
-    def batches(self, start: Start) -> Batches:
-        """Compose batches as the mixer says."""
-        return MixedBatches(start, self._mixer(start.settings))
+    @property
+    def every(self) -> str | int:
+        """How often the mix is updated."""
+        every: str | int = self.context.settings["every"]
+        return every
+
+    def mixer(self) -> Mixer:
+        """Follow the losses."""
+        from learn2mix import Learn2Mix
+
+        return Learn2Mix(self.context.settings["mixing_rate"], every=self.every)
 
 
-_MIXING_RATE = {"mixing_rate": Setting(0.1, PAPER)}
+class Learn2MixStep(Learn2MixMethod):
+    """An update a step."""
 
-LEARN2MIX = Mixing(
-    "learn2mix",
-    "the mix follows the groups' losses, as often as the setting 'every' says",
-    lambda settings: Learn2Mix(settings["mixing_rate"], every=settings["every"]),
-    {**_MIXING_RATE, "every": Setting("epoch", PAPER)},
-)
-LEARN2MIX_STEP = Mixing(
-    "learn2mix-step",
-    "learn2mix with the mix updated every step",
-    lambda settings: Learn2Mix(settings["mixing_rate"], every="step"),
-    _MIXING_RATE,
-)
-LEARN2MIX_EPOCH = Mixing(
-    "learn2mix-epoch",
-    "learn2mix with the mix updated every epoch, as in the paper",
-    lambda settings: Learn2Mix(settings["mixing_rate"], every="epoch"),
-    _MIXING_RATE,
-)
-BALANCED = Mixing("balanced", "an equal share of every group in every batch", lambda _: FixedMix("uniform"))
+    name = "learn2mix-step"
+    summary = "learn2mix with the mix updated every step"
+    settings = {"mixing_rate": MIXING_RATE}  # noqa: RUF012
+    every = "step"
+
+
+class Learn2MixEpoch(Learn2MixStep):
+    """An update an epoch."""
+
+    name = "learn2mix-epoch"
+    summary = "learn2mix with the mix updated every epoch, as in the paper"
+    every = "epoch"
+
+
+class Balanced(Mixing):
+    """An equal share of each group."""
+
+    name = "balanced"
+    summary = "an equal share of every group in every batch"
+
+    def mixer(self) -> Mixer:
+        """Hold equal shares."""
+        from learn2mix import FixedMix
+
+        return FixedMix("uniform")

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+from experiments.context import Context
+from experiments.methods.method import Method
+from experiments.methods.mixing import Learn2MixMethod
 
-from experiments.datasets.splits import Split
-from experiments.methods.classical import ShuffledBatches
-from experiments.methods.method import Batches, Method
-from experiments.methods.mixing import LEARN2MIX
-from experiments.start import Start
-from learn2mix import Learn2Mix, ReweightedLoss
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
-
-class ReweightedBatches(ShuffledBatches):
-    """Plain shuffled batches, and a loss whose mixer follows them.
-
-    Attributes:
-        criterion: takes per-sample losses and their groups.
-        groups: of the batch last drawn, shape ``(batch_size,)``, on the CPU, so that no step waits for the device.
-    """
-
-    def __init__(self, start: Start) -> None:
-        super().__init__(start)
-        mixer = Learn2Mix(start.settings["mixing_rate"], every=start.settings["every"])
-        self._all_groups = start.data.train.groups
-        self.criterion = ReweightedLoss(lambda losses: losses, mixer, self._all_groups, num_batches=start.num_batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch of an epoch."""
-        for index in super().__iter__():
-            self.groups = self._all_groups[index]
-            yield index
-
-    @property
-    def proportions(self) -> np.ndarray:
-        """What the next batch's losses are weighted to stand for."""
-        return self.criterion.mixer.proportions
+    from experiments.datasets.splits import Split
 
 
 class Reweighted(Method):
@@ -46,13 +21,31 @@ class Reweighted(Method):
 
     name = "reweighted"
     summary = "learn2mix's update, but as weights of the losses on plain shuffled batches"
-    settings = LEARN2MIX.settings
+    settings = Learn2MixMethod.settings
 
-    def batches(self, start: Start) -> Batches:
+    def __init__(self, context: Context) -> None:
+        from learn2mix import Learn2Mix, ReweightedLoss
+
+        super().__init__(context)
+        mixer = Learn2Mix(context.settings["mixing_rate"], every=context.settings["every"])
+        groups = context.data.train.groups
+        self._criterion = ReweightedLoss(lambda losses: losses, mixer, groups, num_batches=context.num_batches)
+        # Of the batch last drawn, on the CPU, so that no step waits for the device.
+        self._groups = groups[:0]
+
+    def batches(self) -> Iterator[list[int]]:
         """Shuffle everything."""
-        return ReweightedBatches(start)
+        for index in super().batches():
+            self._groups = self.context.data.train.groups[index]
+            yield index
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split, batches: ReweightedBatches) -> Tensor:
+    @property
+    def proportions(self) -> np.ndarray:
+        """What the next batch's losses are weighted to stand for."""
+        return self._criterion.mixer.proportions
+
+    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
         """The mean of the weighted losses; the mixer follows them."""
         del outputs, batch
-        return batches.criterion(losses, groups=batches.groups)
+        loss: Tensor = self._criterion(losses, groups=self._groups)
+        return loss

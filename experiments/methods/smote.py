@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from imblearn.over_sampling import SMOTE, RandomOverSampler
-from torch import Tensor
-
-from experiments.datasets.splits import Data, Split
-from experiments.methods.classical import Classical
-from experiments.start import Start
+from experiments.context import Context
+from experiments.methods.method import Method
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from experiments.datasets.splits import Data
     from experiments.tasks.task import Task
 
 NEIGHBOURS = 5  # imbalanced-learn's own
 
 
-class Smote(Classical):
+class Smote(Method):
     """Before training, every group is oversampled to the size of the largest; an epoch stays as long as without.
 
     Images are interpolated pixel by pixel and rounded. A number to be predicted is interpolated together with the
@@ -30,23 +28,32 @@ class Smote(Classical):
     name = "smote"
     summary = "every group oversampled to the largest, between nearest neighbours, before training"
 
-    def unsuitable(self, task: Task) -> str | None:
+    def __init__(self, context: Context) -> None:
+        super().__init__(replace(context, data=filled_up(context)))
+
+    @classmethod
+    def unsuitable(cls, task: Task) -> str | None:
         """Tokens are numbers in name only."""
         return "it interpolates, and between two token ids there is nothing" if task.inputs == "tokens" else None
 
-    def before_training(self, start: Start) -> Data:
-        """Add the made-up samples to the training part."""
-        train, kind = start.data.train, start.run.task.objective.kind
-        if len(set(start.data.counts(train))) == 1:
-            return start.data
-        columns = [train.inputs.flatten(1).float()]
-        if kind == "regression":
-            columns.append(train.targets[:, None])
-        table, groups = oversample(torch.cat(columns, dim=1).numpy(), train.groups.numpy(), start.run.seed)
-        rows, groups = torch.from_numpy(table), torch.from_numpy(groups)
-        inputs = _as_before(rows[:, : columns[0].shape[1]], train.inputs)
-        targets = {"classification": groups, "regression": rows[:, -1], "reconstruction": inputs}[kind]
-        return replace(start.data, train=Split(inputs, targets, groups))
+
+def filled_up(context: Context) -> Data:
+    """The data, the made-up samples added to the training part."""
+    import torch
+
+    from experiments.datasets.splits import Split
+
+    train, kind = context.data.train, context.task.objective.kind
+    if len(set(context.data.counts(train))) == 1:
+        return context.data
+    columns = [train.inputs.flatten(1).float()]
+    if kind == "regression":
+        columns.append(train.targets[:, None])
+    table, labels = oversample(torch.cat(columns, dim=1).numpy(), train.groups.numpy(), context.run.seed)
+    rows, groups = torch.from_numpy(table), torch.from_numpy(labels)
+    inputs = _as_before(rows[:, : columns[0].shape[1]], train.inputs)
+    targets = {"classification": groups, "regression": rows[:, -1], "reconstruction": inputs}[kind]
+    return context.data.with_train(Split(inputs, targets, groups))
 
 
 def oversample(samples: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,15 +70,18 @@ def oversample(samples: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.n
     Returns:
         Samples and groups, those given first and in their order.
     """
+    import numpy as np
+    from imblearn.over_sampling import SMOTE, RandomOverSampler
+
     sizes = np.bincount(groups)
     num_neighbours = np.minimum(sizes - 1, NEIGHBOURS)
     tables, labels = [samples], [groups]
     for number in np.unique(num_neighbours[sizes < sizes.max()]).tolist():
-        filled_up = dict.fromkeys(np.flatnonzero((num_neighbours == number) & (sizes > 0)).tolist(), sizes.max())
+        targets = dict.fromkeys(np.flatnonzero((num_neighbours == number) & (sizes > 0)).tolist(), sizes.max())
         sampler = (
-            SMOTE(sampling_strategy=filled_up, k_neighbors=number, random_state=seed)
+            SMOTE(sampling_strategy=targets, k_neighbors=number, random_state=seed)
             if number
-            else RandomOverSampler(sampling_strategy=filled_up, random_state=seed)
+            else RandomOverSampler(sampling_strategy=targets, random_state=seed)
         )
         table, label = sampler.fit_resample(samples, groups)
         tables.append(table[len(samples) :])

@@ -10,8 +10,8 @@ from torch import nn
 
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
-from experiments.models.features import two_layer
 from experiments.models.images import autoencoder, large_lenet, lenet5, mobilenet_v3_small, resnet18, small_conv
+from experiments.models.linear import two_layer
 from experiments.models.text import transformer
 from experiments.settings import Values
 

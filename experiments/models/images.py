@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torchvision
@@ -112,9 +113,9 @@ def _for_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
     """A network's first layer, made anew if the images have another number of channels than it takes."""
     if first.in_channels == channels:
         return first
-    return nn.Conv2d(
-        channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
-    )
+    # Torch's stubs know a convolution's sizes as tuples of any length.
+    sizes: Any = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+    return nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **sizes)
 
 
 def autoencoder(data: Data) -> nn.Module:

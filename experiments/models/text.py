@@ -24,6 +24,7 @@ class Transformer(nn.Module):
         self._embedding = nn.Embedding(vocabulary_size, width, padding_idx=PADDING)
         self._layer = nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=128, dropout=0.1, batch_first=True)
         self._head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, num_classes))
+        self._positions: Tensor
         self.register_buffer("_positions", sinusoids(max_tokens, width), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -35,7 +36,8 @@ class Transformer(nn.Module):
             self._embedding(tokens) + self._positions[: tokens.shape[1]], src_key_padding_mask=padding
         )
         present = (~padding).unsqueeze(2)
-        return self._head((encoded * present).sum(dim=1) / present.sum(dim=1))
+        scores: Tensor = self._head((encoded * present).sum(dim=1) / present.sum(dim=1))
+        return scores
 
 
 def sinusoids(num_positions: int, width: int) -> Tensor:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from experiments.errors import UserError
 from experiments.methods import METHODS
+from experiments.plan import own_settings, settings_of
 from experiments.report.read import WHOLE, read
 from experiments.report.sections import Section
-from experiments.runs import own_settings, settings_of
 from experiments.tasks import TASKS, find_task
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.methods import METHODS
+from experiments.plan import settings_of
 from experiments.report.sections import Section
-from experiments.runs import settings_of
 from experiments.settings import Setting
 from experiments.tasks import find_task
 

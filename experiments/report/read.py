@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from experiments import storage
+from experiments import results, storage
 from experiments.errors import UserError
 
 WHOLE = -1  # the group of values that are of all groups together
@@ -45,7 +45,7 @@ def read(folders: Sequence[Path]) -> Stored:
     values, notes = [], []
     paths: dict[str, Path] = {}
     for folder in folders:
-        for path, record in storage.read_runs(folder):
+        for path, record in results.read_runs(folder):
             key = json.dumps([record[name] for name in ("task", "method", "config", "seed")], sort_keys=True)
             if key not in paths:
                 values.append(_values(record).assign(run=len(runs)))
@@ -54,8 +54,8 @@ def read(folders: Sequence[Path]) -> Stored:
                 name = f"{record['task']} {record['method']} seed {record['seed']}"
                 notes.append(f"{name} is stored twice; {paths[key]} is used, {path} is not")
             paths.setdefault(key, path)
-        runs += [{**failure, "failure": failure["error"]} for failure in storage.read_failures(folder)]
-        runs += storage.read_unsuitable(folder)
+        runs += [{**failure, "failure": failure["error"]} for failure in results.read_failures(folder)]
+        runs += results.read_unsuitable(folder)
     if not runs:
         looked_in = ", ".join(str(folder.absolute()) for folder in folders)
         raise UserError(f"no runs in {looked_in}; expected <task>/<method>/seed-<n>.json below it")

@@ -111,8 +111,12 @@ class Section:
 
     @property
     def is_long_tail(self) -> bool:
-        """Whether there are classes of unequal size, for which accuracies count every class alike."""
-        return self.is_classification and len(set(self.train_counts.tolist())) > 1
+        """Whether the largest class has twice the samples of the smallest: then accuracies count every class alike."""
+        return (
+            self.is_classification
+            and len(self.train_counts) > 0
+            and bool(max(self.train_counts) > 2 * min(self.train_counts))
+        )
 
     @cached_property
     def by_size(self) -> np.ndarray:

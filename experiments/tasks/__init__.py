@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.datasets.npz import has_features, has_npz, npz_layout
-from experiments.errors import UserError
+from experiments.errors import UserError, did_you_mean
 from experiments.tasks.generic import generic
-from experiments.tasks.images import IMAGE_TASKS, MNIST_5K
+from experiments.tasks.images import IMAGE_TASKS
 from experiments.tasks.long_tail import LONG_TAIL_TASKS
 from experiments.tasks.reconstruction import RECONSTRUCTION_TASKS
 from experiments.tasks.regression import REGRESSION_TASKS
@@ -15,8 +14,7 @@ from experiments.tasks.task import Task
 from experiments.tasks.text import IMDB
 
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (MNIST_5K, *IMAGE_TASKS, *LONG_TAIL_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
+    task.name: task for task in (*IMAGE_TASKS, *LONG_TAIL_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
 }
 
 
@@ -34,12 +32,15 @@ def find_task(name: str, data_root: Path | None) -> Task:
         return TASKS[name]
     if data_root is None:
         return generic(name)
-    if Path(name).name == name and has_npz(data_root, name):
+    parts = [data_root / name / f"{part}.npz" for part in ("train", "test")]
+    if Path(name).name == name and any(path.is_file() for path in parts):
+        from experiments.datasets.npz import has_features
+
         return generic(name, features=has_features(data_root, name))
-    expected = "\n".join(f"  {data_root}/{line}" for line in npz_layout(name or "NAME"))
     raise UserError(
-        f"no task is called {name!r}; there are: {', '.join(TASKS)}\n"
-        f"Data of your own make a task too, here:\n{expected}"
+        f"no task is called {name!r}{did_you_mean(name, TASKS)}; there are: {', '.join(TASKS)}\n"
+        f"Data of your own make a task too, here, with arrays images or features, and labels:\n"
+        + "\n".join(f"  {path}" for path in parts)
     )
 
 

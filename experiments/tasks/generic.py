@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from experiments.lazily import lazily
 from experiments.objectives import CLASSIFICATION
 from experiments.settings import OURS, PAPER, Setting
-from experiments.tasks.augmentation import chosen_changes
-from experiments.tasks.images import OUR_MIX, named
-from experiments.tasks.loading import classes_of
-from experiments.tasks.task import Task
+from experiments.tasks.task import OUR_MIX, Task, labelled
 
 
 def generic(name: str, *, features: bool = False) -> Task:
@@ -38,10 +36,10 @@ def generic(name: str, *, features: bool = False) -> Task:
     return Task(
         name=name,
         summary=f"your own data in {name}/train.npz and {name}/test.npz",
-        load=classes_of(named(name)),
+        load=labelled(name),
         objective=CLASSIFICATION,
         settings=settings,
         method_settings=OUR_MIX,
         inputs="features" if features else "images",
-        augment=None if features else chosen_changes,
+        augment=None if features else lazily("experiments.tasks.augmentation:chosen_changes"),
     )

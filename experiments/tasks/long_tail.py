@@ -5,21 +5,17 @@ The recipe is the same for all: a small network, SGD with a cosine, and for each
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from experiments.lazily import lazily
 from experiments.objectives import CLASSIFICATION
 from experiments.settings import OURS, Setting
-from experiments.tasks.augmentation import chosen_changes
-from experiments.tasks.images import OUR_MIX, changed, named
-from experiments.tasks.loading import classes_of
-from experiments.tasks.task import Task
+from experiments.tasks.task import OUR_MIX, Task, labelled
 
 USUAL = f"{OURS}, as is usual"
 
 CIFAR10_LONG_TAIL = Task(
     name="cifar10-long-tail",
     summary="CIFAR-10 at 16 x 16, from 2,000 images of a class down to 20; for another ratio --set imbalance=20",
-    load=classes_of(named("cifar10")),
+    load=labelled("cifar10"),
     objective=CLASSIFICATION,
     settings={
         "epochs": Setting(16, OURS),
@@ -40,19 +36,16 @@ CIFAR10_LONG_TAIL = Task(
     },
     method_settings=OUR_MIX,
     inputs="images",
-    augment=chosen_changes,
+    augment=lazily("experiments.tasks.augmentation:chosen_changes"),
 )
 
-FASHION_MNIST_LONG_TAIL = replace(
-    changed(
-        CIFAR10_LONG_TAIL,
-        "fashion-mnist-long-tail",
-        "Fashion-MNIST, from 2,000 images of a class down to 20",
-        epochs=Setting(10, OURS),
-        width=Setting(12, OURS),
-        image_size=Setting("none", OURS),
-    ),
-    load=classes_of(named("fashion-mnist")),
+FASHION_MNIST_LONG_TAIL = CIFAR10_LONG_TAIL.changed(
+    "fashion-mnist-long-tail",
+    "Fashion-MNIST, from 2,000 images of a class down to 20",
+    labelled("fashion-mnist"),
+    epochs=Setting(10, OURS),
+    width=Setting(12, OURS),
+    image_size=Setting("none", OURS),
 )
 
 LONG_TAIL_TASKS = (CIFAR10_LONG_TAIL, FASHION_MNIST_LONG_TAIL)

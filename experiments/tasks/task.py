@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from torch import Tensor, nn
-
-from experiments.datasets.splits import Data
-from experiments.models import chosen_model
+from experiments.lazily import lazily
 from experiments.objectives import Objective
-from experiments.settings import Setting, Values
+from experiments.settings import OURS, PAPER, Setting, Values
 
-Loader = Callable[[Path, Values, np.random.Generator], Data]
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from experiments.datasets.splits import Data
+
+Loader = Callable[[Path, Values, "np.random.Generator"], "Data"]
+
+# The network that the setting ``model`` names.
+CHOSEN_MODEL = lazily("experiments.models:chosen_model")
+
+# A tenth of the classes' distance to their share of the losses, as the paper moves them: after each epoch.
+PAPERS_MIX = {"mixing_rate": Setting(0.1, PAPER), "every": Setting("epoch", PAPER)}
+OUR_MIX = {"mixing_rate": Setting(0.1, PAPER), "every": Setting("step", OURS)}
+
+
+# What the stored results were made on.
+H200 = "an NVIDIA H200 that 16 runs share"
+TWO_CORES = "one thread of an Intel Xeon"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run of the task's own settings takes and reaches, as the stored results have it.
+
+    Attributes:
+        hardware: what the runs were made on.
+        seconds: of training, the median run of learn2mix.
+        classical: mean error over the seeds at the end, in the objective's unit.
+        learn2mix: the same.
+    """
+
+    hardware: str
+    seconds: float
+    classical: float
+    learn2mix: float
+
+    def in_words(self, error_name: str) -> str:
+        """For ``list``."""
+        errors = f"classical {self.classical:g}, learn2mix {self.learn2mix:g}"
+        return f"{error_name} {errors} at the end; {self.seconds:g} s of training on {self.hardware}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +69,7 @@ class Task:
         model: ``(data, settings) -> network``; by default the one that the setting ``model`` names.
         augment: ``(inputs, settings) -> inputs`` makes other inputs of a training batch's, anew for each batch; None
             leaves them as they are.
+        expected: what to expect of a run; None where there are no results.
     """
 
     name: str
@@ -42,5 +79,21 @@ class Task:
     settings: Mapping[str, Setting]
     method_settings: Mapping[str, Setting] = field(default_factory=dict)
     inputs: Literal["images", "features", "tokens"] = "features"
-    model: Callable[[Data, Values], nn.Module] = chosen_model
+    model: Callable[[Data, Values], nn.Module] = CHOSEN_MODEL
     augment: Callable[[Tensor, Values], Tensor] | None = None
+    expected: Expected | None = None
+
+    def changed(
+        self, name: str, summary: str, load: Loader | None = None, expected: Expected | None = None, /, **new: Setting
+    ) -> Task:
+        """The same task with other data or settings; what to expect of it is another matter."""
+        load, settings = load or self.load, {**self.settings, **new}
+        return replace(self, name=name, summary=summary, load=load, settings=settings, expected=expected)
+
+
+def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = False) -> Loader:
+    """Loads a data set by name, its classes being the groups; ``rare`` are those that "step" cuts.
+
+    With ``again`` the task is to reconstruct the inputs.
+    """
+    return lazily("experiments.datasets.labelled:load", name=name, rare=rare, again=again)

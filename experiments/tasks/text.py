@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from experiments.datasets.imdb import CLASSES, load_imdb
 from experiments.objectives import CLASSIFICATION
 from experiments.settings import CODE, PAPER, Setting
-from experiments.tasks.loading import classes_of
-from experiments.tasks.task import Task
+from experiments.tasks.task import PAPERS_MIX, Task, labelled
+
+NEGATIVE = 0
 
 IMDB = Task(
     name="imdb",
     summary="reviews of films, the negative ones cut to 30 %",
-    load=classes_of(lambda root, settings: load_imdb(root, settings["max_tokens"]), rare=[CLASSES.index("negative")]),
+    load=labelled("imdb", rare=(NEGATIVE,)),
     objective=CLASSIFICATION,
     settings={
         "epochs": Setting(47, f"{PAPER}: 150 s, which were 40-53 epochs"),
@@ -22,9 +22,6 @@ IMDB = Task(
         "imbalance": Setting("step:0.3", PAPER),
         "max_tokens": Setting(500, PAPER),
     },
-    method_settings={
-        "mixing_rate": Setting(0.1, f"{PAPER}; {CODE}: 0.5"),
-        "every": Setting("epoch", PAPER),
-    },
+    method_settings={**PAPERS_MIX, "mixing_rate": Setting(0.1, f"{PAPER}; {CODE}: 0.5")},
     inputs="tokens",
 )

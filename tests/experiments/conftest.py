@@ -15,7 +15,7 @@ from experiments.settings import OURS, Setting, Values
 from experiments.tasks import TASKS, Task
 
 # What is forked for these tests is to have this imported too.
-forks.CONTEXT.set_forkserver_preload([*forks.PRELOADED, "experiments.cli"])
+forks.CONTEXT.set_forkserver_preload([*forks.PRELOADED, "experiments.execution"])
 
 NUM_RARE = 10
 

@@ -13,7 +13,9 @@ import pandas as pd
 from PIL import Image
 
 from experiments.datasets.splits import Data
-from experiments.runs import plan
+from experiments.execution import load_data
+from experiments.plan import plan
+from experiments.tasks import find_task
 
 NOWHERE = Path("no-such-folder")
 
@@ -24,7 +26,7 @@ MNIST_SIZES = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
 def data_of(task: str, root: Path = NOWHERE, seed: int = 0, **overrides: object) -> Data:
     """A task's data as a run has them."""
     run = plan([task], ["classical"], seed + 1, overrides, data_root=root)[seed]
-    return run.task.load(root, run.settings, np.random.default_rng(seed))
+    return load_data(find_task(task, root), run, root)
 
 
 def cut_short(path: Path, share: float = 0.5) -> None:

@@ -105,6 +105,23 @@ def test_list_shows_tasks_methods_and_settings_with_their_sources(capsys):
         assert part in text
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["run", "mnits"], ["run", "mnist", "--methods", "clasical"],
+                                       ["run", "mnist", "--set", "epoch=3"], ["--help"]], ids=" ".join)  # fmt: skip
+def test_what_trains_nothing_imports_nothing_that_takes_time(arguments):
+    """Torch alone takes seconds, and that is all that a list or the answer to a typo would take."""
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end: print('code', end.code)\n"
+        "slow = {'torch', 'numpy', 'pandas', 'rich', 'learn2mix', 'matplotlib', 'sklearn'} & sys.modules.keys()\n"
+        "assert not slow, slow\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert f"code {2 if arguments[0] == 'run' else 0}" in ended.stdout
+
+
 def test_run_reports_at_its_end_and_report_says_the_same(toy, tmp_path, capsys):
     run = ["run", "toy", "--methods", "learn2mix", "classical", "--seeds", "2", "--epochs", "4", "--out", str(tmp_path)]
     assert main([*run, "--set", "lr=0.02", "mixing_rate=0.3"]) == 0
@@ -135,7 +152,7 @@ def test_the_data_root_comes_from_the_environment(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("run tyo", ["'tyo'", "mnist-5k"]),
+        ("run tyo", ["'tyo'", "did you mean toy?", "mnist-5k"]),
         ("run toy --methods fancy", ["'fancy'", "classical"]),
         ("run toy --set speed=1", ["'speed'", "batch_size"]),
         ("run toy --set lr=0", ["lr", "above 0", "'0'"]),
@@ -236,7 +253,7 @@ def test_the_readmes_example_of_a_method_runs_and_is_reported(toy, tmp_path, cap
     (example,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     names = {}
     exec(example, names)
-    monkeypatch.setitem(METHODS, "hardest-half", names["HardestHalf"]())
-    run = ["run", "toy", "--methods", "hardest-half", "classical", "--seeds", "2", "--out", str(tmp_path)]
+    monkeypatch.setitem(METHODS, "hardest-part", names["HardestPart"])
+    run = ["run", "toy", "--methods", "hardest-part", "classical", "--seeds", "2", "--out", str(tmp_path)]
     assert main(run) == 0
-    assert "hardest-half" in capsys.readouterr().out
+    assert "hardest-part" in capsys.readouterr().out

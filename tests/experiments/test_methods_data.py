@@ -11,26 +11,28 @@ from imblearn.over_sampling import SMOTE
 from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
 
+from experiments.context import Context
 from experiments.datasets.splits import Data, Split
-from experiments.methods import METHODS
+from experiments.methods import METHODS, curriculum
 from experiments.methods.importance import draw_by_loss
 from experiments.methods.smote import oversample
-from experiments.start import Start
 from experiments.tasks import TASKS
 from experiments.training import Training
 from tiny import BATCH_SIZE, COUNTS, run_of, tiny_data
 
-CPU = torch.device("cpu")
 IMAGES, ROWS, PICTURES = TASKS["mnist"], TASKS["mean-estimation"], TASKS["mnist-reconstruction"]
 
 
 # ---------------------------------------------------------------- smote
 
 
+def trains_on(name: str, context: Context) -> Split:
+    return METHODS[name](context).context.data.train
+
+
 def oversampled(task, data=None):
     data = data or tiny_data(task)
-    start = Start(run_of(task, "smote"), data, CPU, 2)
-    return data.train, METHODS["smote"].before_training(start).train
+    return data.train, trains_on("smote", run_of(task, "smote").context(data))
 
 
 def is_between_neighbours(row: np.ndarray, group: np.ndarray, tolerance: float) -> bool:
@@ -84,10 +86,7 @@ def test_smote_is_imbalanced_learns_where_groups_are_large_enough():
 
 def test_smote_is_decided_by_the_seed():
     data = tiny_data(ROWS)
-    first, again, other = (
-        METHODS["smote"].before_training(Start(run_of(ROWS, "smote", seed), data, CPU, 2)).train.inputs
-        for seed in (0, 0, 1)
-    )
+    first, again, other = (trains_on("smote", run_of(ROWS, "smote", seed).context(data)).inputs for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -100,7 +99,11 @@ def test_smote_leaves_balanced_data_as_they_are():
 
 
 def test_an_epoch_with_smote_is_no_longer_than_without():
-    assert len(Training(run_of(IMAGES, "smote"), tiny_data(IMAGES)).batches) == sum(COUNTS) // BATCH_SIZE == 2
+    assert (
+        len(list(Training(*run_of(IMAGES, "smote"), tiny_data(IMAGES)).method.batches()))
+        == sum(COUNTS) // BATCH_SIZE
+        == 2
+    )
 
 
 def test_smote_refuses_token_ids():
@@ -143,7 +146,7 @@ def test_importance_steps_on_half_of_each_batch_scored_in_evaluation_mode():
             return super().forward(inputs)
 
     run = run_of(replace(ROWS, model=lambda *_: Tells(5, 1)), "importance")
-    training = Training(run, tiny_data(ROWS))
+    training = Training(*run, tiny_data(ROWS))
     judged = training.train_epoch()
     assert modes == [(False, False), (True, True)] * 2
     assert [len(one) for one in scored] == [BATCH_SIZE] * 2
@@ -155,16 +158,15 @@ def test_importance_steps_on_half_of_each_batch_scored_in_evaluation_mode():
 
 
 def test_importance_keeps_one_sample_of_one():
-    judged = Training(run_of(ROWS, "importance", batch_size=1), tiny_data(ROWS)).train_epoch()
+    judged = Training(*run_of(ROWS, "importance", batch_size=1), tiny_data(ROWS)).train_epoch()
     assert len(judged.losses) == sum(COUNTS)
 
 
 # ---------------------------------------------------------------- curriculum
 
 
-def curriculum_start(task, **overrides) -> Start:
-    run = run_of(task, "curriculum", **overrides)
-    return Start(run, tiny_data(task), CPU, 2)
+def curriculum_context(task, **overrides) -> Context:
+    return run_of(task, "curriculum", **overrides).context(tiny_data(task))
 
 
 @pytest.mark.parametrize("task", [IMAGES, ROWS], ids=lambda task: task.name)
@@ -174,8 +176,8 @@ def test_curriculum_sorts_by_what_a_classical_run_finds_easy(task, monkeypatch):
     monkeypatch.setattr(
         Training, "__init__", lambda self, *args, **kwargs: (keep_model(self, *args, **kwargs), models.append(self))[0]
     )
-    start = curriculum_start(task, epochs=3)
-    train = METHODS["curriculum"].before_training(start).train
+    context = curriculum_context(task, epochs=3)
+    train = trains_on("curriculum", context)
     (warm_up,) = models
     warm_up.model.eval()
     with torch.no_grad():
@@ -186,7 +188,7 @@ def test_curriculum_sorts_by_what_a_classical_run_finds_easy(task, monkeypatch):
         scores = (outputs[:, 0] - train.targets) ** 2
     assert scores.diff().min() > -1e-6
     assert scores.diff().max() > 1e-4
-    given = {tuple(row) for row in start.data.train.inputs.flatten(1).tolist()}
+    given = {tuple(row) for row in context.data.train.inputs.flatten(1).tolist()}
     assert {tuple(row) for row in train.inputs.flatten(1).tolist()} == given
 
 
@@ -196,21 +198,22 @@ def test_curriculum_warms_up_no_longer_than_it_trains(monkeypatch):
     monkeypatch.setattr(Training, "train_epoch", lambda self: (epochs.append(self), train_epoch(self))[1])
     for asked, has, trained in ((2, 5, 2), (5, 2, 2)):
         epochs.clear()
-        METHODS["curriculum"].before_training(curriculum_start(ROWS, warm_up_epochs=asked, epochs=has))
+        METHODS["curriculum"](curriculum_context(ROWS, warm_up_epochs=asked, epochs=has))
         assert len(epochs) == trained
 
 
-def test_curriculum_lets_in_half_then_grows_by_a_fifth_every_ten_epochs():
-    start = curriculum_start(ROWS)
+def test_curriculum_lets_in_half_then_grows_by_a_fifth_every_ten_epochs(monkeypatch):
+    monkeypatch.setattr(curriculum, "warm_up", lambda context: torch.arange(18.0))  # they are sorted already
+    context = curriculum_context(ROWS)
     groups = np.array([0] * 9 + [1] * 6 + [2] * 2 + [3])
-    data = start.data
-    sorted_data = Data(Split(data.train.inputs, data.train.targets, torch.from_numpy(groups)), data.test, "abcd")
-    batches = METHODS["curriculum"].batches(replace(start, data=sorted_data))
+    train = context.data.train
+    sorted_data = Data(Split(train.inputs, train.targets, torch.from_numpy(groups)), context.data.test, tuple("abcd"))
+    method = METHODS["curriculum"](replace(context, data=sorted_data))
     for size in (9, 10, 12, 15, 18, 18):  # 18 * min(0.5 * 1.2 ** n, 1), rounded down
         drawn = []
         for _ in range(10):
-            assert batches.proportions == pytest.approx(np.bincount(groups[:size], minlength=4) / size)
-            drawn += [place for index in batches for place in index]
+            assert method.proportions == pytest.approx(np.bincount(groups[:size], minlength=4) / size)
+            drawn += [place for index in method.batches() for place in index]
         assert len(drawn) == 10 * 2 * BATCH_SIZE
         # Pass after pass over these and no others.
         passes = [sorted(drawn[first : first + size]) for first in range(0, len(drawn) - size, size)]
@@ -221,6 +224,6 @@ def test_curriculum_lets_in_half_then_grows_by_a_fifth_every_ten_epochs():
 def test_curriculum_counts_only_its_own_epochs_in_the_time(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    (row,) = Training(run_of(ROWS, "curriculum"), tiny_data(ROWS)).epochs()
+    (row,) = Training(*run_of(ROWS, "curriculum"), tiny_data(ROWS)).epochs()
     assert row["train_seconds"] == 1
     assert next(clock) == 2

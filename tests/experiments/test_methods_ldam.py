@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from experiments.methods import METHODS
-from experiments.methods.ldam import CosineLayer
-from experiments.start import Start
+from experiments.models.linear import CosineLayer
 from experiments.tasks import TASKS
 from experiments.training import Training
 from tiny import COUNTS, run_of, tiny_data
@@ -37,13 +36,13 @@ def deferred() -> list[float]:
 
 @pytest.mark.parametrize(("epochs", "num_plain"), [(5, 4), (10, 8), (16, 13), (1, 1)])
 def test_the_loss_is_the_papers_and_weighs_from_80_percent_of_the_epochs(epochs, num_plain):
-    start = Start(run_of(TASK, "ldam-drw", epochs=epochs), tiny_data(TASK), torch.device("cpu"), 2)
-    batches = LDAM.batches(start)
-    batch = start.data.train.take(torch.zeros(6, dtype=torch.int64))
+    data = tiny_data(TASK)
+    method = LDAM(run_of(TASK, "ldam-drw", epochs=epochs).context(data))
+    batch = data.train.take(torch.zeros(6, dtype=torch.int64))
     batch = type(batch)(batch.inputs, torch.tensor(LABELS), torch.tensor(LABELS))
     for epoch in range(epochs):
-        for _ in batches:
-            loss = LDAM.loss(None, 30 * torch.from_numpy(COSINES).float(), batch, batches)
+        for _ in method.batches():
+            loss = method.loss(None, 30 * torch.from_numpy(COSINES).float(), batch)
             expected = by_hand([1.0] * 4 if epoch < num_plain else deferred())
             assert loss.item() == pytest.approx(expected, rel=1e-4)
 
@@ -51,7 +50,7 @@ def test_the_loss_is_the_papers_and_weighs_from_80_percent_of_the_epochs(epochs,
 def test_scores_are_scaled_cosines():
     linear = torch.nn.Linear(5, 3)
     rows = np.random.default_rng(0).normal(size=(4, 5))
-    scores = CosineLayer(linear)(torch.from_numpy(rows).float())
+    scores = CosineLayer(linear, scale=30)(torch.from_numpy(rows).float())
     for row, of_row in zip(rows, scores.tolist(), strict=True):
         for direction, score in zip(linear.weight.tolist(), of_row, strict=True):
             cosine = np.dot(row, direction) / math.sqrt(np.dot(row, row) * np.dot(direction, direction))
@@ -61,7 +60,7 @@ def test_scores_are_scaled_cosines():
 @pytest.mark.parametrize("task", ["cifar10", "cifar10-mobilenet", "cifar10-long-tail", "imdb", "imagenette"])
 def test_the_last_layer_alone_is_changed(task):
     task = TASKS[task]
-    plain, changed = (Training(run_of(task, method), tiny_data(task)) for method in ("classical", "ldam-drw"))
+    plain, changed = (Training(*run_of(task, method), tiny_data(task)) for method in ("classical", "ldam-drw"))
     layers = [module for module in changed.model.modules() if isinstance(module, CosineLayer)]
     (linear,) = [module for module in plain.model.modules() if isinstance(module, torch.nn.Linear)][-1:]
     assert len(layers) == 1

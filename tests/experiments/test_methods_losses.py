@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 
-from experiments.methods import METHODS
-from experiments.start import Start
+from experiments.methods import METHODS, Method
 from experiments.tasks import TASKS
 from learn2mix.functional import update_proportions
 from tiny import COUNTS, run_of, tiny_data
@@ -18,20 +17,18 @@ LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3])
 CROSS_ENTROPIES = -log_softmax(LOGITS, axis=1)[np.arange(8), LABELS]
 
 
-def start_of(name: str, task=DIGITS, **overrides) -> Start:
-    run = run_of(task, name, **overrides)
-    start = Start(run, tiny_data(task), torch.device("cpu"), 2)
-    return Start(run, run.method.before_training(start), start.device, 2)
+def make(name: str, task=DIGITS, **overrides) -> Method:
+    return METHODS[name](run_of(task, name, **overrides).context(tiny_data(task)))
 
 
 def loss_of(name: str, **overrides) -> float:
     """The method's loss of a batch with these logits and labels."""
-    start = start_of(name, **overrides)
+    method = make(name, **overrides)
     outputs = torch.from_numpy(LOGITS).float()
-    batch = start.data.train.take(torch.zeros(8, dtype=torch.int64))
+    batch = method.context.data.train.take(torch.zeros(8, dtype=torch.int64))
     batch = type(batch)(batch.inputs, torch.from_numpy(LABELS), torch.from_numpy(LABELS))
     losses = torch.from_numpy(CROSS_ENTROPIES).float()
-    return METHODS[name].loss(losses, outputs, batch, METHODS[name].batches(start)).item()
+    return method.loss(losses, outputs, batch).item()
 
 
 @pytest.mark.parametrize("name", ["classical", "learn2mix", "balanced", "importance", "curriculum", "logit-adjusted"])
@@ -48,20 +45,20 @@ def test_focal_takes_the_probability_from_the_unweighted_loss(focusing):
 
 
 def test_focal_weights_are_1_for_the_mean_training_sample():
-    start = start_of("focal")
-    weights = METHODS["focal"].batches(start).weights.numpy()
-    assert weights[start.data.train.targets].mean() == pytest.approx(1)
+    method = make("focal")
+    weights = method.weights.numpy()
+    assert weights[method.context.data.train.targets].mean() == pytest.approx(1)
     assert weights * PRIOR == pytest.approx(np.full(4, 0.25))
 
 
 @pytest.mark.parametrize("focusing", [0.0, 0.5, 1.0, 2.0])
 def test_focal_has_a_gradient_where_the_network_is_sure(focusing):
-    start = start_of("focal", focusing=focusing)
+    method = make("focal", focusing=focusing)
     outputs = torch.tensor([[200.0, 0.0, 0.0, 0.0]], requires_grad=True)
-    batch = start.data.train.take(torch.tensor([0]))
+    batch = method.context.data.train.take(torch.tensor([0]))
     batch = type(batch)(batch.inputs, torch.tensor([0]), torch.tensor([0]))
     losses = DIGITS.objective.losses(outputs, batch.targets)
-    METHODS["focal"].loss(losses, outputs, batch, METHODS["focal"].batches(start)).backward()
+    method.loss(losses, outputs, batch).backward()
     assert outputs.grad.tolist() == [[0.0] * 4]
 
 
@@ -78,8 +75,7 @@ def test_the_logit_adjusted_loss_is_menons(tau):
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
 def test_logit_adjusted_corrects_the_outputs_when_tested(tau):
-    start = start_of("logit-adjusted", tau=tau)
-    adjusted = METHODS["logit-adjusted"].adjust_outputs(torch.from_numpy(LOGITS), start).numpy()
+    adjusted = make("logit-adjusted", tau=tau).adjust_outputs(torch.from_numpy(LOGITS)).numpy()
     expected = LOGITS - tau * np.log(PRIOR)
     probabilities = np.exp(expected - logsumexp(expected, axis=1, keepdims=True))
     assert torch.softmax(torch.from_numpy(adjusted), dim=1).numpy() == pytest.approx(probabilities)
@@ -89,25 +85,24 @@ def test_logit_adjusted_corrects_the_outputs_when_tested(tau):
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("logit-adjusted", "static")])
 def test_no_other_method_corrects_the_outputs(name):
     outputs = torch.from_numpy(LOGITS)
-    assert METHODS[name].adjust_outputs(outputs, None) is outputs
+    assert make(name).adjust_outputs(outputs) is outputs
 
 
 @pytest.mark.parametrize("every", ["step", "epoch"])
 def test_reweighted_moves_as_learn2mix_and_weighs_the_losses(every):
-    start = start_of("reweighted", task=TASKS["mean-estimation"], every=every, mixing_rate=0.5)
-    groups, method = start.data.train.groups.numpy(), METHODS["reweighted"]
-    batches = method.batches(start)
+    method = make("reweighted", task=TASKS["mean-estimation"], every=every, mixing_rate=0.5)
+    groups = method.context.data.train.groups.numpy()
     mix, seen = PRIOR, []
     rng = np.random.default_rng(0)
     for _ in range(2):
-        for index in batches:
-            assert batches.proportions == pytest.approx(mix)
+        for index in method.batches():
+            assert method.proportions == pytest.approx(mix)
             losses = rng.uniform(0.5, 1.5, size=8)
             weights = mix / PRIOR
             by_hand = np.mean([weights[groups[place]] * loss for place, loss in zip(index, losses, strict=True)])
-            batch = start.data.train.take(torch.tensor(index))
-            loss = method.loss(torch.from_numpy(losses), None, batch, batches)
-            batches.observe(torch.from_numpy(losses))
+            batch = method.context.data.train.take(torch.tensor(index))
+            loss = method.loss(torch.from_numpy(losses), None, batch)
+            method.observe(torch.from_numpy(losses))
             assert loss.item() == pytest.approx(by_hand)
             seen += zip(groups[index], losses, strict=True)
             if every == "step" or len(seen) == 2 * 8:

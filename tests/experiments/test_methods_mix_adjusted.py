@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.methods import METHODS
-from experiments.start import Start
+from experiments.methods import METHODS, Method
 from experiments.tasks import TASKS
 from tiny import BATCH_SIZE, COUNTS, run_of, tiny_data
 
@@ -18,8 +17,8 @@ ADJUSTED = ["mix-adjusted", "fading", "learn2mix-passes"]
 RATE = 0.1
 
 
-def start_of(name: str, task=DIGITS, **overrides) -> Start:
-    return Start(run_of(task, name, **overrides), tiny_data(task), torch.device("cpu"), 2)
+def make(name: str, task=DIGITS, **overrides) -> Method:
+    return METHODS[name](run_of(task, name, **overrides).context(tiny_data(task)))
 
 
 def by_hand(mix: np.ndarray, labels: list[int]) -> list[float]:
@@ -33,17 +32,16 @@ def by_hand(mix: np.ndarray, labels: list[int]) -> list[float]:
 
 def train(name: str, num_epochs: int = 4, **overrides):
     """Yield, for each step, the mix before it, the batch's labels and the loss; the outputs are always the same."""
-    start, method = start_of(name, **overrides), METHODS[name]
-    batches = method.batches(start)
+    method = make(name, **overrides)
     outputs = torch.from_numpy(LOGITS).float()
     for _ in range(num_epochs):
-        for index in batches:
-            mix = batches.proportions.copy()
-            batch = start.data.train.take(torch.tensor(index))
+        for index in method.batches():
+            mix = method.proportions.copy()
+            batch = method.context.data.train.take(torch.tensor(index))
             plain = DIGITS.objective.losses(outputs, batch.targets)
-            loss = method.loss(plain, outputs, batch, batches).item()
-            batches.observe(plain)
-            yield mix, batch.targets.tolist(), loss, batches.proportions.copy()
+            loss = method.loss(plain, outputs, batch).item()
+            method.observe(plain)
+            yield mix, batch.targets.tolist(), loss, method.proportions.copy()
 
 
 @pytest.mark.parametrize("name", ADJUSTED)
@@ -105,13 +103,11 @@ def test_learn2mix_passes_remembers_losses_that_fade(observed):
 
 @pytest.mark.parametrize("task", ["mean-estimation", "mnist-reconstruction"])
 def test_without_classes_learn2mix_passes_is_the_rule_alone(task):
-    start, method = start_of("learn2mix-passes", TASKS[task]), METHODS["learn2mix-passes"]
+    method = make("learn2mix-passes", TASKS[task])
     assert method.unsuitable(TASKS[task]) is None
-    batches = method.batches(start)
-    steps = iter(batches)
-    index = next(steps)
+    index = next(method.batches())
     losses = torch.arange(1.0, BATCH_SIZE + 1)
-    loss = method.loss(losses, torch.zeros(BATCH_SIZE, 1), start.data.train.take(torch.tensor(index)), batches)
+    loss = method.loss(losses, torch.zeros(BATCH_SIZE, 1), method.context.data.train.take(torch.tensor(index)))
     assert loss.item() == pytest.approx(losses.mean().item())
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from experiments.errors import UserError
-from experiments.execution import load_data
 from experiments.optimisation import make_optimizer, make_schedule
 from experiments.training import Training
 from tiny import run_of
@@ -75,7 +74,7 @@ def test_a_cosine_falls_to_0_over_all_steps(settings, expected):
 
 def test_a_run_steps_the_cosine_each_batch_and_ends_at_0(toy):
     run = run_of(toy, "classical", epochs=3, batch_size=10, schedule="cosine", lr=0.1)
-    training = Training(run, load_data(run, None))
+    training = Training(*run, run.data())
     rates = []
     for row in training.epochs():
         rates.append(training._optimizer.param_groups[0]["lr"])

@@ -1,24 +1,28 @@
 """Runs survive: whole files only, nothing done twice, nothing reused that was made otherwise."""
 
+import errno
 import io
 import json
 import os
+import shutil
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import execution, storage
+from experiments import execution, results, storage
 from experiments.cli import main
 from experiments.errors import UserError
-from experiments.execution import Conditions, EpochDone
-from experiments.packing import pack
+from experiments.execution import Conditions
+from experiments.plan import plan
 from experiments.progress import SweepProgress
 from experiments.report import report
-from experiments.runs import Run, plan
+from experiments.results import pack
+from experiments.run import Run
 from experiments.sweep import Failure, sweep
 from experiments.training import Training
 
@@ -111,19 +115,20 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_were_not(runs, tmp_path, monke
     assert stored(tmp_path / "stopped") == stored(tmp_path / "unbroken")
 
 
-def frame(runs: list[Run], *events: tuple[Run, EpochDone]) -> list[str]:
+def frame(runs: list[Run], *epochs: tuple[Run, int, float]) -> list[str]:
     """The last lines that a terminal shows, the first two runs being trained."""
     terminal = Console(file=io.StringIO(), width=150, force_terminal=True, color_system=None)
-    with SweepProgress(runs, terminal) as progress:
+    progress = SweepProgress(runs, terminal)
+    with progress.bars:
         for run in runs[:2]:
             progress.begin(run)
-        for run, event in events:
-            progress.epoch_done(run, event)
+        for epoch in epochs:
+            progress.tell(*epoch)
     return [line for line in terminal.file.getvalue().splitlines() if "left" in line][-3:]
 
 
 def test_a_terminal_shows_task_method_seed_epoch_and_time_left_of_each_job(runs):
-    everything, first, second = frame(runs, (runs[0], EpochDone(2, 1.0)))
+    everything, first, second = frame(runs, (runs[0], 2, 1.0))
     for line, parts in (
         (everything, ["all", "0/4 runs", "left"]),
         (first, ["toy learn2mix seed 0", "2/3 epochs", "left"]),
@@ -135,7 +140,7 @@ def test_a_terminal_shows_task_method_seed_epoch_and_time_left_of_each_job(runs)
 
 def test_a_budget_of_time_is_shown_in_seconds(toy):
     runs = plan(["toy"], ["learn2mix", "classical"], 1, {}, time_budget=50)
-    _, first, _ = frame(runs, (runs[0], EpochDone(2, 20.0)))
+    _, first, _ = frame(runs, (runs[0], 2, 20.0))
     assert "epoch 2, 20/50 s" in first
 
 
@@ -160,8 +165,8 @@ def test_what_a_killed_process_left_is_no_run_and_is_written_over(runs, tmp_path
     path.parent.mkdir(parents=True)
     left = path.parent / "seed-0.json.0123.part"
     left.write_text('{"task": "to')
-    assert not storage.is_done(tmp_path, runs[0])
-    assert list(storage.read_runs(tmp_path)) == []
+    assert results.find(tmp_path, runs[0]) is None
+    assert results.read(tmp_path) == []
     long_ago = time.time() - 2 * storage.STALE_SECONDS
     os.utime(left, (long_ago, long_ago))
     do(runs[:1], tmp_path)
@@ -255,7 +260,7 @@ def test_a_failing_run_stops_no_other_and_is_tried_again(runs, tmp_path, monkeyp
     assert str(error) in failures[0].error
     folder = out / "toy" / "learn2mix"
     assert {path.name for path in folder.iterdir()} == {"failed-seed-0.json", "seed-1.json"}
-    (failure,) = storage.read_failures(out)
+    (failure,) = results.read_failures(out)
     assert (failure["task"], failure["method"], failure["seed"]) == ("toy", "learn2mix", 0)
     assert failure["error"] == failures[0].error
     assert "Traceback" in failure["details"]
@@ -331,28 +336,154 @@ def test_a_budget_of_time_ends_a_run_early(toy, tmp_path):
     assert len(stored(tmp_path)["toy/classical/seed-0.json"]["history"]) == 1
 
 
-def test_packed_runs_are_the_runs_to_six_digits(tmp_path, runs):
+def packed(runs: list[Run], tmp_path: Path) -> Path:
     do(runs, tmp_path / "runs")
     assert main(["pack", str(tmp_path / "runs"), str(tmp_path / "packed")]) == 0
-    whole, packed = (dict(storage.read_runs(tmp_path / name)) for name in ("runs", "packed"))
-    assert len(whole) == len(packed) == len(runs)
-    for path, record in whole.items():
-        other = packed[tmp_path / "packed" / f"{path.relative_to(tmp_path / 'runs')}.gz"]
-        assert other["config"] == record["config"]
-        assert [row["epoch"] for row in other["history"]] == [row["epoch"] for row in record["history"]]
-        for row, unpacked in zip(other["history"], record["history"], strict=True):
-            for name in ("test_error", "train_seconds", "proportions"):
-                np.testing.assert_allclose(row[name], unpacked[name], rtol=5.1e-6)
-    report([tmp_path / "packed"], quiet())
-    assert "toy" in (tmp_path / "packed" / "tables.md").read_text()
+    assert {path.name for path in (tmp_path / "packed").iterdir()} == {"runs.csv.xz", "runs.json"}
+    return tmp_path / "packed"
 
 
-def test_packing_nothing_and_a_cut_file_are_errors(tmp_path, runs):
+def assert_alike(one: object, other: object) -> None:
+    """The same, numbers to six digits."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_alike(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_alike(*pair)
+    else:
+        assert one == (pytest.approx(other, rel=5.1e-6) if isinstance(one, float) else other)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_packed_runs_are_the_runs_to_six_digits(tmp_path, runs, missing):
+    do(runs, tmp_path / "runs")
+    if missing:  # a group that was not drawn in an epoch, and one without test samples
+        path = storage.path_of(tmp_path / "runs", runs[0])
+        record = json.loads(path.read_text())
+        for name in ("train_by_group", "group_losses", "test_by_group"):
+            record["history"][1][name][1] = None
+        path.write_text(json.dumps(record))
+    folder = packed(runs, tmp_path)
+    whole = {(one["method"], one["seed"]): one for one in results.read(tmp_path / "runs")}
+    table = {(one["method"], one["seed"]): one for one in results.read(folder)}
+    assert whole.keys() == table.keys()
+    for key, record in whole.items():
+        assert_alike(record, table[key])
+    report([folder], quiet())
+    assert "toy" in (folder / "tables.md").read_text()
+
+
+def test_classes_have_accuracies_in_a_table_too(tmp_path):
+    runs = plan(["mnist-5k"], ["classical"], 1, {"epochs": 1})
+    folder = packed(runs, tmp_path)
+    assert_alike(results.read(tmp_path / "runs"), results.read(folder))
+    assert "test_accuracy" in results.read(folder)[0]["history"][0]
+
+
+def test_a_table_is_what_pandas_reads(tmp_path, runs):
+    frame = pd.read_csv(packed(runs, tmp_path) / "runs.csv.xz")
+    one = frame[(frame["method"] == "classical") & (frame["seed"] == 1) & (frame["epoch"] == 3)]
+    record = json.loads(storage.path_of(tmp_path / "runs", runs[3]).read_text())
+    assert str(runs[3]) == "toy classical seed 1"
+    assert one[one["group"].isna()]["test_error"].item() == pytest.approx(record["history"][2]["test_error"], rel=5e-6)
+    by_group = one[one["group"].notna()]["test_error"].tolist()
+    assert by_group == pytest.approx(record["history"][2]["test_by_group"], rel=5e-6)
+
+
+def test_what_is_in_a_folders_table_is_not_run_again(tmp_path, toy, runs, trained):
+    folder = packed(runs, tmp_path)
+    trained.clear()
+    do([*runs, *plan(["toy"], ["static"], 2, {})], folder)
+    assert trained == ["toy static seed 0", "toy static seed 1"]
+    do(plan(["toy"], ["learn2mix"], 1, {"mixing_rate": 0.5}), folder)
+    assert trained[2:] == ["toy learn2mix seed 0"]
+
+
+def test_tables_are_packed_together_with_what_was_left_out(tmp_path, toy, runs):
+    do(runs[:2], tmp_path / "all" / "a")
+    pack(tmp_path / "all" / "a", tmp_path / "all" / "b")
+    shutil.rmtree(tmp_path / "all" / "a")
+    (tmp_path / "all" / "c").mkdir()
+    run = ["run", "toy", "--methods", "classical", "focal", "--seeds", "2", "--out", str(tmp_path / "all" / "c")]
+    assert main([*run, "--set", "lr=0.5"]) == 0
+    assert pack(tmp_path / "all", tmp_path / "packed") == 4
+    seeds = [(one["method"], one["seed"], one["config"]["lr"]) for one in results.read(tmp_path / "packed")]
+    assert sorted(seeds) == [
+        ("classical", 0, 0.01), ("classical", 0, 0.5), ("classical", 1, 0.5), ("learn2mix", 0, 0.01),
+    ]  # fmt: skip
+    (note,) = results.read_unsuitable(tmp_path / "packed")
+    assert note["method"] == "focal"
+
+
+def test_packing_nothing_something_twice_and_a_cut_file_are_errors(tmp_path, runs):
     with pytest.raises(UserError, match="no runs below"):
         pack(tmp_path, tmp_path / "packed")
-    do(runs[:1], tmp_path / "runs")
-    pack(tmp_path / "runs", tmp_path / "packed")
-    (path,) = (tmp_path / "packed").rglob("*.gz")
+    for name in ("a", "b"):
+        do(runs[:1], tmp_path / "runs" / name)
+    with pytest.raises(UserError, match="toy learn2mix seed 0 is stored twice"):
+        pack(tmp_path / "runs", tmp_path / "packed")
+    pack(tmp_path / "runs" / "a", tmp_path / "packed")
+    path = tmp_path / "packed" / "runs.csv.xz"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match="is not a stored run"):
-        list(storage.read_runs(tmp_path / "packed"))
+    with pytest.raises(UserError, match="it was cut short"):
+        results.read(tmp_path / "packed")
+    pack(tmp_path / "runs" / "b", tmp_path / "packed")
+    shutil.copy(tmp_path / "packed" / "runs.csv.xz", tmp_path / "old.csv.xz")
+    do(runs[:2], tmp_path / "more")
+    pack(tmp_path / "more", tmp_path / "packed")
+    shutil.copy(tmp_path / "old.csv.xz", path)  # as if packing had been stopped between its two files
+    with pytest.raises(UserError, match=r"not the table that runs\.json is of"):
+        results.read(tmp_path / "packed")
+
+
+def test_what_another_sweep_has_stored_meanwhile_is_not_trained_again(tmp_path, runs, trained, monkeypatch):
+    """Both sweeps have found both runs missing; the other one does the second while this one does the first."""
+    do(runs[1:2], tmp_path / "other")
+    real_epochs = Training.epochs
+
+    def epochs(self, *options):
+        source, target = (storage.path_of(tmp_path / name, runs[1]) for name in ("other", "out"))
+        storage.write(target, json.loads(source.read_text()))
+        yield from real_epochs(self, *options)
+
+    monkeypatch.setattr(Training, "epochs", epochs)
+    trained.clear()
+    assert do(runs[:2], tmp_path / "out") == []
+    assert trained == ["toy learn2mix seed 0"]
+    assert stored(tmp_path / "out").keys() == {f"toy/{method}/seed-0.json" for method in ("learn2mix", "classical")}
+
+
+def test_what_another_sweep_is_at_comes_last(tmp_path, runs, trained):
+    claim = storage.claim(tmp_path, runs[0])
+    assert storage.claim(tmp_path, runs[0]) is None
+    timer = threading.Timer(1, claim.close)
+    timer.start()
+    do(runs[:2], tmp_path)
+    timer.join()
+    assert trained == ["toy classical seed 0", "toy learn2mix seed 0"]
+    assert len(stored(tmp_path)) == 2
+
+
+def test_a_full_disk_fails_the_runs_that_it_takes_no_more(tmp_path, runs, monkeypatch):
+    real_dump = json.dump
+    written = []
+
+    def dump(record, file, **options):
+        if len(written) == 2:
+            file.write('{"task"')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(record)
+        real_dump(record, file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", dump)
+        failures = do(runs, tmp_path)
+    assert [str(run) for run, _ in failures] == ["toy learn2mix seed 1", "toy classical seed 1"]
+    assert all("No space left" in error for _, error in failures)
+    assert len(stored(tmp_path)) == 2
+    assert do(runs, tmp_path) == []
+    assert len(stored(tmp_path)) == 4

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 import forks
-from experiments import storage
+from experiments import results
 from experiments.cli import main
 from experiments.execution import Conditions
+from experiments.plan import plan
 from experiments.progress import SweepProgress
-from experiments.runs import plan
 from experiments.sweep import sweep
 
 PATIENCE_SECONDS = 120
@@ -40,7 +40,7 @@ def stored(out: Path) -> dict[str, dict]:
     records = {}
     for path in sorted(out.rglob("*.json")):
         record = json.loads(path.read_text())
-        for key in ("preparation_seconds", "environment"):
+        for key in ("preparation_seconds", "environment", "command"):
             del record[key]
         for row in record["history"]:
             del row["train_seconds"]
@@ -64,25 +64,14 @@ def unbroken(tmp_path_factory) -> dict[str, dict]:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_and_started_again_is_as_unbroken(tmp_path, unbroken, jobs):
     out = tmp_path / "out"
-    pids = tmp_path / "pids.txt"
-
-    def killed_after_two_runs() -> int:
-        tell = SweepProgress.epoch_done
-
-        def epoch_done(self, run, event):
-            if num_stored(out) >= 2:
-                pids.write_text(" ".join(str(worker.pid) for worker in multiprocessing.active_children()))
-                os.kill(os.getpid(), signal.SIGKILL)
-            tell(self, run, event)
-
-        SweepProgress.epoch_done = epoch_done
-        return main([*SWEEP, "--out", str(out), "--jobs", str(jobs)])
-
-    code, _ = forks.Command(killed_after_two_runs, tmp_path).wait()
+    command = forks.Command(lambda: main([*SWEEP, "--out", str(out), "--jobs", str(jobs)]), tmp_path)
+    wait_until(lambda: num_stored(out) >= 2, "runs are stored")
+    workers = psutil.Process(command.pid).children(recursive=True)
+    assert len(workers) >= (jobs if jobs > 1 else 0)
+    os.kill(command.pid, signal.SIGKILL)
+    code, _ = command.wait()
     assert code == -signal.SIGKILL
-    workers = [int(pid) for pid in pids.read_text().split()]
-    assert len(workers) == (jobs if jobs > 1 else 0)
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), "workers go when the sweep is gone")
+    wait_until(lambda: not any(one.is_running() for one in workers), "workers go when the sweep is gone")
     assert 2 <= num_stored(out) < NUM_RUNS
     before = {path: path.stat().st_mtime_ns for path in out.rglob("seed-*.json")}
     assert main([*SWEEP, "--out", str(out)]) == 0
@@ -117,23 +106,34 @@ def test_a_worker_that_is_killed_and_a_run_that_fails_cost_no_other_run(tmp_path
     bad = plan(["mean-estimation"], ["balanced"], 1, {"optimizer": "SGD", "lr": 1e9})
     killed = []
 
-    def kill_once(self, run, event):
+    def kill_once(self, run, epoch, seconds):
         if not killed:
             killed.append(str(run))
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr(SweepProgress, "epoch_done", kill_once)
-    # Workers that are forked have everything imported; the tests above start them as the sweep does.
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: forks.CONTEXT)
+    monkeypatch.setattr(SweepProgress, "tell", kill_once)
     failures = sweep([*good, *bad], Conditions(tmp_path, jobs=2), tmp_path, Console(file=io.StringIO()))
     errors = {str(run): error for run, error in failures}
     assert "the training loss became" in errors.pop("mean-estimation balanced seed 0")
     (error,) = errors.values()
     assert "its worker process was killed by SIGKILL" in error
     assert num_stored(tmp_path) == len(good) - 1
-    assert len(list(storage.read_failures(tmp_path))) == 2
+    assert len(list(results.read_failures(tmp_path))) == 2
     assert multiprocessing.active_children() == []
 
     assert sweep(good, Conditions(tmp_path), tmp_path, Console(file=io.StringIO())) == []
     assert num_stored(tmp_path) == len(good)
-    assert [failure["method"] for failure in storage.read_failures(tmp_path)] == ["balanced"]
+    assert [failure["method"] for failure in results.read_failures(tmp_path)] == ["balanced"]
+
+
+def test_two_sweeps_into_one_folder_at_once_do_each_run_once(tmp_path, unbroken):
+    out = tmp_path / "out"
+    commands = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        commands.append(forks.Command(lambda: main([*SWEEP, "--no-report", "--out", str(out)]), tmp_path / name))
+    ended = [command.wait() for command in commands]
+    assert [code for code, _ in ended] == [0, 0]
+    assert stored(out) == unbroken
+    assert sum(stderr.count(" epochs in ") for _, stderr in ended) == NUM_RUNS, "each run is done by one of them"
+    assert not list(out.rglob("*.lock"))

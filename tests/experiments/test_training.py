@@ -10,28 +10,25 @@ import torch
 
 from conftest import TOY
 from experiments.errors import UserError
-from experiments.execution import load_data
 from experiments.methods import METHODS, Method
-from experiments.methods.classical import Classical, ShuffledBatches
+from experiments.methods.classical import Classical
 from experiments.models import lenet5
 from experiments.objectives import CLASSIFICATION, Objective
-from experiments.runs import Run
-from experiments.start import Start
 from experiments.tasks import TASKS, Task
 from experiments.training import Training
+from tiny import Made, tiny_data
 from tiny import run_of as any_run
-from tiny import tiny_data
 
 SUITABLE = [name for name, method in METHODS.items() if method.unsuitable(TOY) is None]
 RECORD = {"history": [{"proportions": [0.5, 0.5]}]}
 
 
-def run_of(task: Task, method: str | Method = "classical", seed: int = 0, **overrides: object) -> Run:
+def run_of(task: Task, method: str | type[Method] = "classical", seed: int = 0, **overrides: object) -> Made:
     return any_run(task, method, seed, **{"batch_size": 10, "epochs": 3, **overrides})
 
 
-def train(run: Run, time_budget: float | None = None) -> list[dict]:
-    return list(Training(run, load_data(run, None), prerequisite=RECORD).epochs(time_budget))
+def train(run: Made, time_budget: float | None = None) -> list[dict]:
+    return list(Training(*run, run.data(), prerequisite=RECORD).epochs(time_budget))
 
 
 def without_time(rows: list[dict]) -> list[dict]:
@@ -40,7 +37,7 @@ def without_time(rows: list[dict]) -> list[dict]:
 
 def test_the_seed_decides_the_weights(toy):
     first, again, other = (
-        torch.nn.utils.parameters_to_vector(Training(run, load_data(run, None)).model.parameters())
+        torch.nn.utils.parameters_to_vector(Training(*run, run.data()).model.parameters())
         for run in (run_of(toy, seed=0), run_of(toy, seed=0), run_of(toy, seed=1))
     )
     assert torch.equal(first, again)
@@ -66,14 +63,14 @@ def test_the_numbers_are_those_of_a_loop_written_by_hand(toy):
     run = run_of(toy, "classical", epochs=2)
     rows = train(run)
 
-    data = load_data(run, None)
+    data = run.data()
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    batches = METHODS["classical"].batches(Start(run, data, torch.device("cpu"), 4))
+    method = METHODS["classical"](run.context(data, 4))
     for row in rows:
         losses, groups = [], []
-        for index in batches:
+        for index in method.batches():
             optimizer.zero_grad()
             squares = (model(data.train.inputs[index])[:, 0] - data.train.targets[index]) ** 2
             squares.mean().backward()
@@ -92,14 +89,14 @@ def test_the_numbers_are_those_of_a_loop_written_by_hand(toy):
 @pytest.mark.parametrize(("batch_size", "num_batches"), [(1, 43), (10, 4), (43, 1), (44, 1), (1000, 1)])
 def test_an_epoch_has_as_many_batches_as_the_data_fill(toy, batch_size, num_batches):
     run = run_of(toy, batch_size=batch_size)
-    assert len(Training(run, load_data(run, None)).batches) == num_batches
+    assert len(list(Training(*run, run.data()).method.batches())) == num_batches
 
 
 def test_training_errors_are_those_of_the_samples_as_drawn(toy):
     """Losses and errors apart: an objective that judges by the distance, and minimises its square."""
     distances = Objective("regression", toy.objective.losses, lambda o, t: (o[:, 0] - t).abs(), "MAE", 1.0)
     (row,) = train(run_of(replace(toy, objective=distances), epochs=1, batch_size=43))
-    data = load_data(run_of(toy), None)
+    data = run_of(toy).data()
     torch.manual_seed(0)
     model = toy.model(data, {})
     with torch.no_grad():  # one batch of all samples, judged before its step
@@ -113,16 +110,12 @@ def test_training_errors_are_those_of_the_samples_as_drawn(toy):
 class OnlyCommon(Classical):
     """Never draws the rare group."""
 
-    def batches(self, start):
-        class Batches(ShuffledBatches):
-            def __iter__(self):
-                yield list(range(10))
-
-        return Batches(start)
+    def batches(self):
+        yield list(range(10))
 
 
 def test_a_group_that_was_not_drawn_has_no_loss(toy):
-    (row,) = train(run_of(toy, OnlyCommon(), epochs=1))
+    (row,) = train(run_of(toy, OnlyCommon, epochs=1))
     assert row["group_losses"][1] is None
     assert row["train_by_group"][1] is None
     assert row["group_losses"][0] == pytest.approx(row["train_loss"])
@@ -178,18 +171,18 @@ def test_weights_spoilt_by_an_epochs_last_step_are_not_reported(toy):
 
 def test_other_errors_of_a_method_are_not_taken_for_a_loss(toy):
     class Broken(Classical):
-        def loss(self, losses, outputs, batch, batches):
+        def loss(self, losses, outputs, batch):
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match=r"^broken$"):
-        train(run_of(toy, Broken()))
+        train(run_of(toy, Broken))
 
 
 @pytest.mark.parametrize("method", ["classical", "importance"])
 def test_no_step_waits_for_a_number(toy, monkeypatch, method):
     """On an accelerator each of these stops the host until the device has caught up."""
     run = run_of(toy, method, epochs=1, optimizer="SGD")  # Adam counts its steps in a tensor on the CPU
-    training = Training(run, load_data(run, None))
+    training = Training(*run, run.data())
     waits = []
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "numpy"):
         real = getattr(torch.Tensor, name)
@@ -198,7 +191,7 @@ def test_no_step_waits_for_a_number(toy, monkeypatch, method):
         )
     per_epoch = []
     for num_batches in (5, 10):
-        training.batches._num_batches = num_batches
+        training.method.shuffled.num_batches = num_batches
         waits.clear()
         training.train_epoch()
         per_epoch.append(len(waits))
@@ -220,7 +213,7 @@ def test_augmentation_is_fresh_and_for_training_alone(toy):
 
 def test_the_optimizer_chosen_is_the_one_that_steps(toy):
     run = run_of(toy, optimizer="SGD", lr=0.125)
-    assert Training(run, load_data(run, None))._optimizer.param_groups[0]["lr"] == 0.125
+    assert Training(*run, run.data())._optimizer.param_groups[0]["lr"] == 0.125
 
 
 @pytest.mark.gpu
@@ -230,7 +223,7 @@ def test_a_run_on_cuda_agrees_with_one_on_the_cpu(method):
     run = any_run(task, method)
     record = {"history": [{"proportions": [0.25] * 4}]}
     on_cpu, on_cuda = (
-        next(Training(run, tiny_data(task), torch.device(device), record).epochs()) for device in ("cpu", "cuda")
+        next(Training(*run, tiny_data(task), torch.device(device), record).epochs()) for device in ("cpu", "cuda")
     )
     assert on_cuda["test_loss"] == pytest.approx(on_cpu["test_loss"], rel=1e-2)
 
@@ -251,7 +244,7 @@ def test_classification_judges_by_the_share_of_wrong_answers():
 
 
 def test_lenet5_is_the_authors():
-    data = load_data(run_of(TASKS["mnist-5k"]), None)
+    data = run_of(TASKS["mnist-5k"]).data()
     model = lenet5(data)
     layers = [6 * 25 + 6, 16 * 6 * 25 + 16, 256 * 120 + 120, 120 * 84 + 84, 84 * 10 + 10]
     assert sum(parameter.numel() for parameter in model.parameters()) == sum(layers)
@@ -259,7 +252,7 @@ def test_lenet5_is_the_authors():
 
 
 def test_images_are_scaled_as_the_authors_do():
-    data = load_data(run_of(TASKS["mnist-5k"]), None)
+    data = run_of(TASKS["mnist-5k"]).data()
     normalise = lenet5(data)[0][0]
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     assert normalise(pixels).tolist() == pytest.approx([-1, -0.6, 1])

@@ -1,11 +1,15 @@
 """Data in the form of any task, so few that every method trains on every task in a second."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
+from experiments.context import Context
 from experiments.datasets.splits import Data, Split
 from experiments.methods import METHODS, Method
-from experiments.runs import Run, settings_of
+from experiments.plan import settings_of
+from experiments.run import Run
 from experiments.tasks import Task
 
 COUNTS = [9, 6, 2, 1]  # the last two are smaller than what SMOTE likes to see
@@ -34,8 +38,26 @@ def _split(task: Task, counts: list[int], rng: np.random.Generator) -> Split:
     return Split(inputs, targets, groups)
 
 
-def run_of(task: Task, method: str | Method, seed: int = 0, **overrides: object) -> Run:
+class Made(NamedTuple):
+    """What Training takes first: a run and its objects, also those that no registry has."""
+
+    run: Run
+    task: Task
+    method: type[Method]
+
+    def data(self) -> Data:
+        return self.task.load(None, self.run.settings, np.random.default_rng(self.run.seed))
+
+    def context(self, data: Data, num_batches: int = 2, prerequisite: dict | None = None) -> Context:
+        return Context(self.run, self.task, data, torch.device("cpu"), num_batches, prerequisite)
+
+
+def run_of(task: Task, method: str | type[Method], seed: int = 0, **overrides: object) -> Made:
     """A run of one epoch, unless told otherwise, in batches of 8; also of a task or method that no registry has."""
     method = METHODS[method] if isinstance(method, str) else method
     settings = {name: setting.value for name, setting in settings_of(task, method).items()}
-    return Run(task, method, seed, {**settings, "epochs": 1, "batch_size": BATCH_SIZE, **overrides})
+    return Made(
+        Run(task.name, method.name, seed, {**settings, "epochs": 1, "batch_size": BATCH_SIZE, **overrides}),
+        task,
+        method,
+    )

@@ -1,0 +1,42 @@
+"""What a run starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.run import Run
+from experiments.settings import Values
+from experiments.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from experiments.datasets.splits import Data
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a method may look at before the first step.
+
+    Attributes:
+        run: names, seed and settings.
+        task: the data, the model and the objective.
+        data: the task's data, on the CPU.
+        device: where the run trains.
+        num_batches: batches an epoch, the same for every method of a task: the paper's P = N / M, rounded down.
+        prerequisite: the stored record of the run that the method needs first; None where it needs none.
+    """
+
+    run: Run
+    task: Task
+    data: Data
+    device: torch.device
+    num_batches: int
+    prerequisite: Mapping[str, Any] | None = None
+
+    @property
+    def settings(self) -> Values:
+        """The run's settings."""
+        return self.run.settings
