@@ -20,6 +20,7 @@ from experiments.plan import find_method
 from experiments.run import Run
 from experiments.tasks import Task, find_task
 from experiments.training import Training
+from learn2mix.extras import needs_extra
 
 Tell = Callable[[int, float], None]  # after each epoch: its number, and the seconds of training so far
 
@@ -60,7 +61,8 @@ def execute(run: Run, conditions: Conditions, prerequisite: dict[str, Any] | Non
     """Train a run and tell each epoch; an error is an outcome too, so that other runs go on."""
     torch.set_num_threads(conditions.threads)
     try:
-        return Outcome(_train(run, conditions, prerequisite, tell))
+        with needs_extra("experiments"):
+            return Outcome(_train(run, conditions, prerequisite, tell))
     except UserError as error:
         return Outcome(None, str(error).removeprefix(f"{run}: "), traceback.format_exc())
     except Exception as error:

@@ -65,9 +65,10 @@ def test_pictures_without_matplotlib_name_the_extra(core):
         core.python("-c", "import learn2mix.plotting")
 
 
-def test_the_benchmark_without_its_packages_names_the_extra_in_one_line(core):
+def test_the_benchmark_lists_without_its_packages_and_names_the_extra_in_one_line_where_it_needs_them(core):
+    assert "wine-quality" in core.python("-m", "experiments", "list", cwd=ROOT).stdout
     with pytest.raises(fresh_environment.CommandError, match=r'pip install "learn2mix\[experiments\]"') as error:
-        core.python("-m", "experiments", "list", cwd=ROOT)
+        core.python("-m", "experiments", "report", "experiments/results", cwd=ROOT)
     assert "ended with 2" in str(error.value)
     assert "Traceback" not in str(error.value)
 
