@@ -74,6 +74,50 @@ def test_an_epoch_that_is_left_early_loses_no_update():
     np.testing.assert_allclose(sampler.mixer.proportions, mix, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batch_in_parts_loses_none(weighted):
+    """As on the host: the first part counts the batch, the others are pooled with what comes next."""
+
+    def train(put):
+        sampler = make_sampler("step")
+        for step in range(2):
+            for batch in sampler:
+                labels = LABELS[batch]
+                losses = torch.tensor([loss_of(step, group, place) for place, group in enumerate(labels)])
+                for part in (slice(2), slice(2, 4), slice(4, None)):
+                    weights = put(torch.arange(1.0, 6.0)[part]) if weighted else None
+                    sampler.observe(put(losses[part]), groups=labels[part], weights=weights)
+        return sampler.mixer.proportions, sampler.group_losses
+
+    on_host = train(lambda tensor: tensor)
+    with FakeAccelerator("cuda:1") as gpu:
+        on_device = train(gpu.put)
+    np.testing.assert_array_equal(on_device, on_host)
+
+
+def test_bad_losses_of_a_part_are_named():
+    sampler = make_sampler("step")
+    with FakeAccelerator("cuda:1") as gpu:
+        batches = iter(sampler)
+        labels = LABELS[next(batches)]
+        sampler.observe(gpu.put(torch.ones(2)), groups=labels[:2])
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            sampler.observe(gpu.put(torch.tensor([torch.nan])), groups=labels[2:3])
+
+
+def test_weights_on_the_host_may_be_written_to_once_observed():
+    def train(gpu, after):
+        sampler, weights = make_sampler("step"), torch.empty(5)
+        for batch in sampler:
+            weights.copy_(torch.arange(1.0, 6.0))
+            sampler.observe(gpu.put(torch.from_numpy(LABELS[batch] + np.arange(5.0))), weights=weights)
+            after(weights)
+        return sampler.group_losses
+
+    with FakeAccelerator("cuda:1") as gpu:
+        np.testing.assert_array_equal(train(gpu, torch.Tensor.zero_), train(gpu, torch.Tensor.clone))
+
+
 def pooled(step, trace):
     groups = [group for group, count in enumerate(trace[step][1]) for _ in range(count)]
     return reference.pooled_means([(group, loss_of(step, group, i)) for i, group in enumerate(groups)], 3)

@@ -34,6 +34,32 @@ def place(device):
     return accelerator, accelerator.put
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_batch_in_parts_loses_none(tmp_path, device):
+    """The first part counts the batch; the others are pooled with what comes next."""
+
+    def train(rank, num_processes):
+        context, put = place(device)
+        with context:
+            feedback = make(1, 1)
+            for step in range(3):
+                for part in range(3):
+                    losses = torch.tensor([step + part + rank + 1.0, 10.0 * part])
+                    feedback.add(put(losses), np.array([0, 1 + rank]), batch=step)
+                    if part == 0:
+                        feedback.step(False, dict)
+            feedback.end_epoch()
+        return feedback.mixer.updates
+
+    updates, others = on_processes(train, 2, tmp_path)
+    assert str(updates) == str(others)
+    parts = [[(0, 0)], [(0, 1), (0, 2), (1, 0)], [(1, 1), (1, 2), (2, 0)]]
+    firsts = [np.mean([step + part + rank + 1.0 for step, part in some for rank in (0, 1)]) for some in parts]
+    rests = [np.mean([10.0 * part for _, part in some]) for some in parts]
+    wanted = [[first, rest, rest] for first, rest in zip(firsts, rests, strict=True)]
+    np.testing.assert_allclose([list(update)[:3] for update in updates], wanted)
+
+
 @pytest.mark.parametrize("num_processes", [2, 3])
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_updates_are_those_of_plain_loops_over_all_samples(tmp_path, num_processes, device):

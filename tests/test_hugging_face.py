@@ -174,6 +174,54 @@ def test_a_mixer_that_follows_the_validation_loss_gets_it(tmp_path):
     assert len(trainer.train_sampler.mixer.told) == 3, "after the training nothing follows"
 
 
+def test_an_evaluation_on_start_leaves_a_resumed_run_the_unbroken_one(tmp_path):
+    settings = {"max_steps": 9, "eval_on_start": True, "eval_strategy": "steps", "eval_steps": 3}
+    settings |= {"save_strategy": "steps", "save_steps": 5}
+    unbroken = trainer_of(tmp_path / "unbroken", OfValidation(), settings=settings)
+    unbroken.train()
+    resumed = trainer_of(tmp_path / "resumed", OfValidation(), settings=settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "unbroken" / "checkpoint-5"))
+    told = unbroken.train_sampler.mixer.told
+    assert len(told) == 3
+    assert resumed.train_sampler.mixer.told == told[1:]
+
+
+def test_a_mixer_that_follows_validation_is_told_of_none(tmp_path):
+    settings = {"max_steps": 9, "eval_strategy": "no"}
+    with pytest.warns(UserWarning, match="eval_strategy is 'no'.*OfValidation"):
+        trainer_of(tmp_path, OfValidation(), settings=settings).train()
+    settings = {"max_steps": 9, "eval_strategy": "steps", "eval_steps": 3}
+    without = [{"x": torch.ones(4), "index": torch.tensor(0)}]
+    with pytest.raises(ValueError, match=r"eval_loss.*labels"):
+        trainer_of(tmp_path, OfValidation(), settings=settings, eval_dataset=without).train()
+
+
+def test_each_model_of_model_init_begins_with_the_mix_of_the_first(tmp_path):
+    """So does each trial of a hyperparameter search."""
+
+    def run(times):
+        settings = {"max_steps": 7}
+        trainer = trainer_of(tmp_path, settings=settings, kind=ModelInit)
+        for _ in range(times):
+            trainer.train()
+        return trainer
+
+    once, twice = run(1), run(2)
+    assert twice.model.batches == once.model.batches
+    np.testing.assert_array_equal(twice.train_sampler.mixer.proportions, once.train_sampler.mixer.proportions)
+
+
+class ModelInit(MixedTrainer):
+    def __init__(self, model, args, **parts):
+        super().__init__(None, args, model_init=lambda: Classifier(), **parts)
+
+
+@pytest.mark.parametrize("found", [None, [1.0] * BATCH_SIZE, np.ones(BATCH_SIZE), (torch.ones(BATCH_SIZE), None)])
+def test_sample_losses_that_are_no_tensor_are_named(tmp_path, found):
+    with pytest.raises(TypeError, match=r"sample_losses must return a tensor.*got"):
+        trainer_of(tmp_path, sample_losses=lambda outputs, inputs: found).train()
+
+
 def test_losses_of_one_s_own_are_followed(tmp_path):
     true = torch.tensor([0.5, 1.0, 4.0])
     trainer = trainer_of(tmp_path, sample_losses=lambda outputs, inputs: true[inputs["labels"]])

@@ -150,6 +150,20 @@ def test_a_run_cut_short_by_max_steps_goes_on(tmp_path):
     assert len(trainer.model.batches) == 6
 
 
+def test_a_trainer_that_resumes_again_logs_its_own_batches(tmp_path):
+    logging = {"logging_strategy": "steps", "logging_steps": 3}
+    folder = stopped(tmp_path, 7, **logging)
+    trainer = trainer_of(tmp_path, settings={"max_steps": 13} | logging)
+    entries = []
+    for _ in range(2):
+        trainer.train(resume_from_checkpoint=str(folder))
+        names = ("step", "mix/realised/0", "mix/requested/0")
+        logged = [entry for entry in trainer.state.log_history if "loss" in entry and entry["step"] > 7]
+        entries.append([[entry[name] for name in names] for entry in logged])
+    assert [step for step, *_ in entries[0]] == [9, 12]
+    assert entries[0] == entries[1]
+
+
 def test_a_mix_without_losses_goes_on_too(tmp_path):
     unbroken = trainer_of(tmp_path / "unbroken", FixedMix("uniform"), settings={"max_steps": 13})
     unbroken.train()

@@ -101,6 +101,33 @@ class TestCallbackMetrics:
         assert [found["mix/requested/0"] for found in callback.after_batch] == pytest.approx(asked, rel=1e-9)
         assert callback.after_batch[0].keys() == {"mix/requested/0"}
 
+    def test_what_a_checkpoint_is_named_by_after_every_batch(self, tmp_path):
+        name = "{step} {mix/requested/0:.9f}"
+        saves = ModelCheckpoint(tmp_path, name, auto_insert_metric_name=False, every_n_train_steps=2, save_top_k=-1)
+        fit(tmp_path, callbacks=[saves], log_every_n_steps=1)
+        asked = {f"{step} {expected()[step - 1][0][0]:.9f}.ckpt" for step in range(2, 17, 2)}
+        assert {path.name for path in tmp_path.glob("*.ckpt")} == asked
+
+    def test_what_a_schedule_of_the_learning_rate_monitors_after_every_batch(self, tmp_path):
+        class Net(tools.module_class()):
+            def configure_optimizers(self):
+                optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+                self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+                self.given, step = [], self.schedule.step
+                self.schedule.step = lambda metric: (self.given.append(float(metric)), step(metric))
+                when = {"interval": "step", "frequency": 3, "monitor": "mix/requested/0"}
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule, **when}}
+
+        module = Net()
+        fit(tmp_path, module=module, log_every_n_steps=1)
+        asked = [mix[0] for mix, _ in expected()]
+        assert module.given == pytest.approx([asked[place] for place in (2, 5, EPOCH + 2, EPOCH + 5)])
+
+    def test_at_the_end_of_a_run_that_max_steps_cuts_short(self, tmp_path):
+        run = fit(tmp_path, max_steps=EPOCH + 3, log_every_n_steps=1)
+        wanted = means(expected()[EPOCH + 2 : EPOCH + 3])
+        assert_holds({name: float(value) for name, value in run.trainer.callback_metrics.items()}, wanted)
+
     def test_not_unless_asked(self, tmp_path):
         callback, _ = look(tmp_path, mixing=MixingCallback(log=False))
         assert callback.after_epoch == [{}, {}]
@@ -250,6 +277,9 @@ class TestProgressBar:
     def test_a_wrong_number_is_an_error(self):
         with pytest.raises(ValueError, match="progress_bar must be at least 0, got -1"):
             MixingCallback(progress_bar=-1)
+        for value in (2.7, "all"):
+            with pytest.raises(TypeError, match=f"progress_bar must be a whole number, got {value!r}"):
+                MixingCallback(progress_bar=value)
 
 
 class FakeLogger(Logger):
@@ -295,6 +325,17 @@ class TestFigure:
     def test_a_logger_that_takes_none_is_named(self, tmp_path):
         with pytest.warns(UserWarning, match="figure=True, but CSVLogger takes no figure"):
             fit(tmp_path, mixing=MixingCallback(figure=True), logger=CSVLogger(tmp_path))
+
+    def test_without_a_logger_it_is_said_at_the_start(self, tmp_path):
+        with pytest.warns(UserWarning, match="figure=True, but the Trainer has no logger"):
+            fit(tmp_path, mixing=MixingCallback(figure=True), logger=False, max_steps=1)
+
+    def test_a_logger_whose_log_figure_is_another_one_is_named(self, tmp_path):
+        """Comet's takes the name first, and knows no run_id."""
+        logger = FakeLogger("mlflow")
+        logger.run_id = None
+        with pytest.warns(UserWarning, match="figure=True, but FakeLogger takes no figure"):
+            fit(tmp_path, mixing=MixingCallback(figure=True), logger=logger)
 
     def test_without_matplotlib_it_is_an_error_before_the_training(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "learn2mix.plotting", None)

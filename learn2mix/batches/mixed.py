@@ -65,6 +65,8 @@ class MixedBatches(Iterations):
             self._mark_observed()
         if self._delivery.handed:
             self._mark_observed()
+        else:
+            self._feedback.keep()
 
     def _add(
         self, losses: Any, weights: Any, members: NDArray[np.int64], number: int, counts: Counts | None = None

@@ -19,6 +19,7 @@ from learn2mix.feedback.group_losses import (
     describe_bad_batch,
     sum_on_device,
     sum_on_host,
+    to_device,
 )
 from learn2mix.feedback.pending import BatchSums, Pending, differences, send_to_host, sum_over_processes
 from learn2mix.feedback.pool import Drawn, Pool
@@ -41,9 +42,8 @@ def _nobody(sums: Vector, counts: Vector) -> None:
 class Feedback:
     """Pools the losses of observed batches and moves the mixer by them.
 
-    Several processes sum the losses of each batch, which begins when it is observed; so the state of each is whole at
-    any time, and no process needs another to save it. An accelerator is not waited for: its sums arrive, and an update
-    that was due is made, when the next batch is observed, or at the end of the epoch.
+    Several processes sum the losses of each batch when it is observed; so the state of each is whole at any time. An
+    accelerator is not waited for: its sums arrive, and a due update is made, at the next batch or the epoch's end.
 
     Args:
         mixer: an attached mixer; an update waits until its ``min_groups`` were seen since the last.
@@ -80,7 +80,7 @@ class Feedback:
         weights: Tensor | None = None,
         counts: Counts | None = None,
     ) -> None:
-        """Add the losses of a batch, at most once before its :meth:`step`.
+        """Add the losses of a batch, before its :meth:`step`; those of no batch before :meth:`keep`.
 
         A single process on a CPU finds a loss that cannot be used at once. An accelerator does not wait for the host,
         and of many processes all or none must stop: there :meth:`step` raises the error, once the sums are there.
@@ -97,21 +97,30 @@ class Feedback:
         """
         if not len(groups):
             return
+        how: dict[str, Any] = {"num_groups": len(self._names), "weights": weights, "signed": self._signed}
         if losses.device.type == "cpu":
-            found = sum_on_host(losses, groups, len(self._names), weights=weights, counts=counts, signed=self._signed)
+            found = sum_on_host(losses, groups, counts=counts, **how)
             if not self._processes.shared:
-                error = self._accumulate(BatchSums(*found, batch))
-                if error is not None:
-                    raise ValueError(error)
+                self._error = self._accumulate(BatchSums(*found, batch))
+                self._raise_error()
                 return
             sums = torch.from_numpy(np.concatenate(found))
         elif self._processes.shared:
-            sums = sum_on_device(losses, groups, len(self._names), weights=weights, signed=self._signed)
+            sums = sum_on_device(losses, groups, **how)
         else:
-            num_groups, signed = len(self._names), self._signed
-            self._sent = send_to_host(losses, groups, num_groups, batch, counts, weights=weights, signed=signed)
+            self._sent = send_to_host(losses, groups, batch=batch, counts=counts, **how)
             return
+        if self._sums is not None:  # of a part that came when its batch was counted
+            sums = sums + to_device(self._sums, sums.device)
         self._sums, self._batch, self._device = sums, batch, losses.device
+
+    def keep(self) -> None:
+        """Pool what was added for no batch (its second part); many processes send it with the sums of the next one."""
+        if self._sent is not None:
+            self._settle()  # the update that was due before
+            sent, self._sent = self._sent, None
+            self._error = self._accumulate(sent.read()) or self._error
+            self._raise_error()
 
     def step(self, epoch_ended: bool, must_match: Callable[[], dict[str, int]], drawn: Drawn | None = None) -> None:
         """Count an observed batch, and update the mix if that is due.
@@ -177,7 +186,12 @@ class Feedback:
         due, self._update_due = self._update_due and self._error is None and self._apart is None, False
         if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
-        self._raise_if_apart()
+        if self._apart is not None:
+            # All processes have read the same sums, so all come here.
+            found = differences(self._processes.all_gather(self._apart))
+            self._apart = None
+            if found is not None:
+                raise RuntimeError(found)
 
     def _update(self) -> None:
         popped = self._pool.pop(self.num_updates)
@@ -194,14 +208,6 @@ class Feedback:
         if self._error is not None:
             error, self._error = self._error, None
             raise ValueError(error)
-
-    def _raise_if_apart(self) -> None:
-        if self._apart is not None:
-            # All processes have read the same sums, so all come here.
-            found = differences(self._processes.all_gather(self._apart))
-            self._apart = None
-            if found is not None:
-                raise RuntimeError(found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return numbers, strings, lists and tensors; the same on every process, of which any may ask alone."""

@@ -51,8 +51,10 @@ class PendingLosses:
         self._groups, self._batch, self._how = groups, batch, how
         self._losses = losses.to("cpu", non_blocking=True)  # into pinned memory
         self._weights = weights
-        if weights is not None:
-            self._weights = weights.detach().to("cpu", non_blocking=weights.device == losses.device)
+        if weights is not None and weights.device == losses.device:
+            self._weights = weights.detach().to("cpu", non_blocking=True)
+        elif weights is not None:
+            self._weights = weights.detach().to("cpu", copy=True)  # for the caller may write to its own
         self._copied = _recorded(losses.device)
 
     def read(self) -> BatchSums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,26 @@ def check_rows(each: SampleLosses, mixed: Any) -> None:
             "not known which loss is of which sample; use packing=False and padding_free=False, which join samples in "
             "a row, or pass sample_losses=function, which gets (outputs, inputs) and returns one loss for each sample"
         )
+
+
+def warn_if_never_evaluated(trainer: Any, mixer: Any) -> None:
+    """Warn where a Trainer runs no evaluation, for a mix that follows it."""
+    if mixer.needs_validation and trainer.args.eval_strategy == "no":
+        warnings.warn(
+            f"MixedTrainer: eval_strategy is 'no', but {type(mixer).__name__} follows the eval_loss, so the mix never "
+            "moves unless a callback of yours evaluates; set eval_strategy",
+            stacklevel=3,
+        )
+
+
+def find_eval_loss(metrics: Mapping[str, float]) -> float:
+    """Return the loss of an evaluation that the mix follows; a ValueError if it has none."""
+    if "eval_loss" not in metrics:
+        raise ValueError(
+            "MixedTrainer: the mixer follows the eval_loss, but the evaluation has none (it has "
+            f"{', '.join(metrics)}); give the samples of eval_dataset labels"
+        )
+    return metrics["eval_loss"]
 
 
 def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: Any) -> None:

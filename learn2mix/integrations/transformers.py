@@ -14,11 +14,18 @@ from torch.utils.data import DataLoader, IterableDataset
 from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
-from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
+from learn2mix.integrations.sample_losses import (
+    SampleLosses,
+    check_sample_losses,
+    find_logits_and_labels,
+    label_losses,
+)
 from learn2mix.integrations.trainer_checks import (
     check_place_in_epoch,
     check_rows,
     check_settings,
+    find_eval_loss,
+    warn_if_never_evaluated,
     warn_of_another_loss,
 )
 from learn2mix.mix_entry import MixEntry
@@ -92,7 +99,8 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._in_step = False  # within a training step, and not in an evaluation
         self._losses: SampleLosses | None = None  # of this step
         self._compared = False  # whether they were compared with the loss that is trained on
-        self._mix_entry: MixEntry | None = None
+        self._mix_entry: MixEntry | None = None  # from the first batch of a training on
+        self._beginning: dict[str, Any] | None = None  # the state of the mix where each model of model_init begins
         super().__init__(*args, **kwargs)
         if isinstance(self.train_dataset, MixedStream):
             self.train_sampler = self.train_dataset
@@ -133,10 +141,15 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         folder = resume_from_checkpoint
         if folder is True:
             folder = get_last_checkpoint(self.args.output_dir)
-        if folder and self.train_sampler is not None:
-            self._restore(Path(str(folder)))
         if self.train_sampler is not None:
+            warn_if_never_evaluated(self, self.train_sampler.mixer)
+            if folder:
+                self._restore(Path(str(folder)))
+            elif self.model_init is not None:
+                self._beginning = self._beginning or self.train_sampler.state_dict()
+                self.train_sampler.load_state_dict(self._beginning)
             self.train_sampler.trusted = self.train_sampler.observing = True
+        self._mix_entry = None
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
@@ -168,8 +181,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
             )
         losses, weights = self._losses or (None, None)
         self.train_sampler.observe(losses, weights=weights)
-        if self._mix_entry is None:
-            self._mix_entry = MixEntry(self.train_sampler.group_names)
+        self._mix_entry = self._mix_entry or MixEntry(self.train_sampler.group_names)
         self._mix_entry.begin(self.train_sampler)
         return loss
 
@@ -189,9 +201,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
         if self._loss_function is not None:
             with torch.no_grad():
-                found = self._loss_function(outputs, batch)
-            losses, weights = found if isinstance(found, tuple) else (found, torch.ones_like(found))
-            return SampleLosses(losses.detach(), weights.detach())
+                return check_sample_losses(self._loss_function(outputs, batch))
         try:
             logits, labels = find_logits_and_labels(outputs, batch)
             found = label_losses(
@@ -211,9 +221,9 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate; while training, a mixer that follows the validation loss gets ``eval_loss``."""
         metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
-        mixer = getattr(self.train_sampler, "mixer", None)
-        if self.is_in_train and "eval_loss" in metrics and getattr(mixer, "needs_validation", None):
-            self.train_sampler.observe_validation(metrics["eval_loss"])
+        trained = self.is_in_train and self._mix_entry is not None  # a resumed run makes eval_on_start once more
+        if trained and self.train_sampler.mixer.needs_validation and "eval_runtime" in metrics:
+            self.train_sampler.observe_validation(find_eval_loss(metrics))
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

@@ -88,7 +88,7 @@ class MixingCallback(Callback):
             return
         if sum(isinstance(callback, MixingCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise RuntimeError("MixingCallback: the Trainer has more than one; a sampler takes its losses only once")
-        self._showing.check()
+        self._showing.check(trainer)
         internals.keep_samplers(trainer, lambda loader: bool(finding.mixed_in([loader])))
         trainer.callbacks.sort(key=lambda callback: callback is not self)  # type: ignore[attr-defined]
 

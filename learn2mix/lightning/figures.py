@@ -12,12 +12,15 @@ from learn2mix.history import History
 NAME = "mix/history"
 
 
-def check_figures_can_be_drawn() -> None:
-    """Raise an ImportError that says what to install, before the training and not after it."""
+def check_figures_can_be_drawn(trainer: Trainer) -> None:
+    """Raise an ImportError that says what to install, or warn that nobody takes them, before the training."""
     try:
         import learn2mix.plotting  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImportError('MixingCallback(figure=True) needs matplotlib: pip install "learn2mix[plot]"') from error
+    if not trainer.loggers:
+        text = "figure=True, but the Trainer has no logger to take it; learn2mix.report(sampler.history) makes a page"
+        warnings.warn(f"MixingCallback: {text}", stacklevel=2)
 
 
 def log_figure(trainer: Trainer, history: History) -> None:
@@ -29,7 +32,7 @@ def log_figure(trainer: Trainer, history: History) -> None:
         experiment: Any = getattr(logger, "experiment", None)
         if hasattr(experiment, "add_figure"):  # TensorBoard
             experiment.add_figure(NAME, figure, step)
-        elif hasattr(experiment, "log_figure"):  # MLflow; the run and the name of the file
+        elif hasattr(experiment, "log_figure") and getattr(logger, "run_id", None):  # MLflow; run and name of the file
             experiment.log_figure(logger.run_id, figure, f"{NAME}.png")  # type: ignore[attr-defined]
         elif hasattr(logger, "log_image"):  # W&B
             logger.log_image(NAME, [figure], step=step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +37,8 @@ class MixLog:
         """Tell of the mix after a batch whom it concerns."""
         if not self._entry.begin(sampler):
             return
-        last = trainer.is_last_batch
-        writes = _loggers_write(trainer, batch_idx, last)
+        last = trainer.is_last_batch or 0 <= trainer.max_steps <= trainer.global_step
+        writes = _loggers_write(trainer, batch_idx, trainer.is_last_batch)
         looked_at = last or (self._validates_midway and (trainer.should_stop or internals.validation_follows(trainer)))
         if not (writes or looked_at or self._monitored):
             return
@@ -61,6 +62,14 @@ def _loggers_write(trainer: Trainer, batch_idx: int, last: bool) -> bool:
 
 
 def monitored_by(trainer: Trainer) -> set[str]:
-    """Return what the callbacks monitor of the mix: ``EarlyStopping(monitor="mix/entropy")``."""
-    found = (getattr(callback, "monitor", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    """Return what callbacks and schedules of the learning rate look at of the mix, as often as they may look.
+
+    ``EarlyStopping(monitor="mix/entropy")``, ``ModelCheckpoint(filename="{step}-{mix/entropy:.2f}")``; where it is
+    missing, a checkpoint's name has 0.
+    """
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    found = [getattr(callback, "monitor", None) for callback in callbacks]
+    found += [config.monitor for config in trainer.lr_scheduler_configs]
+    for callback in callbacks:
+        found += re.findall(r"{([^}:]*)", getattr(callback, "filename", None) or "")
     return {name for name in found if isinstance(name, str) and name.startswith("mix/")}

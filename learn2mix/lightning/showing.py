@@ -31,13 +31,15 @@ class Showing:
     ) -> None:
         self._logs, self._log_groups, self._figure = log, check_log_groups(log_groups), figure
         self._log: MixLog | None = None
-        num_shown = TOP if progress_bar is True else check_whole(int(progress_bar), "progress_bar", minimum=0)
+        if isinstance(progress_bar, bool):
+            progress_bar = TOP if progress_bar else 0
+        num_shown = check_whole(progress_bar, "progress_bar", minimum=0)
         self._bar, self._picture, self._live = MixInBar(num_shown), LivePicture(), live_picture
 
-    def check(self) -> None:
+    def check(self, trainer: Trainer) -> None:
         """Refuse what cannot work, before the training."""
         if self._figure:
-            figures.check_figures_can_be_drawn()
+            figures.check_figures_can_be_drawn(trainer)
 
     def follow(self, trainer: Trainer, sampler: Mixed) -> None:
         """Show the mix of this sampler from now on."""
