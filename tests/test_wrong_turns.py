@@ -57,6 +57,12 @@ def test_a_mix_in_the_place_of_a_mixer(mixer):
         MixedStream([range(10), range(10)], mixer, batch_size=5)
 
 
+@pytest.mark.parametrize(("wrong", "hint"), [("shufle_buffer", "; did you mean shuffle_buffer?"), ("zebra", "$")])
+def test_an_argument_that_a_stream_does_not_have(wrong, hint):
+    with pytest.raises(TypeError, match=rf"MixedStream: unexpected keyword argument '{wrong}'{hint}"):
+        MixedStream([range(10), range(10)], FixedMix(), batch_size=5, **{wrong: 3})
+
+
 def test_a_mapping_of_data_sets_in_the_place_of_their_samples():
     datasets = {"small": range(10), "large": range(50)}
     mixed = MixedBatchSampler(Partition.by_dataset(datasets), FixedMix(), batch_size=5)
