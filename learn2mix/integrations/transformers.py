@@ -16,6 +16,8 @@ from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
 from learn2mix.integrations.trainer_checks import (
+    as_sample_losses,
+    check_parts,
     check_place_in_epoch,
     check_rows,
     check_settings,
@@ -84,6 +86,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         sample_losses: Callable[[Any, Mapping[str, Any]], Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_parts(sample_losses, kwargs.get("callbacks"))
         self.train_sampler: Any = train_sampler
         self._loss_function = sample_losses
         self._loader: Any = None  # made for each training
@@ -183,15 +186,14 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if self._losses is not None and self._loss_function is None and not self._compared:
             self._compared = True
             copies = max(self.args.world_size, self.args.n_gpu)
-            warn_of_another_loss(float(loss.detach().mean()), self._losses, kwargs.get("num_items_in_batch"), copies)
+            warn_of_another_loss(loss.detach().mean(), self._losses, kwargs.get("num_items_in_batch"), copies)
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
         if self._loss_function is not None:
             with torch.no_grad():
                 found = self._loss_function(outputs, batch)
-            losses, weights = found if isinstance(found, tuple) else (found, torch.ones_like(found))
-            return SampleLosses(losses.detach(), weights.detach())
+            return as_sample_losses(found)
         try:
             logits, labels = find_logits_and_labels(outputs, batch)
             found = label_losses(
