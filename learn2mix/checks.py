@@ -2,7 +2,8 @@
 
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from operator import index
 from typing import Any
@@ -156,6 +157,12 @@ def warn_of_differences(kind: str, found: list[str]) -> None:
     if found:
         message = f"{kind}: the state was saved with other settings; those of the code are used ({'; '.join(found)})"
         warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return what an error asks after a name that is not known: one that is spelled alike; nothing if there is none."""
+    closest = get_close_matches(name, known, n=1)
+    return f"; did you mean {closest[0]}?" if closest else ""
 
 
 def on_the_host(values: Any, name: str) -> Any:

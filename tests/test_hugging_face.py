@@ -29,7 +29,7 @@ from hugging_face import (
     sampler_of,
     trainer_of,
 )
-from learn2mix import FixedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, MixedStream
+from learn2mix import FixedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, MixedStream, MixingCallback
 from learn2mix.integrations.transformers import MixedTrainer, MixedTrainerMixin
 
 PRIOR = (torch.bincount(LABELS) / len(LABELS)).tolist()
@@ -322,6 +322,8 @@ def of_groups():
     [
         ({}, {"train_sampler": None}, TypeError, "train_sampler must be a MixedBatchSampler.* got NoneType"),
         ({}, {"train_sampler": DataLoader(Data())}, TypeError, "train_sampler must .* got DataLoader"),
+        ({}, {"callbacks": [MixingCallback()]}, TypeError, "callbacks must .* got MixingCallback, .*leave it out"),
+        ({}, {"sample_losses": 3}, TypeError, "sample_losses must be a function .* got int"),
         (
             {},
             {"train_sampler": sampler_of(batch_size=4)},
@@ -389,6 +391,21 @@ def test_losses_that_cannot_be_found_are_an_error_at_the_first_step(tmp_path, pa
     trainer_of(tmp_path, FixedMix(), settings={"max_steps": 2}, **parts).train()  # it asks for none
 
 
+@pytest.mark.parametrize(
+    ("found", "error", "message"),
+    [
+        (None, TypeError, "got NoneType"),
+        (torch.ones(8).tolist(), TypeError, "got list"),
+        ((torch.ones(8), 1.0), TypeError, "got Tensor, float"),
+        (torch.tensor(1.0), ValueError, r"shape \(batch_size,\), got shape \(\); use reduction=\"none\""),
+        ((torch.ones(8), torch.ones(8, 1)), ValueError, r"got shape \(8,\) and \(8, 1\)"),
+    ],
+)
+def test_a_function_that_returns_no_losses_of_samples(tmp_path, found, error, message):
+    with pytest.raises(error, match=f"^sample_losses must return .*{message}"):
+        trainer_of(tmp_path, sample_losses=lambda outputs, inputs: found).train()
+
+
 def test_rows_that_are_no_samples_are_refused(tmp_path):
     def packed(samples):
         joined = {name: torch.cat([sample[name] for sample in samples])[None] for name in ("input_ids", "labels")}
@@ -399,8 +416,11 @@ def test_rows_that_are_no_samples_are_refused(tmp_path):
         trainer.train()
 
 
-def test_another_loss_than_the_one_followed_is_told_at_the_first_batch(tmp_path):
+@pytest.mark.parametrize("scale", [1.0, 0.02])
+def test_another_loss_than_the_one_followed_is_told_at_the_first_batch(tmp_path, scale):
     model = Classifier(weight=torch.tensor([1.0, 5.0, 10.0]))
+    with torch.no_grad():  # a head that has just been made knows little: classes cost nearly the same
+        model.net.weight.mul_(scale), model.net.bias.mul_(scale)
     with pytest.warns(UserWarning, match=r"not the mean of the cross-entropies.*sample_losses=") as told:
         trainer_of(tmp_path, model=model).train()
     assert len(told) == 1

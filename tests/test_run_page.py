@@ -124,8 +124,9 @@ def test_it_is_written_shown_and_told(tmp_path):
 
 
 def test_what_is_no_history_is_refused():
-    with pytest.raises(TypeError, match=r"history must be .*, got int"):
-        report(3)
+    for wrong, kind in ((3, "int"), (None, "NoneType"), (Learn2Mix(), "Learn2Mix")):
+        with pytest.raises(TypeError, match=rf"history must be .*, got {kind}; pass sampler\.history"):
+            report(wrong)
 
     class Sampler:
         history = made_up()

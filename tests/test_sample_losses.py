@@ -134,10 +134,10 @@ def test_what_does_not_belong_together_is_refused(logits, labels):
 @pytest.mark.parametrize(
     ("loss", "num_items", "copies"),
     [
-        (2.0, None, 1),  # the mean over the tokens here
-        (1.2, torch.tensor(10), 1),  # this process's part of the mean over 10 tokens of two batches
-        (2.4, torch.tensor([[10.0], [10.0]]), 2),  # the same, times the processes of which DDP takes the mean
-        (2.02, 6, 2),  # rounded, in bfloat16
+        (torch.tensor(2.0), None, 1),  # the mean over the tokens here
+        (torch.tensor(1.2), torch.tensor(10), 1),  # this process's part of the mean over 10 tokens of two batches
+        (torch.tensor(2.4), torch.tensor([[10.0], [10.0]]), 2),  # times the processes of which DDP takes the mean
+        (torch.tensor(2.02, dtype=torch.bfloat16), 6, 2),  # rounded
     ],
 )
 def test_a_loss_that_the_samples_add_up_to_is_no_reason_to_warn(loss, num_items, copies):
@@ -145,3 +145,5 @@ def test_a_loss_that_the_samples_add_up_to_is_no_reason_to_warn(loss, num_items,
     warn_of_another_loss(loss, each, num_items, copies)
     with pytest.warns(UserWarning, match="which is not the mean"):
         warn_of_another_loss(1.1 * loss + 0.01, each, num_items, copies)
+    with pytest.warns(UserWarning, match="which is not the mean"):
+        warn_of_another_loss(1.005 * loss.float(), each, num_items, copies)  # float32 is not rounded so

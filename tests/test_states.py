@@ -1,10 +1,13 @@
 """States of something else are refused, and what may differ from run to run may."""
 
+import io
+
 import numpy as np
 import pytest
+import torch
 
 from helpers import same_state, through_a_file, train
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
 from runs import LABELS, LOSSES, make
 
 
@@ -43,6 +46,34 @@ def test_a_state_beyond_the_end_of_an_epoch_is_refused():
 def test_a_state_of_another_version_is_refused():
     with pytest.raises(ValueError, match="state: its version is 0"):
         make("step").load_state_dict(make("step").state_dict() | {"version": 0})
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "got NoneType$"),
+        ([1], "got list$"),
+        ("run.pt", r"got str; read the file: torch\.load\('run\.pt', weights_only=True\)"),
+    ],
+)
+def test_what_is_no_state_is_refused(state, message):
+    stream = MixedStream([range(9), range(9)], Learn2Mix(), batch_size=3)
+    for owner in (make("step"), MixedLoader(LABELS, make("step")), stream, MixedLoader(stream)):
+        with pytest.raises(TypeError, match=f"state must be what .* {message}"):
+            owner.load_state_dict(state)
+
+
+def test_a_state_loaded_onto_another_device_goes_on():
+    """As torch.load(path, map_location=device) leaves it; "meta" stands for the device."""
+    sampler, resumed = make("step"), make("step")
+    train(sampler, 8, LOSSES)
+    file = io.BytesIO()
+    torch.save(sampler.state_dict(), file)
+    file.seek(0)
+    with pytest.warns(UserWarning, match="history is on the meta device"):
+        resumed.load_state_dict(torch.load(file, map_location="meta", weights_only=True))
+    assert train(resumed, 8, LOSSES) == train(sampler, 8, LOSSES)
+    assert resumed.history.steps.tolist() == sampler.history.steps[-len(resumed.history) :].tolist()
 
 
 def test_a_state_saved_without_a_floor_is_lifted_to_one():

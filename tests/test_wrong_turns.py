@@ -20,6 +20,7 @@ from learn2mix import (
     MixedLoader,
     MixedStream,
     MixingCallback,
+    Partition,
     PerSampleLoss,
 )
 
@@ -46,6 +47,29 @@ class Endless(IterableDataset):
 
 def sampler(mixer=None, batch_size=5):
     return MixedBatchSampler(LABELS, mixer or FixedMix("uniform"), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("mixer", ["uniform", {0: 0.5, 1: 0.3, 2: 0.2}, [0.5, 0.3, 0.2]])
+def test_a_mix_in_the_place_of_a_mixer(mixer):
+    with pytest.raises(TypeError, match=rf"mixer must be .* got {type(mixer).__name__}; .*FixedMix\("):
+        MixedBatchSampler(LABELS, mixer, batch_size=5)
+    with pytest.raises(TypeError, match=r"FixedMix\("):
+        MixedStream([range(10), range(10)], mixer, batch_size=5)
+
+
+@pytest.mark.parametrize(("wrong", "hint"), [("shufle_buffer", "; did you mean shuffle_buffer?"), ("zebra", "$")])
+def test_an_argument_that_a_stream_does_not_have(wrong, hint):
+    with pytest.raises(TypeError, match=rf"MixedStream: unexpected keyword argument '{wrong}'{hint}"):
+        MixedStream([range(10), range(10)], FixedMix(), batch_size=5, **{wrong: 3})
+
+
+def test_a_mapping_of_data_sets_in_the_place_of_their_samples():
+    datasets = {"small": range(10), "large": range(50)}
+    mixed = MixedBatchSampler(Partition.by_dataset(datasets), FixedMix(), batch_size=5)
+    with pytest.raises(TypeError, match=r"60 samples.* mapping of 2; .*ConcatDataset\(list\(datasets.values\(\)\)\)"):
+        MixedLoader(datasets, mixed)
+    by_number = {number: -number for number in range(20)}
+    assert min(next(iter(MixedLoader(by_number, sampler(), collate_fn=list)))) >= -19
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
-from difflib import get_close_matches
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
-from learn2mix.checks import check_whole
+from learn2mix.checks import check_whole, did_you_mean
 
 __all__ = ["check_kinds", "check_loader_args"]
 
@@ -53,8 +52,7 @@ def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str
     known = list(inspect.signature(DataLoader).parameters)
     unknown = [name for name in loader_args if name not in known]
     if unknown:
-        closest = get_close_matches(unknown[0], [*known, *OWN], n=1)
-        hint = f"; did you mean {closest[0]}?" if closest else ""
+        hint = did_you_mean(unknown[0], [*known, *OWN])
         raise TypeError(f"MixedLoader: unexpected keyword argument {unknown[0]!r}{hint}")
     if loader_args.get("prefetch_factor") is not None:
         check_whole(loader_args["prefetch_factor"], "prefetch_factor")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -144,9 +145,12 @@ class Recorder:
         }
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on where a state was; with None, of an earlier version or of other data, begin anew."""
+        """Go on where a state was; with None (an earlier version, other data), or without its numbers, begin anew."""
         self.begin_anew()
         if not state:
+            return
+        if getattr(state["losses"], "is_meta", False):  # all else in a state is plain numbers, and goes on
+            warnings.warn("state: its history is on the meta device, which holds no data; it begins anew", stacklevel=4)
             return
         columns = [np.array(on_the_host(state["rows"][name], name)) for name in Row._fields]
         self._rows = [Row(int(step), int(lag), *arrays) for step, lag, *arrays in zip(*columns, strict=True)]

@@ -24,6 +24,7 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
 
     Raises:
         ValueError: if a run cannot go on, or it differs at all and ``strict`` is True.
+        TypeError: if the state is no dictionary.
     """
     _check_version(state)
     here = {
@@ -52,8 +53,9 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
 
     Raises:
         ValueError: if the stream cannot go on, or its batches are other ones and ``strict`` is True.
+        TypeError: if the state is no dictionary.
     """
-    if state.get("version") == 1:
+    if isinstance(state, dict) and state.get("version") == 1:
         raise ValueError(
             "state: a stream's state of version 1 says where its workers were, which this version has none of; to keep "
             'the mix, call stream.mixer.load_state_dict(state["feedback"]["mixer"])'
@@ -97,7 +99,10 @@ def _warn_of_other_passes(mixed: MixedBatchSampler | MixedStream) -> None:
     )
 
 
-def _check_version(state: dict[str, Any]) -> None:
+def _check_version(state: Any) -> None:
+    if not isinstance(state, dict):
+        way_out = f"; read the file: torch.load({state!r}, weights_only=True)" if isinstance(state, str) else ""
+        raise TypeError(f"state must be what state_dict() returned, got {type(state).__name__}{way_out}")
     if state.get("version") not in VERSIONS:
         raise ValueError(
             f"state: its version is {state.get('version')!r}, and this learn2mix reads {VERSIONS}; load what "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike, NDArray
@@ -242,11 +242,16 @@ class BatchIterator(Iterator[list[int]]):
 
 
 def check_dataset(dataset: Any, partition: Partition) -> None:
-    """Raise a ValueError unless a data set has as many samples as there are labels."""
+    """Raise a ValueError or a TypeError unless a data set has as many samples as there are labels."""
     try:
         size = len(dataset)
     except (TypeError, NotImplementedError):
         return
+    if size != partition.num_samples and isinstance(dataset, Mapping):
+        raise TypeError(
+            f"dataset must be map-style, with {partition.num_samples} samples read by number, got a mapping of {size}; "
+            "give its data sets one after the other: ConcatDataset(list(datasets.values()))"
+        )
     if size != partition.num_samples:
         subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
 from learn2mix.batches.torch_loader import find_torch_loader
-from learn2mix.checks import check_whole
+from learn2mix.checks import check_whole, did_you_mean
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.mixes import by_name
@@ -213,7 +214,9 @@ def _check_removed(removed: dict[str, Any]) -> None:
         message = "MixedStream: prefetch_factor has no effect any more; give it to the loader"
         warnings.warn(message, DeprecationWarning, stacklevel=3)
     if removed:
-        raise TypeError(f"MixedStream: unexpected keyword argument {next(iter(removed))!r}")
+        wrong = next(iter(removed))
+        hint = did_you_mean(wrong, list(inspect.signature(MixedStream).parameters))
+        raise TypeError(f"MixedStream: unexpected keyword argument {wrong!r}{hint}")
 
 
 def _check_batch_sizes(batch_size: Any, names: list[Any]) -> NDArray[np.float64] | None:

@@ -101,18 +101,6 @@ def _not_a_pair(logits: Tensor, labels: Tensor) -> ValueError:
     )
 
 
-def check_sample_losses(found: Any) -> SampleLosses:
-    """Return what a function of the user's returned, with weights of 1 where it has none, or raise a TypeError."""
-    parts = found if isinstance(found, tuple) else (found,)
-    if len(parts) not in (1, 2) or not all(isinstance(part, Tensor) for part in parts):
-        raise TypeError(
-            "sample_losses must return a tensor, the loss of each sample, or (losses, weights), got "
-            f"{', '.join(type(part).__name__ for part in parts)}"
-        )
-    losses: Tensor = parts[0].detach()
-    return SampleLosses(losses, parts[1].detach() if len(parts) == 2 else torch.ones_like(losses))
-
-
 def find_logits_and_labels(outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Return both, of what a model returned and of the batch that it got; a ValueError says what is missing."""
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)

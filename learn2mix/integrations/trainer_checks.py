@@ -14,7 +14,7 @@ from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.sample_losses import SampleLosses
 
-TOLERANCE = 0.02  # of a loss in bfloat16
+TOLERANCE, IN_HALVES = 1e-3, 0.02  # of a loss in float32; in bfloat16
 
 
 def check_settings(trainer: Any, sampler: Any) -> None:
@@ -57,6 +57,34 @@ def check_settings(trainer: Any, sampler: Any) -> None:
         )
     if mixed.mixer.needs_validation and isinstance(trainer.eval_dataset, dict):
         raise ValueError("eval_dataset must be one data set, for the mixer follows its eval_loss, got a dict of them")
+
+
+def check_parts(sample_losses: Any, callbacks: Any) -> None:
+    """Raise a TypeError for arguments of another kind, which a Trainer would stumble over later."""
+    if sample_losses is not None and not callable(sample_losses):
+        raise TypeError(f"sample_losses must be a function of (outputs, inputs), got {type(sample_losses).__name__}")
+    for one in callbacks or ():
+        if type(one).__module__.startswith("learn2mix.lightning"):
+            raise TypeError(
+                f"callbacks must be those of transformers, got {type(one).__name__}, which is Lightning's; leave it "
+                "out: train_sampler is all that a MixedTrainer needs"
+            )
+
+
+def as_sample_losses(found: Any) -> SampleLosses:
+    """Return what a function of the user's found, or raise an error that says what it should be."""
+    parts = found if isinstance(found, tuple) else (found,)
+    if len(parts) > 2 or not all(isinstance(part, torch.Tensor) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"sample_losses must return a tensor, or (losses, weights), both tensors, got {kinds}")
+    losses, weights = parts[0].detach(), parts[-1].detach() if len(parts) > 1 else torch.ones_like(parts[0].detach())
+    if losses.ndim != 1 or weights.shape != losses.shape:
+        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise ValueError(
+            f"sample_losses must return one loss per sample, shape (batch_size,), got shape {shapes}; use "
+            'reduction="none", and of several losses per sample their mean'
+        )
+    return SampleLosses(losses, weights)
 
 
 def check_rows(each: SampleLosses, mixed: Any) -> None:
@@ -104,11 +132,11 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
         )
 
 
-def warn_of_another_loss(loss: float, each: SampleLosses, num_items: Any, copies: int) -> None:
+def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any, copies: int) -> None:
     """Warn where the losses of the samples do not add up to the loss that is trained on.
 
     Args:
-        loss: of this process's batch, as the Trainer has it.
+        loss: of this process's batch, a scalar, as the Trainer has it.
         each: those of its samples.
         num_items: by which the Trainer divides, over all accumulated batches and processes; None: by those of ``each``.
         copies: how many processes or GPUs take the mean of their losses, by which the Trainer may multiply.
@@ -117,10 +145,11 @@ def warn_of_another_loss(loss: float, each: SampleLosses, num_items: Any, copies
     if num_items is not None:
         numbers.append(float(torch.as_tensor(num_items).flatten()[0]))
     means = [total * times / number for number in numbers if number > 0 for times in (1, copies)]
-    if means and all(abs(mean - loss) > TOLERANCE * abs(loss) + 1e-6 for mean in means):
+    tolerance, trained_on = TOLERANCE if loss.dtype == torch.float32 else IN_HALVES, float(loss)
+    if means and all(abs(mean - trained_on) > tolerance * abs(trained_on) + 1e-6 for mean in means):
         warnings.warn(
-            f"MixedTrainer: the loss of the first batch is {loss:.4g}, which is not the mean of the cross-entropies of "
-            "its samples that the mix follows (class weights, an auxiliary loss, a loss of your own?); pass "
-            "sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
+            f"MixedTrainer: the loss of the first batch is {trained_on:.4g}, which is not the mean of the "
+            "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss, your own loss?); "
+            "pass sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
             stacklevel=2,
         )

@@ -14,13 +14,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
-from learn2mix.integrations.sample_losses import (
-    SampleLosses,
-    check_sample_losses,
-    find_logits_and_labels,
-    label_losses,
-)
+from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
 from learn2mix.integrations.trainer_checks import (
+    as_sample_losses,
+    check_parts,
     check_place_in_epoch,
     check_rows,
     check_settings,
@@ -91,6 +88,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         sample_losses: Callable[[Any, Mapping[str, Any]], Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_parts(sample_losses, kwargs.get("callbacks"))
         self.train_sampler: Any = train_sampler
         self._loss_function = sample_losses
         self._loader: Any = None  # made for each training
@@ -195,13 +193,13 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if self._losses is not None and self._loss_function is None and not self._compared:
             self._compared = True
             copies = max(self.args.world_size, self.args.n_gpu)
-            warn_of_another_loss(float(loss.detach().mean()), self._losses, kwargs.get("num_items_in_batch"), copies)
+            warn_of_another_loss(loss.detach().mean(), self._losses, kwargs.get("num_items_in_batch"), copies)
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
         if self._loss_function is not None:
             with torch.no_grad():
-                return check_sample_losses(self._loss_function(outputs, batch))
+                return as_sample_losses(self._loss_function(outputs, batch))
         try:
             logits, labels = find_logits_and_labels(outputs, batch)
             found = label_losses(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -235,7 +235,8 @@ def check_mixer(mixer: Any) -> None:
     if isinstance(mixer, type):
         raise TypeError(f"mixer must be a learn2mix.Mixer, got the class {mixer.__name__}; call it: {mixer.__name__}()")
     if not hasattr(mixer, "attach"):
-        raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}")
+        way_out = "; for shares that stay give FixedMix(...)" if isinstance(mixer, (str, Mapping, Sequence)) else ""
+        raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}{way_out}")
 
 
 def state_of(mixer: Mixer) -> dict[str, Any]:
