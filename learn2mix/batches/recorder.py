@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from learn2mix.checks import Counts, Vector, on_the_host
+from learn2mix.checks import Counts, Vector
 from learn2mix.history import History, shares_of
 
 if TYPE_CHECKING:
@@ -131,12 +129,12 @@ class Recorder:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return numbers and tensors, none of them shared with the run."""
+        """Return numbers and lists of them, which no map_location moves."""
         rows = table(self._rows, self._num_groups)
         return {
-            "rows": {name: torch.from_numpy(column) for name, column in rows.items()},
-            "losses": torch.from_numpy(np.array([self._sums, self._counts])),
-            "newest": None if self._mix is None else torch.from_numpy(self._mix.copy()),
+            "rows": {name: column.tolist() for name, column in rows.items()},
+            "losses": [self._sums.tolist(), self._counts.tolist()],
+            "newest": None if self._mix is None else self._mix.tolist(),
             "heard": self._heard,
             "due": self._due,
             "num_updates": self._num_updates,
@@ -145,17 +143,14 @@ class Recorder:
         }
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on where a state was; with None (an earlier version, other data), or without its numbers, begin anew."""
+        """Go on where a state was; with None, of an earlier version or of other data, begin anew."""
         self.begin_anew()
         if not state:
             return
-        if getattr(state["losses"], "is_meta", False):  # all else in a state is plain numbers, and goes on
-            warnings.warn("state: its history is on the meta device, which holds no data; it begins anew", stacklevel=4)
-            return
-        columns = [np.array(on_the_host(state["rows"][name], name)) for name in Row._fields]
+        columns = [np.array(state["rows"][name]) for name in Row._fields]
         self._rows = [Row(int(step), int(lag), *arrays) for step, lag, *arrays in zip(*columns, strict=True)]
-        self._sums, self._counts = np.array(on_the_host(state["losses"], "losses"))
-        self._mix = None if state["newest"] is None else np.array(on_the_host(state["newest"], "newest"))
+        self._sums, self._counts = np.array(state["losses"])
+        self._mix = None if state["newest"] is None else np.array(state["newest"])
         self._bytes = b"" if self._mix is None else self._mix.tobytes()
         self._heard, self._due, self._num_updates = state["heard"], state["due"], state["num_updates"]
         self._stride, self.next_row = state["stride"], state["next_row"]
