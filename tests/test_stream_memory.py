@@ -61,4 +61,4 @@ def test_nothing_is_kept_of_a_sample(buffer):
         grown = draw(200_000) - early
     finally:
         tracemalloc.stop()
-    assert grown < 50_000, "bytes; the samples alone would be millions"
+    assert grown < 150_000, "bytes, of a history that has its bound; the samples alone would be millions"

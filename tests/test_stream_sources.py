@@ -335,12 +335,25 @@ def test_a_plain_data_loader_with_workers_says_what_to_use():
     assert len(next(iter(DataLoader(MixedStream(sources(9, 9), FixedMix(), batch_size=2), batch_size=None)))) == 2
 
 
-@pytest.mark.parametrize("mixer", [FixedMix, Learn2Mix])
+ADVICE = r"DataLoader\(stream, batch_size=None\), or use MixedLoader"
+
+
 @pytest.mark.parametrize("arguments", [{}, {"batch_size": 2}])
-def test_batches_of_batches_are_refused_before_the_first(mixer, arguments):
-    stream = MixedStream(sources(90, 90), mixer(), batch_size=4)
-    with pytest.raises(ValueError, match=r"MixedStream: .*DataLoader\(stream, batch_size=None\), or use MixedLoader"):
+def test_batches_of_batches_are_refused_before_the_first_where_nothing_is_observed(arguments):
+    stream = MixedStream(sources(90, 90), FixedMix(), batch_size=4)
+    with pytest.raises(ValueError, match=f"MixedStream: .*{ADVICE}"):
         next(iter(DataLoader(stream, **arguments)))
+    assert len(next(iter(MixedLoader(stream)))) == 4
+
+
+@pytest.mark.parametrize("arguments", [{}, {"batch_size": 2}])
+def test_batches_of_batches_are_warned_of_at_the_first_and_their_losses_refused(arguments):
+    stream = MixedStream(sources(90, 90), Learn2Mix(), batch_size=4)
+    with pytest.warns(UserWarning, match=f"MixedStream: .*{ADVICE}"):
+        batch = next(iter(DataLoader(stream, **arguments)))
+    for losses in (torch.ones(batch.shape), torch.ones(batch.numel()), torch.ones(4)):
+        with pytest.raises(ValueError, match=f"losses: .*{ADVICE}"):
+            stream.observe(losses)
     assert len(next(iter(MixedLoader(stream)))) == 4
 
 

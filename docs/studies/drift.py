@@ -9,7 +9,7 @@ Took       20 seconds on one core
 Mean of 10 seeds, with 95 % t-intervals: the excess loss of the worst group (its error without the noise), and the steps
 until the changed group has a quarter of the batch, five times its share in the data:
 
-| the mix | before the change | 25 steps after | 100 steps after | steps to a quarter |
+| mix | before the change | 25 steps after | 100 steps after | steps to a quarter |
 |---|---|---|---|---|
 | fixed mix | 0.0003 +- 0.0000 | 2.1698 +- 0.7317 | 0.0642 +- 0.0314 | never |
 | Learn2Mix 0.05 | 0.0003 +- 0.0000 | 0.0010 +- 0.0004 | 0.0004 +- 0.0001 | 5 to 6 |
@@ -79,7 +79,7 @@ def main(num_seeds=10):
     """Print the table."""
     torch.set_num_threads(1)
     print(
-        "| the mix | before the change | 25 steps after | 100 steps after | steps to a quarter |\n|---|---|---|---|---|"
+        "| mix | before the change | 25 steps after | 100 steps after | steps to a quarter |\n|---|---|---|---|---|"
     )
     for name, mixer in MIXERS.items():
         runs = [run(mixer(), seed) for seed in range(num_seeds)]

@@ -10,6 +10,10 @@ from learn2mix.batches.torch_loader import TorchLoader
 
 MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
 LEAST_KEPT, MOST_KEPT = 16, 1024
+BATCHED_TWICE = (
+    "the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, batch_size=None), or use "
+    "MixedLoader(stream)"
+)
 
 
 def most_kept(num_groups: int) -> int:
@@ -36,6 +40,7 @@ class Delivery:
         self.fetch_ahead = fetch_ahead  # batches that the loop has, by its own account, besides the one it trains on
         self.loader = loader  # torch's loader, where that is known to carry the batches
         self.by_loader = by_loader  # whether a MixedLoader says what is handed out
+        self.batched_twice = False  # whether torch's loader makes batches of what are batches already
         self.told = False  # whether the user was told of batches that were left out
         self.handed: deque[Handed] = deque()  # what the loop has and has not observed, oldest first
         self.num_handed = self.num_observed = self.num_forgotten = 0
@@ -85,6 +90,8 @@ class Delivery:
         That it is the right one is checked, unless it is ``trusted`` to be. It may be one that ``failed`` while it was
         loaded, and never reached the loop.
         """
+        if self.batched_twice:
+            raise ValueError(f"losses: {BATCHED_TWICE}")
         self.catch_up()
         if failed and not self.handed and self._num_lost() > 0:
             self._num_failed += 1

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.distributed import ProcessGroup
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
+from learn2mix.batches.delivery import BATCHED_TWICE
 from learn2mix.batches.ends import ON_EXHAUSTED
 from learn2mix.batches.resume import VERSION, fit_stream_state
 from learn2mix.batches.sources import name_sources
@@ -121,12 +122,13 @@ class MixedStream(Requesting, IterableDataset[Any]):
         if worker is not None:
             return self._in_worker(worker.id, worker.num_workers)
         loader = find_torch_loader()
-        if loader is not None and loader.collates:
-            raise ValueError(
-                "MixedStream: the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, "
-                "batch_size=None), or use MixedLoader(stream)"
-            )
+        batched_twice = loader is not None and loader.collates
+        if batched_twice and not self.mixer.needs_losses:
+            raise ValueError(f"MixedStream: {BATCHED_TWICE}")
+        if batched_twice:  # what is observed will be refused
+            warnings.warn(f"MixedStream: {BATCHED_TWICE}", stacklevel=2)
         iteration, self._residue = self._begin(loader), None
+        self._delivery.batched_twice = batched_twice
         self._prepare(num_shards=1, max_ahead=0)
         batches = self._answered(iteration)
         if loader is None:
