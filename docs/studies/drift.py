@@ -78,9 +78,7 @@ def _from_to(steps):
 def main(num_seeds=10):
     """Print the table."""
     torch.set_num_threads(1)
-    print(
-        "| mix | before the change | 25 steps after | 100 steps after | steps to a quarter |\n|---|---|---|---|---|"
-    )
+    print("| mix | before the change | 25 steps after | 100 steps after | steps to a quarter |\n|---|---|---|---|---|")
     for name, mixer in MIXERS.items():
         runs = [run(mixer(), seed) for seed in range(num_seeds)]
         worst = [excess[[CHANGE - 1, CHANGE + 24, END - 1]].max(1) for excess, _ in runs]

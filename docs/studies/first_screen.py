@@ -1,7 +1,7 @@
 """The picture of README's first screen: the mix of a run, and what it buys.
 
 Command    python docs/studies/first_screen.py [--picture FILE]
-Task       CIFAR-10 cut to 2,000 images down to 20, 48 epochs; reads the runs stored in experiments/long-tails/e48
+Task       CIFAR-10 cut to 2,000 images down to 20, 48 epochs; reads the runs stored in experiments/long-tails
 Took       2 seconds on one core
 
 Balanced test accuracy in %, mean of 8 seeds and half of the 95 % t-interval of the mean:
@@ -22,21 +22,22 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from experiments.storage import read_runs
+from experiments.results import read
 from learn2mix.run_page.charts import spread
 
 ROOT = Path(__file__).parents[2]
-RUNS = ROOT / "experiments" / "long-tails" / "e48"
+RUNS = ROOT / "experiments" / "long-tails"
+TASK, NUM_EPOCHS = "cifar10-long-tail", 48
 OURS = "learn2mix-passes"
 METHODS = {OURS: "learn2mix", "logit-adjusted-loss": "logit-adjusted loss", "balanced": "balanced batches"}
 COLORS = {OURS: "#d55e00", "logit-adjusted-loss": "#0072b2", "balanced": "#5a6470"}
 
 
-def read():
+def runs_of_methods():
     """The runs of each method, by seed."""
     runs = {method: {} for method in METHODS}
-    for _, run in read_runs(RUNS):
-        if run["method"] in runs:
+    for run in read(RUNS):
+        if (run["task"], run["config"]["epochs"]) == (TASK, NUM_EPOCHS) and run["method"] in runs:
             runs[run["method"]][run["seed"]] = run
     return runs
 
@@ -110,7 +111,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", help="where to draw it")
     options = parser.parse_args()
-    runs = read()
+    runs = runs_of_methods()
     print("| method | epoch 8 | epoch 24 | epoch 48 |\n|---|---|---|---|")
     for method, name in METHODS.items():
         mean, half = accuracies(runs[method])

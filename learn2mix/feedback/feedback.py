@@ -101,8 +101,8 @@ class Feedback:
         if losses.device.type == "cpu":
             found = sum_on_host(losses, groups, counts=counts, **how)
             if not self._processes.shared:
-                self._error = self._accumulate(BatchSums(*found, batch))
-                self._raise_error()
+                if (error := self._accumulate(BatchSums(*found, batch))) is not None:
+                    raise ValueError(error)
                 return
             sums = torch.from_numpy(np.concatenate(found))
         elif self._processes.shared:
