@@ -1,10 +1,13 @@
 """Tiny data, models and Trainers of Hugging Face's kind that several test files use."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
+
+pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 from transformers import TrainerCallback, TrainingArguments
 
 from learn2mix import Learn2Mix, MixedBatchSampler, Mixer
