@@ -56,6 +56,20 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Task:
     return TOY
 
 
+@pytest.fixture
+def section_of(toy, tmp_path):
+    """Makes the section of the report that some records come to."""
+    from experiments.report.collect import collect
+    from made_up import write
+
+    def make(*records: dict):
+        write(tmp_path, *records)
+        (section,), _ = collect([tmp_path])
+        return section
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real data sets, where there is one."""

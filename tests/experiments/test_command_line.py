@@ -98,6 +98,16 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path):
         assert len(json.loads((out / name).read_text())["history"]) == 60
 
 
+def test_who_reads_no_further_than_the_head_of_a_list_gets_no_traceback():
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "list"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    listing.stdout.close()  # before anything is written
+    assert listing.stderr.read() == b""
+    listing.stderr.close()
+    assert listing.wait(60) == 1
+
+
 def test_list_shows_tasks_methods_and_settings_with_their_sources(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out

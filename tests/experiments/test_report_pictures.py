@@ -9,7 +9,6 @@ from matplotlib.text import Text
 from scipy import stats
 
 from experiments.methods import METHODS
-from experiments.report.collect import collect
 from experiments.report.drawing import spread, to_inline, to_svg
 from experiments.report.pictures import (
     draw_curves,
@@ -24,16 +23,6 @@ from experiments.report.pictures import (
 from experiments.report.sections import Section
 from experiments.report.tables import mixing_rates
 from made_up import record, write
-
-
-@pytest.fixture
-def section_of(toy, tmp_path):
-    def make(*records: dict) -> Section:
-        write(tmp_path, *records)
-        (section,), _ = collect([tmp_path])
-        return section
-
-    return make
 
 
 def curves(section: Section):

@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.report.collect import collect
-from experiments.report.sections import Section
 from experiments.report.verdicts import Scale, compare, headlines
-from made_up import record, write
-
-
-@pytest.fixture
-def section_of(toy, tmp_path):
-    def make(*records: dict) -> Section:
-        write(tmp_path, *records)
-        (section,), _ = collect([tmp_path])
-        return section
-
-    return make
+from made_up import record
 
 
 def runs(method: str, ends: list[float], start: float = 9.0) -> list[dict]:
