@@ -267,3 +267,21 @@ def test_no_memory_and_no_process_outlives_a_kill(killed):
     names = {f"_{id_of}_" for id_of in (process.pid, *(worker.pid for worker in workers))}
     left = [name for name in set(os.listdir("/dev/shm")) - before if any(part in name for part in names)]
     assert left == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
+@pytest.mark.parametrize("zero_lag", [False, True])
+def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(zero_lag):
+    code = f"""
+    data = Made(lambda index: torch.full((500,), index))
+    loader = MixedLoader(data, sampler_of(), num_workers=2, prefetch_factor=16, zero_lag={zero_lag})
+    for batch in loader:
+        loader.observe(None)
+        time.sleep(1)  # the answers, of 32 kB each, fill the pipe
+        print("batch", flush=True)
+        time.sleep(600)
+    """
+    process = run_alone(code, stderr=subprocess.DEVNULL)
+    assert process.stdout.readline() == "batch\n"
+    process.kill()
+    process.communicate(timeout=30)  # returns once the workers have closed what they would print to

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.util import Finalize
 from typing import Any
 
 import torch
@@ -120,9 +122,16 @@ class _Answering:
 
 def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_id: int) -> None:
     """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
+    Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
     object.__setattr__(get_worker_info(), "dataset", dataset)
     if user_init is not None:
         user_init(worker_id)
+
+
+def _end_if_orphaned(parent: int) -> None:
+    """End a worker whose loop was killed: it would wait for ever until somebody takes its last answers."""
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _end_workers(answers: Any) -> None:
