@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """All that a method may look at before the first step.
+    """All that a method may look at before the first step; ``data`` are the task's, on the CPU.
 
-    Attributes:
-        run: names, seed and settings.
-        task: the data, the model and the objective.
-        data: the task's data, on the CPU.
-        device: where the run trains.
-        num_batches: batches an epoch, the same for every method of a task: the paper's P = N / M, rounded down.
-        prerequisite: the stored record of the run that the method needs first; None where it needs none.
+    ``num_batches`` an epoch are the same for every method of a task, the paper's P = N / M, rounded down;
+    ``prerequisite`` is the stored record of the run that the method needs first.
     """
 
     run: Run

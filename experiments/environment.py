@@ -1,10 +1,10 @@
 """What runs are made with: the device asked for, and a description for their records."""
 
-from __future__ import annotations
-
 import os
 import platform
+import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,13 @@ from experiments.errors import UserError
 
 
 def choose_device(name: str) -> str:
-    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
-
-    Raises:
-        UserError: if ``cuda`` is asked for and torch finds none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
+    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``; an error if ``cuda`` is asked for and not there."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
         raise UserError(
             "--device cuda: torch finds no CUDA device here; use --device cpu, or auto, which takes what is"
         )
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    return ("cuda" if has_cuda else "cpu") if name == "auto" else name
 
 
 def describe_environment(device: str = "cpu", jobs: int = 1) -> dict[str, Any]:
@@ -45,18 +40,15 @@ def describe_environment(device: str = "cpu", jobs: int = 1) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     """The processor's name; Linux tells it in a file only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    told = Path("/proc/cpuinfo")
+    name = re.search(r"^model name\s*: (.+)", told.read_text(encoding="utf-8"), re.MULTILINE) if told.exists() else None
+    return name[1] if name else platform.processor() or platform.machine()
 
 
+@cache
 def _commit() -> str | None:
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
         return None
-    return result.stdout.strip()

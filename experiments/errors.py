@@ -1,7 +1,5 @@
 """Errors that are the user's to mend: printed as one message, without a traceback."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -17,5 +15,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("mnits", ["imdb", "mnist"])
         ' (did you mean mnist?)'
     """
-    near = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return "".join(f" (did you mean {near}?)" for near in get_close_matches(name, list(known), n=1))

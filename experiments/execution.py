@@ -1,14 +1,21 @@
-"""Train one run, wherever that happens: what is told on the way, and the record at the end."""
+"""Train one run, in this process or in another: what is told on the way, and the record at the end."""
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,20 +29,13 @@ from experiments.tasks import Task, find_task
 from experiments.training import Training
 from learn2mix.extras import needs_extra
 
+Record = dict[str, Any]
 Tell = Callable[[int, float], None]  # after each epoch: its number, and the seconds of training so far
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What all runs of a sweep have in common.
-
-    Attributes:
-        data_root: where data sets are.
-        device: ``cpu`` or ``cuda``.
-        threads: of torch, for each job.
-        jobs: runs trained at the same time.
-        command: what was asked for, for the records.
-    """
+class RunOptions:
+    """What all runs of a sweep have in common; ``threads`` are torch's, of each of ``jobs`` runs at the same time."""
 
     data_root: Path
     device: str = "cpu"
@@ -44,11 +44,12 @@ class Conditions:
     command: str = ""
 
 
-class Outcome(NamedTuple):
-    """What is to be stored of a run; of one that failed, the error in a line and all there is to know about it."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a run could not be finished: in a line, and all there is to know about it."""
 
-    record: dict[str, Any] | None
-    error: str = ""
+    run: Run
+    error: str
     details: str = ""
 
 
@@ -57,52 +58,90 @@ def load_data(task: Task, run: Run, data_root: Path) -> Data:
     return task.load(data_root, run.settings, np.random.default_rng(run.seed))
 
 
-def execute(run: Run, conditions: Conditions, prerequisite: dict[str, Any] | None, tell: Tell) -> Outcome:
+def execute(run: Run, options: RunOptions, prerequisite: Record | None, tell: Tell) -> Record | Failure:
     """Train a run and tell each epoch; an error is an outcome too, so that other runs go on."""
-    torch.set_num_threads(conditions.threads)
+    torch.set_num_threads(options.threads)
     try:
         with needs_extra("experiments"):
-            return Outcome(_train(run, conditions, prerequisite, tell))
-    except UserError as error:
-        return Outcome(None, str(error).removeprefix(f"{run}: "), traceback.format_exc())
+            return _train(run, options, prerequisite, tell)
     except Exception as error:
-        return Outcome(None, f"{type(error).__name__}: {error}", traceback.format_exc())
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        return Failure(run, kind + str(error).removeprefix(f"{run}: "), traceback.format_exc())
 
 
-def _train(run: Run, conditions: Conditions, prerequisite: dict[str, Any] | None, tell: Tell) -> dict[str, Any]:
-    task = find_task(run.task, conditions.data_root)
-    data = load_data(task, run, conditions.data_root)
+def _train(run: Run, options: RunOptions, prerequisite: Record | None, tell: Tell) -> Record:
+    task = find_task(run.task, options.data_root)
+    data = load_data(task, run, options.data_root)
     started = time.perf_counter()
-    training = Training(run, task, find_method(run.method), data, torch.device(conditions.device), prerequisite)
+    training = Training(run, task, find_method(run.method), data, torch.device(options.device), prerequisite)
     preparation_seconds = time.perf_counter() - started
-    initial_proportions = training.method.proportions.tolist()
+    groups = {
+        "names": list(data.group_names),
+        "train_counts": data.counts(data.train),
+        "test_counts": data.counts(data.test),
+        "initial_proportions": training.method.proportions.tolist(),
+    }
     history, seconds = [], 0.0
     for row in training.epochs(run.time_budget):
         history.append(row)
         seconds += row["train_seconds"]
         tell(row["epoch"], seconds)
-    objective = task.objective
-    record = {
-        "task": run.task,
-        "method": run.method,
-        "seed": run.seed,
-        "config": run.config,
-        "environment": describe_environment(conditions.device, conditions.jobs),
-        "command": conditions.command,
-        "objective": {
-            "kind": objective.kind,
-            "error_name": objective.error_name,
-            "scale": objective.error_scale,
-        },
-        "groups": {
-            "names": list(data.group_names),
-            "train_counts": data.counts(data.train),
-            "test_counts": data.counts(data.test),
-            "initial_proportions": initial_proportions,
-        },
+    judged = task.objective
+    return {
+        **run.identity,
+        "environment": describe_environment(options.device, options.jobs),
+        "command": options.command,
+        "objective": {"kind": judged.kind, "error_name": judged.error_name, "scale": judged.error_scale},
+        "groups": groups,
         "preparation_seconds": preparation_seconds,
         "history": history,
     }
-    # A number that is not finite is this run's failure; found when it is stored, it would be the sweep's.
-    json.dumps(record, allow_nan=False)
-    return record
+
+
+class Worker:
+    """A process that answers each run and prerequisite sent through ``pipe`` by its epochs and what ``execute`` says.
+
+    Data that are read once serve many runs. It is forked from a server that has imported torch and used nothing of it:
+    that takes a moment, not seconds, and it may begin to use CUDA, as the fork of a process that has begun could not.
+    """
+
+    def __init__(self, options: RunOptions) -> None:
+        context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+        context.set_forkserver_preload(["experiments.execution"])
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, options), daemon=True)
+        if sys.platform == "win32":
+            self._process.start()
+        else:
+            # Ctrl-C goes to all processes of a terminal, but only the sweep's answers it. The tracker would be
+            # started with the process, and unblock what is blocked here.
+            resource_tracker.ensure_running()
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()  # else the end of the process would not be the end of its connection
+
+    def end(self) -> str:
+        """Make sure that the process is gone, and say how it ended."""
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        return f"its worker process {how}{' (out of memory?)' if code == -9 else ''}"
+
+
+def _work(pipe: Connection, options: RunOptions) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError):  # nobody listens any more
+        while True:
+            run, prerequisite = pipe.recv()
+            pipe.send(execute(run, options, prerequisite, lambda *epoch: pipe.send(epoch)))
+
+
+def _end_with_parent() -> None:
+    """Leave when the sweep's process is gone, however it ended: nobody would store what is trained here."""
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,7 +1,5 @@
 """What a run is: plain data, to be compared, stored and sent to other processes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +10,8 @@ from experiments.settings import Values
 class Run:
     """What is to be trained, in full: two equal runs give equal results.
 
-    Attributes:
-        task: the name of a task, or of a data set below the data root.
-        method: the name of a method.
-        seed: of the data, the weights and the batches.
-        settings: all that matter to this task and method.
-        time_budget: seconds of training after which the epoch at hand is the last; None trains all epochs.
+    The task may be the name of a data set below the data root; the seed is that of data, weights and batches; settings
+    are all that matter to task and method; an epoch that fills ``time_budget`` seconds of training is the last.
     """
 
     task: str
@@ -33,15 +27,9 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """What the run's record holds: stored runs with another config are other runs."""
-        budget = {} if self.time_budget is None else {"time_budget": self.time_budget}
-        return {**self.settings, **budget}
+        return {**self.settings, **({} if self.time_budget is None else {"time_budget": self.time_budget})}
 
-
-@dataclass(frozen=True)
-class Unsuitable:
-    """A method that makes no sense on a task, the config that its runs would have had, and why."""
-
-    task: str
-    method: str
-    config: dict[str, Any]
-    reason: str
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of the run's record that say which run it is of."""
+        return {"task": self.task, "method": self.method, "seed": self.seed, "config": self.config}

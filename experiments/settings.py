@@ -1,21 +1,17 @@
 """Settings as data: a value with its source beside it, and ``--set key=value`` to change it.
 
-A setting that tasks have means the same everywhere, so what values it takes hangs on its name (``KINDS``). A method's
-own setting says itself what it takes.
+A task's setting means the same everywhere, so its name decides what it takes (`KINDS`); a method's own says so itself.
 """
 
-from __future__ import annotations
-
 import math
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.errors import UserError, did_you_mean
 
-PAPER = "paper"
-CODE = "authors' code"
-OURS = "ours"
+PAPER, CODE, OURS = "paper", "authors' code", "ours"
 NONE = "none"
 
 Values = Mapping[str, Any]
@@ -23,10 +19,17 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """What values a setting takes: in words, and as a parser that raises ``ValueError`` on anything else."""
+    """What values a setting takes: in words, and as a reader of texts that raises ``ValueError`` on anything else."""
 
     rule: str
-    parse: Callable[[str], Any]
+    read: Callable[[str], Any]
+
+    def parse(self, text: str) -> Any:
+        """Read a text; the error names the rule, and argparse shows it."""
+        try:
+            return self.read(text)
+        except ValueError:
+            raise ArgumentTypeError(f"must be {self.rule}, got {text!r}") from None
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,12 @@ def number(rule: str, read: Callable[[str], Any], holds: Callable[[Any], bool]) 
 
 def one_of(*names: str) -> Kind:
     """One of some words."""
-
-    def parse(text: str) -> str:
-        if text not in names:
-            raise ValueError(text)
-        return text
-
-    return Kind("one of " + ", ".join(names), parse)
+    return Kind("one of " + ", ".join(names), lambda text: names[names.index(text)])
 
 
 def words_or(words: Iterable[str], kind: Kind, rule: str) -> Kind:
     """One of some words, or what a kind takes."""
-    return Kind(rule, lambda text: text if text in words else kind.parse(text))
+    return Kind(rule, lambda text: text if text in words else kind.read(text))
 
 
 WHOLE = number(", at least 1", int, lambda value: value >= 1)
@@ -76,11 +73,7 @@ EVERY = words_or(("step", "epoch"), WHOLE, "step, epoch or a whole number of ste
 
 
 def read_imbalance(text: str) -> tuple[str, float]:
-    """Form and number of a text that says which share of its samples each group keeps.
-
-    Raises:
-        ValueError: if it has none of the forms, or its number is out of range.
-    """
+    """Form and number of a text that says which share of its samples each group keeps; else a ``ValueError``."""
     form, _, digits = text.rpartition(":")
     value = float(digits)
     form = form or "long-tail"
@@ -97,17 +90,8 @@ def normalise(text: str) -> str:
         >>> normalise("20"), normalise("step:.05")
         ('long-tail:20', 'step:0.05')
     """
-    if text == NONE:
-        return text
-    form, value = read_imbalance(text)
-    return f"{form}:{value:.12g}"
+    return text if text == NONE else "{}:{:.12g}".format(*read_imbalance(text))
 
-
-IMBALANCE = Kind(
-    "none, step:S (the task's rare groups, where it names none the upper half, keep the share S), linear:S (shares "
-    "fall evenly from 1 to S) or long-tail:R, R for short (shares fall geometrically from 1 to 1/R)",
-    normalise,
-)
 
 # The networks of ``experiments.models``, by name.
 MODEL_NAMES = (
@@ -126,7 +110,11 @@ KINDS: dict[str, Kind] = {
     "schedule": one_of("constant", "cosine"),
     "shift": COUNT,
     "flip": one_of("yes", "no"),
-    "imbalance": IMBALANCE,
+    "imbalance": Kind(
+        "none, step:S (the task's rare groups, where it names none the upper half, keep the share S), linear:S (shares "
+        "fall evenly from 1 to S) or long-tail:R, R for short (shares fall geometrically from 1 to 1/R)",
+        normalise,
+    ),
     "class_order": one_of("data", "seed"),
     "per_class": words_or([NONE], WHOLE, "a whole number of samples, at least 1, or none for all"),
     "image_size": words_or([NONE], WHOLE, "a whole number of pixels, at least 1, or none for the images as they are"),
@@ -136,21 +124,12 @@ KINDS: dict[str, Kind] = {
 
 def kind_of(name: str, setting: Setting) -> Kind:
     """What values a setting takes: as it says, else as all settings of its name do, else what its value's type does."""
-    if setting.kind or name in KINDS:
-        return setting.kind or KINDS[name]
     types = {int: WHOLE, float: number("", float, lambda value: True)}
-    return types.get(type(setting.value), Kind("any text", str))
+    return setting.kind or KINDS.get(name) or types.get(type(setting.value), Kind("any text", str))
 
 
 def parse_overrides(pairs: Iterable[str], kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
-    """Read ``key=value`` pairs as the command line gives them.
-
-    Args:
-        pairs: what was given.
-        kinds: all settings that there are, and what they take.
-
-    Raises:
-        UserError: if a pair has no ``=`` or no setting has that name, or its value is of the wrong kind.
+    """Read ``key=value`` pairs by what each setting takes; a ``UserError`` where one is not as it must be.
 
     Example:
         >>> parse_overrides(["lr=1e-3", "epochs=7"])
@@ -166,6 +145,6 @@ def parse_overrides(pairs: Iterable[str], kinds: Mapping[str, Kind] = KINDS) -> 
             raise UserError(f"--set: no setting is called {key!r}{did_you_mean(key, kinds)}; there are:\n{known}")
         try:
             overrides[key] = kinds[key].parse(text)
-        except ValueError:
-            raise UserError(f"--set {key}: must be {kinds[key].rule}, got {text!r}") from None
+        except ArgumentTypeError as error:
+            raise UserError(f"--set {key}: {error}") from None
     return overrides

@@ -1,6 +1,5 @@
 """Sweeps in processes of their own, and what is left of them when they are killed, stopped or broken."""
 
-import io
 import json
 import multiprocessing
 import os
@@ -11,14 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
 
 import forks
 from experiments import results
 from experiments.cli import main
-from experiments.execution import Conditions
+from experiments.execution import RunOptions
 from experiments.plan import plan
-from experiments.progress import SweepProgress
 from experiments.sweep import sweep
 
 PATIENCE_SECONDS = 120
@@ -106,14 +103,14 @@ def test_a_worker_that_is_killed_and_a_run_that_fails_cost_no_other_run(tmp_path
     bad = plan(["mean-estimation"], ["balanced"], 1, {"optimizer": "SGD", "lr": 1e9})
     killed = []
 
-    def kill_once(self, run, epoch, seconds):
+    def kill_once(_bar, *_progress):  # the first epoch that is shown
         if not killed:
-            killed.append(str(run))
+            killed.append(1)
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr(SweepProgress, "tell", kill_once)
-    failures = sweep([*good, *bad], Conditions(tmp_path, jobs=2), tmp_path, Console(file=io.StringIO()))
-    errors = {str(run): error for run, error in failures}
+    monkeypatch.setattr("tqdm.tqdm.update", kill_once)
+    failures = sweep([*good, *bad], RunOptions(tmp_path, jobs=2), tmp_path)
+    errors = {str(failure.run): failure.error for failure in failures}
     assert "the training loss became" in errors.pop("mean-estimation balanced seed 0")
     (error,) = errors.values()
     assert "its worker process was killed by SIGKILL" in error
@@ -121,7 +118,7 @@ def test_a_worker_that_is_killed_and_a_run_that_fails_cost_no_other_run(tmp_path
     assert len(list(results.read_failures(tmp_path))) == 2
     assert multiprocessing.active_children() == []
 
-    assert sweep(good, Conditions(tmp_path), tmp_path, Console(file=io.StringIO())) == []
+    assert sweep(good, RunOptions(tmp_path), tmp_path) == []
     assert num_stored(tmp_path) == len(good)
     assert [failure["method"] for failure in results.read_failures(tmp_path)] == ["balanced"]
 
