@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Kind = Literal["classification", "regression", "reconstruction"]
+from experiments.libraries import F, torch
 
 
 @dataclass(frozen=True)
@@ -24,11 +21,11 @@ class Objective:
         error_scale: what the mean error is multiplied by to be in that unit.
     """
 
-    kind: Kind
-    losses: Callable[[Tensor, Tensor], Tensor]
-    errors: Callable[[Tensor, Tensor], Tensor]
+    kind: Literal["classification", "regression", "reconstruction"]
+    losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    errors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     error_name: str
-    error_scale: float
+    error_scale: float = 1.0
 
     @property
     def has_accuracy(self) -> bool:
@@ -36,28 +33,22 @@ class Objective:
         return self.kind == "classification"
 
 
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    from torch.nn.functional import cross_entropy
-
-    return cross_entropy(outputs, targets, reduction="none")
-
-
-def _is_wrong(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(dim=1) != targets).float()
-
-
-def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (outputs.squeeze(1) - targets).square()
 
 
-def _pixel_error(outputs: Tensor, targets: Tensor) -> Tensor:
+def _pixel_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Squared error summed over an image's pixels, as the paper counts it; uint8 pixels are taken as 0..1."""
     pixels = targets if targets.is_floating_point() else targets.float() / 255
     return (outputs - pixels).square().flatten(1).sum(dim=1)
 
 
-CLASSIFICATION = Objective("classification", _cross_entropy, _is_wrong, "test error, %", error_scale=100.0)
-REGRESSION = Objective("regression", _squared_error, _squared_error, "test MSE", error_scale=1.0)
-RECONSTRUCTION = Objective(
-    "reconstruction", _pixel_error, _pixel_error, "test MSE, summed over pixels", error_scale=1.0
+CLASSIFICATION = Objective(
+    "classification",
+    losses=lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
+    errors=lambda outputs, targets: (outputs.argmax(dim=1) != targets).float(),
+    error_name="test error, %",
+    error_scale=100.0,
 )
+REGRESSION = Objective("regression", _squared_error, _squared_error, "test MSE")
+RECONSTRUCTION = Objective("reconstruction", _pixel_error, _pixel_error, "test MSE, summed over pixels")

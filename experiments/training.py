@@ -9,25 +9,53 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from experiments.context import Context
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.methods.method import Method
-from experiments.objectives import Objective
-from experiments.optimisation import make_optimizer, make_schedule
 from experiments.run import Run
+from experiments.settings import Values
 from experiments.tasks.task import Task
 from learn2mix import GroupLossMeter
 from learn2mix.data import InMemory
 
 Row = dict[str, Any]
 
-# Numbers in an image of CIFAR.
-SMALL = 3 * 32 * 32
-
 CPU = torch.device("cpu")
+SMALL = 3 * 32 * 32  # numbers in an image of CIFAR
+
+
+def make_optimizer(model: nn.Module, settings: Values) -> Optimizer:
+    """Make the optimiser; a task without the settings ``momentum`` and ``weight_decay`` gets torch's own values.
+
+    The momentum is Nesterov's. Weights decay where they are matrices or more: biases and norms stay as they are.
+
+    Raises:
+        UserError: if an optimiser that has no such momentum is to have one.
+    """
+    name, momentum, decay = settings["optimizer"], settings.get("momentum", 0.0), settings.get("weight_decay")
+    if momentum and name != "SGD":
+        raise UserError(f"--set momentum={momentum:g} is for optimizer=SGD, got optimizer={name}")
+    options: dict[str, Any] = {"momentum": momentum, "nesterov": True} if momentum else {}
+    parameters: list[Any] = list(model.parameters())
+    if decay is not None:
+        matrices, others = ([one for one in parameters if (one.ndim >= 2) == many] for many in (True, False))
+        parameters = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer: Optimizer = getattr(torch.optim, name)(parameters, lr=settings["lr"], **options)
+    return optimizer
+
+
+def make_schedule(optimizer: Optimizer, settings: Values, num_steps: int) -> LambdaLR:
+    r"""Make the schedule, to be stepped after each of ``num_steps`` batches; constant for a task that names none.
+
+    "cosine" is :math:`\frac12 (1 + \cos \pi t / T)` of the rate at step ``t`` of ``T``, from 0.
+    """
+    falls = settings.get("schedule", "constant") == "cosine"
+    return LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / num_steps)) / 2 if falls else 1.0)
 
 
 class Judged(NamedTuple):
@@ -36,6 +64,11 @@ class Judged(NamedTuple):
     losses: Tensor
     errors: Tensor
     groups: Tensor
+
+    @classmethod
+    def joined(cls, judged: list[Judged]) -> Judged:
+        """All of them in a row, on the CPU."""
+        return cls(*(torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True)))
 
 
 class Training:
@@ -116,15 +149,16 @@ class Training:
         Raises:
             UserError: if a loss is not finite.
         """
-        judged = []
+        judged: list[Judged] = []
         try:
             for batch in self.steps():
                 judged.append(batch)
         except ValueError:
             # The library refuses losses that are not finite at once; other methods go on to the epoch's end.
-            self._check_finite(_join(judged).losses, "training")
+            if judged:
+                self._check_finite(Judged.joined(judged).losses, "training")
             raise
-        seen = _join(judged)
+        seen = Judged.joined(judged)
         self._check_finite(seen.losses, "training")
         return seen
 
@@ -142,10 +176,9 @@ class Training:
             batch = method.select(batch, self.score)
             outputs = self.model(batch.inputs)
             losses = objective.losses(outputs, batch.targets)
-            yield _judge(objective, losses.detach(), outputs.detach(), batch)
-            loss = method.loss(losses, outputs, batch)
+            yield self._judge(losses.detach(), outputs.detach(), batch)
             self._optimizer.zero_grad()
-            loss.backward()
+            method.loss(losses, outputs, batch).backward()
             self._optimizer.step()
             self._schedule.step()
             method.observe(losses.detach())
@@ -158,33 +191,30 @@ class Training:
         self.model.train()
         return losses
 
-    @property
-    def _test_batch_size(self) -> int:
-        """At least 1,000 small samples; of large ones as many as in training, so that what trains can be tested."""
-        batch_size: int = self._run.settings["batch_size"]
-        is_small = self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens"
-        return max(batch_size, 1000) if is_small else batch_size
-
     @torch.no_grad()
     def _evaluate(self) -> Row:
         """Loss and error on the test part; ``test_by_group`` is the error of each group."""
-        objective = self._task.objective
+        # At least 1,000 small samples at once; of large ones as many as in training, so that what trains can be tested.
+        batch_size = self._run.settings["batch_size"]
+        if self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens":
+            batch_size = max(batch_size, 1000)
         judged = []
         self.model.eval()
-        for index in torch.arange(len(self._test), device=self._device).split(self._test_batch_size):
+        for index in torch.arange(len(self._test), device=self._device).split(batch_size):
             batch = self._test.take(index)
             outputs = self.method.adjust_outputs(self.model(batch.inputs))
-            judged.append(_judge(objective, objective.losses(outputs, batch.targets), outputs, batch))
-        losses, errors, groups = _join(judged)
+            judged.append(self._judge(self._task.objective.losses(outputs, batch.targets), outputs, batch))
+        losses, errors, groups = Judged.joined(judged)
         self._check_finite(losses, "test")
-        row: Row = {
-            "test_loss": losses.mean().item(),
-            "test_error": errors.mean().item(),
-            "test_by_group": self._group_means(errors, groups),
-        }
-        if objective.has_accuracy:
-            row["test_accuracy"] = 1 - row["test_error"]
-        return row
+        error = errors.mean().item()
+        accuracy = {"test_accuracy": 1 - error} if self._task.objective.has_accuracy else {}
+        by_group = self._group_means(errors, groups)
+        return {"test_loss": losses.mean().item(), "test_error": error, "test_by_group": by_group, **accuracy}
+
+    def _judge(self, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
+        objective = self._task.objective
+        errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
+        return Judged(losses, errors, batch.groups)
 
     def _check_finite(self, losses: Tensor, part: str) -> None:
         bad = losses[~losses.isfinite()]
@@ -196,13 +226,3 @@ class Training:
         meter = GroupLossMeter(self._num_groups)
         meter.update(values, groups)
         return [None if math.isnan(mean) else mean for mean in meter.compute().tolist()]
-
-
-def _judge(objective: Objective, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
-    errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
-    return Judged(losses, errors, batch.groups)
-
-
-def _join(judged: list[Judged]) -> Judged:
-    """All of them in a row, on the CPU."""
-    return Judged(*(torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True)))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
+from experiments.datasets.splits import Data
+from experiments.libraries import np, torch
+from experiments.settings import NONE, Values, read_imbalance
 
-from experiments.settings import NONE, read_imbalance
+
+def cut(data: Data, settings: Values, rng: np.random.Generator, rare: Collection[int] | None) -> Data:
+    """The data, the training part cut; a task without ``per_class`` and ``class_order`` has neither."""
+    imbalance, per_class = settings.get("imbalance", NONE), settings.get("per_class", NONE)
+    if imbalance == per_class == NONE:
+        return data
+    shares = shares_kept(imbalance, len(data.group_names), rare)
+    if settings.get("class_order") == "seed":
+        shares = rng.permutation(shares)
+    kept = choose_kept(data.train.groups.numpy(), shares, rng, None if per_class == NONE else per_class)
+    return data.with_train(data.train.take(torch.from_numpy(kept)))
 
 
 def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = None) -> np.ndarray:
-    """The share of its samples that each group keeps, shape ``(num_groups,)``, above 0 and at most 1.
-
-    Args:
-        imbalance: the setting.
-        num_groups: how many groups there are, at least 1.
-        rare: the groups that "step" cuts; None for the upper half of them.
+    """The share, above 0, that each group keeps; "step" cuts the groups ``rare``, or where it is None the upper half.
 
     Example:
         >>> shares_kept("long-tail:100", num_groups=3).tolist()
@@ -23,34 +30,21 @@ def shares_kept(imbalance: str, num_groups: int, rare: Collection[int] | None = 
         >>> shares_kept("step:0.3", num_groups=4).tolist()
         [1.0, 1.0, 0.3, 0.3]
     """
+    groups = np.arange(num_groups)
     if imbalance == NONE:
         return np.ones(num_groups)
     form, number = read_imbalance(imbalance)
-    groups = np.arange(num_groups)
     if form == "step":
         is_rare = groups >= num_groups // 2 if rare is None else np.isin(groups, list(rare))
         return np.where(is_rare, number, 1.0)
-    # 0 at the first group, 1 at the last.
-    place = groups / max(num_groups - 1, 1)
+    place = groups / max(num_groups - 1, 1)  # 0 at the first group, 1 at the last
     return np.asarray(1 - (1 - number) * place if form == "linear" else number**-place)
 
 
 def choose_kept(
-    groups: np.ndarray,
-    shares: Sequence[float] | np.ndarray,
-    rng: np.random.Generator,
-    per_group: int | None = None,
+    groups: np.ndarray, shares: Sequence[float] | np.ndarray, rng: np.random.Generator, per_group: int | None = None
 ) -> np.ndarray:
-    """Choose ``share * size`` samples of each group at random, rounded down.
-
-    Args:
-        groups: the group of each sample, shape ``(N,)``.
-        shares: what each group keeps, in [0, 1].
-        rng: where the choice comes from.
-        per_group: a larger group counts as one of this size; None for no limit.
-
-    Returns:
-        The positions kept, in rising order.
+    """Choose ``share * size`` samples of each group, rounded down; a group above ``per_group`` counts as one of it.
 
     Example:
         >>> choose_kept(np.array([0, 0, 0, 0, 1, 1]), [0.5, 1.0], np.random.default_rng(0)).tolist()
@@ -59,8 +53,7 @@ def choose_kept(
     kept = []
     for group, share in enumerate(shares):
         members = np.flatnonzero(groups == group)
+        size = min(len(members), per_group or len(members))
         # 0.7 of 10 samples are 7, also where the floats say 6.999...
-        size = len(members) if per_group is None else min(len(members), per_group)
-        num_kept = int(round(share * size, 6))
-        kept.append(rng.permutation(members)[:num_kept])
+        kept.append(rng.permutation(members)[: int(round(share * size, 6))])
     return np.sort(np.concatenate(kept))

@@ -1,21 +1,19 @@
-"""What a task's data are, whatever they come from."""
+"""What a task's data are, whatever they come from, and the errors of files that are missing or not whole."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from experiments.errors import UserError
+from experiments.libraries import np, torch
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples, of a whole part or of a batch. Every method trains on batches that the library's InMemory gathers.
+    """Samples, of a whole part or of a batch.
 
     Attributes:
         inputs: uint8 images ``(N, C, H, W)``, float32 features ``(N, d)`` or int64 tokens ``(N, L)``, 0 for padding.
@@ -23,11 +21,11 @@ class Split:
         groups: shape ``(N,)``, int64: the group of each sample.
     """
 
-    inputs: Tensor
-    targets: Tensor
-    groups: Tensor
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    groups: torch.Tensor
 
-    def take(self, index: Tensor) -> Split:
+    def take(self, index: torch.Tensor) -> Split:
         """The samples at ``index``, int64 ``(batch_size,)``, in its order."""
         # index_select copies whole rows: of 1,000 digits in a seventh of the time of inputs[index].
         return Split(*(part.index_select(0, index) for part in (self.inputs, self.targets, self.groups)))
@@ -37,7 +35,6 @@ class Split:
         return Split(self.inputs.to(device), self.targets.to(device), self.groups.to(device))
 
     def __len__(self) -> int:
-        """Number of samples."""
         return len(self.groups)
 
 
@@ -48,6 +45,13 @@ class Data:
     train: Split
     test: Split
     group_names: tuple[str, ...]
+
+    @classmethod
+    def labelled(cls, inputs: Iterable[np.ndarray], labels: Iterable[np.ndarray], names: Iterable[str]) -> Data:
+        """Data of the arrays of both parts; their classes are targets and groups."""
+        classes = [torch.from_numpy(part.astype(np.int64)) for part in labels]
+        train, test = (Split(torch.from_numpy(x), y, y) for x, y in zip(inputs, classes, strict=True))
+        return cls(train, test, tuple(names))
 
     def __post_init__(self) -> None:
         """Refuse groups without training samples: no method could give them a share."""
@@ -73,7 +77,27 @@ def missing(what: str, looked_in: Path, layout: Sequence[str], fetch: str) -> Us
     """The one error for data that are not there: where we looked, what should be there, how to get it."""
     expected = "\n".join(f"  {looked_in / line}" for line in layout)
     return UserError(
-        f"{what} is not there.\nLooked in: {looked_in.absolute()}\n"
-        f"Expected:\n{expected}\nTo get it: {fetch}\n"
+        f"{what} is not there.\nLooked in: {looked_in.absolute()}\nExpected:\n{expected}\nTo get it: {fetch}\n"
         "Another folder: --data-root DIR, or the environment variable LEARN2MIX_DATA."
     )
+
+
+@contextmanager
+def downloading(what: str, root: Path, layout: Sequence[str], fetch: str) -> Iterator[None]:
+    """Data whose download fails are missing."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        failed = f"The download just failed: {' '.join(str(error).split())}"
+        raise missing(what, root, layout, f"{fetch}. {failed}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is raised while a damaged file is read becomes one error that names the file."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{path} cannot be read, it may be cut short: {error}; delete it and get it anew") from error

@@ -1,26 +1,26 @@
-"""Logit adjustment for a long tail (Menon et al., arXiv 2007.07314): after training, or in the training loss."""
+"""Losses that know how frequent classes are: logit adjustment (Menon et al., arXiv 2007.07314), by data or by mix.
+
+Cross-entropy of outputs + log of a mix is at its optimum where the outputs are those of a classifier for balanced
+classes; so nothing is added when the network is tested. The mix is the data's own, or that of the very batch, whatever
+it is: balanced softmax (Ren et al., arXiv 2007.10740) with a mix that moves.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from experiments.context import Context
+from experiments.datasets.splits import Split
+from experiments.libraries import F, learn2mix, np, torch
 from experiments.methods.method import Method
-from experiments.settings import AT_LEAST_0, Setting
+from experiments.methods.mixing import MIXING_RATE, Mixing
+from experiments.settings import AT_LEAST_0, OURS, POSITIVE, Setting, one_of
+from experiments.tasks.task import Task
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from experiments.datasets.splits import Split
-
-TAU = {"tau": Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)}
-FOR_CLASSES = "moves the scores of classes by their frequency"
+TAU = Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)
+PASSES = Setting(15.0, OURS, POSITIVE)
 
 
 class LogitAdjusted(Method):
-    r"""Classical training; what the network says of the test part is corrected for the classes' frequencies.
-
-    .. math:: f_i(x) - \tau \log \tilde a_i
+    r"""Classical training; what the network says of the test part is corrected: :math:`f_i(x) - \tau \log \tilde a_i`.
 
     With ``tau = 1`` that is Bayes' rule from the training set's mix to a balanced one: right where the test part has
     about as many samples of every class, as those of the tasks here. The numbers of the training part stay those of
@@ -29,13 +29,10 @@ class LogitAdjusted(Method):
 
     name = "logit-adjusted"
     summary = "classical, with outputs - tau log(class frequencies) when tested: for balanced test parts"
-    settings = TAU
-    for_classes = FOR_CLASSES
+    settings = {"tau": TAU}
+    for_classes = "moves the scores of classes by their frequency"
 
-    def adjust_outputs(self, outputs: Tensor) -> Tensor:
-        """Correct the logits, up to a constant a sample, which changes no probability."""
-        import numpy as np
-
+    def adjust_outputs(self, outputs: torch.Tensor) -> torch.Tensor:
         from learn2mix.calibration import adjust_logits
 
         tempered = self.context.data.proportions ** self.context.settings["tau"]
@@ -44,24 +41,80 @@ class LogitAdjusted(Method):
 
 
 class LogitAdjustedLoss(Method):
-    r"""The cross-entropy of :math:`f(x) + \tau \log \tilde a`; the network is tested as it is."""
-
     name = "logit-adjusted-loss"
     summary = "cross-entropy of outputs + tau log(class frequencies) on plain shuffled batches"
-    settings = TAU
-    for_classes = FOR_CLASSES
+    settings = {"tau": TAU}
+    for_classes = LogitAdjusted.for_classes
 
     def __init__(self, context: Context) -> None:
-        import numpy as np
-        import torch
-
         super().__init__(context)
         shift = context.settings["tau"] * np.log(context.data.proportions)
         self._shift = torch.from_numpy(shift).float().to(context.device)
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
-        """The mean cross-entropy of the shifted logits."""
-        import torch.nn.functional as F
-
-        del losses
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
         return F.cross_entropy(outputs + self._shift, batch.targets)
+
+
+class MixAdjusted(Mixing):
+    name = "mix-adjusted"
+    summary = "the loss that knows its mix, on a mix of choice"
+    settings = {
+        "mix": Setting("sqrt", OURS, one_of("prior", "sqrt", "uniform", "learn2mix")),
+        "mixing_rate": MIXING_RATE,
+    }
+    for_classes = "moves the scores of classes by the batch's mix"
+    _adjusted: torch.Tensor | None = None
+
+    def mixer(self) -> learn2mix.Mixer:
+        mix = self.context.settings["mix"]
+        if mix == "learn2mix":
+            return learn2mix.Learn2Mix(self.context.settings["mixing_rate"], every="step")
+        return (
+            learn2mix.FixedMix.tempered(0.5) if mix == "sqrt" else learn2mix.FixedMix(None if mix == "prior" else mix)
+        )
+
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
+        log_mix = self.sampler.log_mix().to(outputs.device, non_blocking=True)
+        adjusted = self.context.task.objective.losses(outputs + log_mix, batch.targets)
+        self._adjusted = adjusted.detach()
+        return adjusted.mean()
+
+    def observe(self, losses: torch.Tensor) -> None:
+        """Let the mixer see the losses that were trained on."""
+        super().observe(losses if self._adjusted is None else self._adjusted)
+
+
+class Fading(MixAdjusted):
+    name = "fading"
+    summary = "the loss that knows its mix; classes' shares fade as their samples are repeated"
+    settings = {"passes": PASSES, "mixing_rate": MIXING_RATE}
+
+    def mixer(self) -> learn2mix.Mixer:
+        return learn2mix.FadingMix(self.context.settings["passes"], mixing_rate=self.context.settings["mixing_rate"])
+
+
+class Learn2MixPasses(MixAdjusted):
+    """Follows losses that fade with the passes over each group; without classes that is the rule with plain losses."""
+
+    name = "learn2mix-passes"
+    summary = "fading and learn2mix in one: remembered losses, times what repeats leave of a group"
+    settings = {
+        "passes": PASSES,
+        "mixing_rate": MIXING_RATE,
+        "observed": Setting("adjusted", OURS, one_of("adjusted", "plain")),
+    }
+
+    @classmethod
+    def unsuitable(cls, task: Task) -> str | None:
+        return None  # losses there always are
+
+    def mixer(self) -> learn2mix.Mixer:
+        passes, mixing_rate = self.context.settings["passes"], self.context.settings["mixing_rate"]
+        return learn2mix.Learn2Mix(mixing_rate, every="step", initial="uniform", passes=passes, memory=0.9)
+
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
+        has_classes = self.context.task.objective.kind == "classification"
+        loss = super().loss(losses, outputs, batch) if has_classes else losses.mean()
+        if self.context.settings["observed"] == "plain":
+            self._adjusted = None
+        return loss

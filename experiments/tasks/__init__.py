@@ -5,17 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.errors import UserError, did_you_mean
-from experiments.tasks.generic import generic
-from experiments.tasks.images import IMAGE_TASKS
-from experiments.tasks.long_tail import LONG_TAIL_TASKS
-from experiments.tasks.reconstruction import RECONSTRUCTION_TASKS
-from experiments.tasks.regression import REGRESSION_TASKS
+from experiments.tasks.classification import IMAGE_TASKS, IMDB, generic
+from experiments.tasks.regression import TASKS_WITHOUT_CLASSES
 from experiments.tasks.task import Task
-from experiments.tasks.text import IMDB
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (*IMAGE_TASKS, *LONG_TAIL_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
-}
+TASKS: dict[str, Task] = {task.name: task for task in (*IMAGE_TASKS, IMDB, *TASKS_WITHOUT_CLASSES)}
 
 
 def find_task(name: str, data_root: Path | None) -> Task:

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
+from experiments.datasets.splits import Data
 from experiments.lazily import lazily
+from experiments.libraries import np, torch
 from experiments.objectives import Objective
 from experiments.settings import OURS, PAPER, Setting, Values
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor, nn
+Loader = Callable[[Path, Values, "np.random.Generator"], Data]
 
-    from experiments.datasets.splits import Data
 
-Loader = Callable[[Path, Values, "np.random.Generator"], "Data"]
+def by(source: str, **values: Any) -> dict[str, Setting]:
+    """Settings with one source; dictionaries of several are joined by ``|``."""
+    return {name: Setting(value, source) for name, value in values.items()}
+
 
 # The network that the setting ``model`` names.
 CHOSEN_MODEL = lazily("experiments.models:chosen_model")
 
 # A tenth of the classes' distance to their share of the losses, as the paper moves them: after each epoch.
-PAPERS_MIX = {"mixing_rate": Setting(0.1, PAPER), "every": Setting("epoch", PAPER)}
-OUR_MIX = {"mixing_rate": Setting(0.1, PAPER), "every": Setting("step", OURS)}
-
+PAPERS_MIX = by(PAPER, mixing_rate=0.1, every="epoch")
+OUR_MIX = by(PAPER, mixing_rate=0.1) | by(OURS, every="step")
 
 # What the stored results were made on.
 H200 = "an NVIDIA H200 that 16 runs share"
@@ -79,16 +80,14 @@ class Task:
     settings: Mapping[str, Setting]
     method_settings: Mapping[str, Setting] = field(default_factory=dict)
     inputs: Literal["images", "features", "tokens"] = "features"
-    model: Callable[[Data, Values], nn.Module] = CHOSEN_MODEL
-    augment: Callable[[Tensor, Values], Tensor] | None = None
+    model: Callable[[Data, Values], torch.nn.Module] = CHOSEN_MODEL
+    augment: Callable[[torch.Tensor, Values], torch.Tensor] | None = None
     expected: Expected | None = None
 
-    def changed(
-        self, name: str, summary: str, load: Loader | None = None, expected: Expected | None = None, /, **new: Setting
-    ) -> Task:
-        """The same task with other data or settings; what to expect of it is another matter."""
-        load, settings = load or self.load, {**self.settings, **new}
-        return replace(self, name=name, summary=summary, load=load, settings=settings, expected=expected)
+    def changed(self, name: str, summary: str, settings: Mapping[str, Setting], **others: Any) -> Task:
+        """The same task with other settings, data or the like; what to expect of it is another matter."""
+        settings = {**self.settings, **settings}
+        return replace(self, **{"name": name, "summary": summary, "settings": settings, "expected": None, **others})
 
 
 def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = False) -> Loader:
@@ -96,4 +95,4 @@ def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = Fa
 
     With ``again`` the task is to reconstruct the inputs.
     """
-    return lazily("experiments.datasets.labelled:load", name=name, rare=rare, again=again)
+    return lazily("experiments.datasets:load", name=name, rare=rare, again=again)

@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from data_files import data_of
+from experiments.datasets.images import flip_and_shift
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
-from experiments.models import NETWORKS, chosen_model
-from experiments.models.images import Normalise
-from experiments.models.text import Transformer, sinusoids
+from experiments.models import NETWORKS, Normalise, Transformer, chosen_model, sinusoids
 from experiments.objectives import CLASSIFICATION, RECONSTRUCTION, REGRESSION
 from experiments.settings import MODEL_NAMES
 from experiments.tasks import TASKS
-from experiments.tasks.augmentation import flip_and_shift
 
 
 def images(*shape: int, num_classes: int = 10, reconstruct: bool = False) -> Data:
@@ -250,4 +248,4 @@ class TestAugmentation:
     def test_it_is_for_training_on_cifar(self):
         augmented = {name for name, task in TASKS.items() if task.augment is not None}
         assert augmented == {"cifar10", "cifar10-mobilenet", "cifar10-imbalanced", "cifar10-long-tail", "cifar100",
-                             "cifar100-lenet", "fashion-mnist-long-tail"}  # fmt: skip
+                             "cifar100-lenet", "fashion-mnist-long-tail", "fashion-pairs"}  # fmt: skip
