@@ -1,9 +1,8 @@
 """The paper's networks by name, which data each of them takes, and the one place where pixels are normalised."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,26 +14,15 @@ from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.settings import Values
 
-PADDING = 0  # the token
-
 
 class Network(NamedTuple):
-    """How a network is made, and for what: "images", "images again" (to be reconstructed), "features" or "tokens".
-
-    ``settings`` are those that ``make`` takes by name, where the task has them.
-    """
-
     make: Callable[..., nn.Module]
-    takes: str
-    settings: tuple[str, ...] = ()
+    takes: str  # images, images again (to be reconstructed), features or tokens
+    settings: tuple[str, ...] = ()  # that ``make`` takes by name, where the task has them
 
 
 def chosen_model(data: Data, settings: Values) -> nn.Module:
-    """Make the network that the setting ``model`` names.
-
-    Raises:
-        UserError: if it takes other data than these.
-    """
+    """Make the network that the setting ``model`` names; a UserError if it takes other data than these."""
     name, kind = settings["model"], _kind_of(data.train)
     make, takes, own = NETWORKS[name]
     if takes != kind:
@@ -49,18 +37,19 @@ def _kind_of(samples: Split) -> str:
     return "features" if samples.inputs.is_floating_point() else "tokens"
 
 
-class Normalise(nn.Module):
-    """Pixels 0..255 of any number type -> float32 from ``low`` to ``high``: -1..1 as the authors do for most tasks.
+def exchange(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
 
-    Images stay uint8 in memory and become floats here: a batch at a time, on the model's device.
-    """
+
+class Normalise(nn.Module):
+    """Pixels 0..255, uint8 until here, -> float32 from ``low`` to ``high``: -1..1 as the authors do for most tasks."""
 
     def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
         super().__init__()
         self._low, self._scale = low, (high - low) / 255
 
     def forward(self, images: Tensor) -> Tensor:
-        """Keep the shape."""
         return images.float() * self._scale + self._low
 
 
@@ -96,10 +85,7 @@ def large_lenet(data: Data) -> nn.Module:
 
 
 def small_conv(data: Data, width: int = 16) -> nn.Module:
-    """Three padded 3x3 convolutions of ``width``, twice and four times as many channels, each with batch norm and ReLU.
-
-    Pooling halves the image between them, then each channel's mean goes into a linear layer.
-    """
+    """Three padded 3x3 convolutions, with batch norm, ReLU and pooling between; each channel's mean is classified."""
     channels = data.train.inputs.shape[1]
     layers: list[nn.Module] = [Normalise()]
     for inner in (width, 2 * width, 4 * width):
@@ -111,30 +97,19 @@ def small_conv(data: Data, width: int = 16) -> nn.Module:
     return _channels_last(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(data.group_names)))
 
 
-def mobilenet_v3_small(data: Data) -> nn.Module:
-    """Torchvision's MobileNetV3-Small from random weights, on images of any size.
+def from_torchvision(data: Data, name: str) -> nn.Module:
+    """A network of torchvision's from random weights, for images of any size and number of channels.
 
-    The authors' code starts from ImageNet's weights and enlarges the images of CIFAR to 224 x 224; we do neither.
+    The authors' code starts MobileNetV3-Small from ImageNet's weights and enlarges CIFAR to 224 x 224; we do neither.
     """
-    network = torchvision.models.mobilenet_v3_small(weights=None, num_classes=len(data.group_names))
-    network.features[0][0] = _for_channels(network.features[0][0], data.train.inputs.shape[1])
+    network = torchvision.models.get_model(name, weights=None, num_classes=len(data.group_names))
+    layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    (first, layer), channels = next(layers), data.train.inputs.shape[1]
+    if layer.in_channels != channels:
+        # Torch's stubs know a convolution's sizes as tuples of any length.
+        sizes: Any = {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
+        exchange(network, first, nn.Conv2d(channels, layer.out_channels, bias=layer.bias is not None, **sizes))
     return nn.Sequential(Normalise(), network)
-
-
-def resnet18(data: Data) -> nn.Module:
-    """Torchvision's ResNet-18 from random weights, as the authors do."""
-    network = torchvision.models.resnet18(weights=None, num_classes=len(data.group_names))
-    network.conv1 = _for_channels(network.conv1, data.train.inputs.shape[1])
-    return nn.Sequential(Normalise(), network)
-
-
-def _for_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """A network's first layer, made anew if the images have another number of channels than it takes."""
-    if first.in_channels == channels:
-        return first
-    # Torch's stubs know a convolution's sizes as tuples of any length.
-    sizes: Any = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
-    return nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **sizes)
 
 
 def autoencoder(data: Data) -> nn.Module:
@@ -147,21 +122,13 @@ def autoencoder(data: Data) -> nn.Module:
 
 
 def two_layer(data: Data) -> nn.Module:
-    """One hidden layer of 64 ReLU units: the paper's network for every regression task, with one output.
-
-    Where the targets are classes it has an output for each of them instead.
-    """
+    """The paper's network for regressions: 64 ReLU units and one output; where there are classes, one for each."""
     num_outputs = 1 if data.train.targets.is_floating_point() else len(data.group_names)
     return nn.Sequential(nn.Linear(data.train.inputs.shape[1], 64), nn.ReLU(), nn.Linear(64, num_outputs))
 
 
 class CosineLayer(nn.Module):
-    """Features ``(N, d)`` -> scores ``(N, num_classes)``: scaled cosines between features and each class's direction.
-
-    Args:
-        linear: whose rows the directions begin with, at length 1; its bias is dropped.
-        scale: what a cosine is multiplied by.
-    """
+    """Features ``(N, d)`` -> scaled cosines with each class's direction ``(N, num_classes)``, at first a row."""
 
     def __init__(self, linear: nn.Linear, scale: float) -> None:
         super().__init__()
@@ -169,20 +136,18 @@ class CosineLayer(nn.Module):
         self.weight = nn.Parameter(F.normalize(linear.weight.detach()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Compare directions."""
         return self._scale * F.linear(F.normalize(features), F.normalize(self.weight))
 
 
 class Transformer(nn.Module):
     """The paper's text classifier: one encoder layer, averaged over the tokens that are no padding, then 64-32-K.
 
-    The authors' code averages over the padding too and attends to it, so that what it says of a text hangs on how
-    far the text was filled up. Here padding is masked in both places.
+    The authors' code attends to padding and averages over it, so that a text's scores hang on how far it was filled up.
     """
 
     def __init__(self, vocabulary_size: int, max_tokens: int, num_classes: int, *, width: int = 64) -> None:
         super().__init__()
-        self._embedding = nn.Embedding(vocabulary_size, width, padding_idx=PADDING)
+        self._embedding = nn.Embedding(vocabulary_size, width, padding_idx=0)
         self._layer = nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=128, dropout=0.1, batch_first=True)
         self._head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, num_classes))
         self._positions: Tensor
@@ -190,7 +155,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids ``(N, L)`` with 0 for padding -> scores ``(N, num_classes)``."""
-        padding = tokens == PADDING
+        padding = tokens == 0
         padding[:, 0] = False  # attention over nothing at all would be NaN: a text without tokens is one of padding
         embedded = self._embedding(tokens) + self._positions[: tokens.shape[1]]
         present = (~padding).unsqueeze(2)
@@ -207,7 +172,6 @@ def sinusoids(num_positions: int, width: int) -> Tensor:
 
 
 def transformer(data: Data) -> nn.Module:
-    """As many embeddings as the largest token id asks for."""
     vocabulary_size = 1 + int(max(data.train.inputs.max(), data.test.inputs.max()))
     return Transformer(vocabulary_size, data.train.inputs.shape[1], len(data.group_names))
 
@@ -216,8 +180,8 @@ NETWORKS = {
     "lenet5": Network(lenet5, "images"),
     "large-lenet": Network(large_lenet, "images"),
     "small-conv": Network(small_conv, "images", settings=("width",)),
-    "mobilenet-v3-small": Network(mobilenet_v3_small, "images"),
-    "resnet18": Network(resnet18, "images"),
+    "mobilenet-v3-small": Network(partial(from_torchvision, name="mobilenet_v3_small"), "images"),
+    "resnet18": Network(partial(from_torchvision, name="resnet18"), "images"),
     "autoencoder": Network(autoencoder, "images again"),
     "transformer": Network(transformer, "tokens"),
     "two-layer": Network(two_layer, "features"),

@@ -11,14 +11,9 @@ from experiments.libraries import F, torch
 
 @dataclass(frozen=True)
 class Objective:
-    """A per-sample loss to train with and a per-sample error to judge by; lower is better for both.
+    """A per-sample loss to train with and a per-sample error to judge by, ``(outputs, targets) -> (batch,)``.
 
-    Attributes:
-        kind: what the network's outputs are: scores a class, one value, or an image.
-        losses: ``(outputs, targets) -> (batch,)``, what training minimises the mean of.
-        errors: ``(outputs, targets) -> (batch,)``, what the tables show the mean of.
-        error_name: the error's name with its unit, for tables and axes.
-        error_scale: what the mean error is multiplied by to be in that unit.
+    The tables show the mean error times ``error_scale``, in the unit that ``error_name`` ends with; lower is better.
     """
 
     kind: Literal["classification", "regression", "reconstruction"]
@@ -26,11 +21,6 @@ class Objective:
     errors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     error_name: str
     error_scale: float = 1.0
-
-    @property
-    def has_accuracy(self) -> bool:
-        """Whether 1 - error is an accuracy."""
-        return self.kind == "classification"
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -45,9 +35,9 @@ def _pixel_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 CLASSIFICATION = Objective(
     "classification",
-    losses=lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
-    errors=lambda outputs, targets: (outputs.argmax(dim=1) != targets).float(),
-    error_name="test error, %",
+    lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
+    lambda outputs, targets: (outputs.argmax(dim=1) != targets).float(),
+    "test error, %",
     error_scale=100.0,
 )
 REGRESSION = Objective("regression", _squared_error, _squared_error, "test MSE")

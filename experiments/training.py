@@ -1,7 +1,5 @@
 """Train one run: the same loop, data path and initial weights for every method."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -33,9 +31,6 @@ def make_optimizer(model: nn.Module, settings: Values) -> Optimizer:
     """Make the optimiser; a task without the settings ``momentum`` and ``weight_decay`` gets torch's own values.
 
     The momentum is Nesterov's. Weights decay where they are matrices or more: biases and norms stay as they are.
-
-    Raises:
-        UserError: if an optimiser that has no such momentum is to have one.
     """
     name, momentum, decay = settings["optimizer"], settings.get("momentum", 0.0), settings.get("weight_decay")
     if momentum and name != "SGD":
@@ -50,41 +45,24 @@ def make_optimizer(model: nn.Module, settings: Values) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, settings: Values, num_steps: int) -> LambdaLR:
-    r"""Make the schedule, to be stepped after each of ``num_steps`` batches; constant for a task that names none.
-
-    "cosine" is :math:`\frac12 (1 + \cos \pi t / T)` of the rate at step ``t`` of ``T``, from 0.
-    """
+    """Make the schedule, to be stepped after each of ``num_steps`` batches; constant for a task that names none."""
     falls = settings.get("schedule", "constant") == "cosine"
     return LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / num_steps)) / 2 if falls else 1.0)
 
 
 class Judged(NamedTuple):
-    """Losses, errors and groups of samples, each of shape ``(num_samples,)``."""
+    """What the model makes of samples, each of shape ``(num_samples,)``."""
 
     losses: Tensor
     errors: Tensor
     groups: Tensor
 
-    @classmethod
-    def joined(cls, judged: list[Judged]) -> Judged:
-        """All of them in a row, on the CPU."""
-        return cls(*(torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True)))
-
 
 class Training:
     """A run in the making: the model, its optimiser, and the method with what it remembers.
 
-    Args:
-        run: names, seed and settings.
-        task: the data, the model and the objective.
-        method: how batches are made and losses joined.
-        data: the task's data for the run's seed, on the CPU.
-        device: where to train.
-        prerequisite: the stored record of the run that the method needs first, where it names one.
-
-    Attributes:
-        model: what is trained.
-        method: the method, made for this run.
+    ``data`` are the task's for the run's seed, on the CPU; ``prerequisite`` is the stored record of the run that the
+    method needs first, where it names one.
     """
 
     def __init__(
@@ -112,31 +90,25 @@ class Training:
         self._num_groups = len(data.group_names)
 
     def epochs(self, time_budget: float | None = None) -> Iterator[Row]:
-        """Train and yield a row of the history after each epoch.
+        """Train and yield a row of the history after each epoch, the last when ``time_budget`` seconds are trained.
 
-        A row's ``train_seconds`` is the time of this epoch's training alone, without evaluation and bookkeeping;
-        its ``train_...`` numbers are of the samples as they were drawn, each before the step that it took part in;
-        its ``proportions`` are the mix that the epoch leaves for the next one.
-
-        Args:
-            time_budget: training seconds after which the run ends with the epoch that it is in; None for no limit.
-
-        Raises:
-            UserError: if a loss stops being finite.
+        ``train_seconds`` is the time of this epoch's training alone; the other ``train_...`` numbers are of the samples
+        as they were drawn, each before the step that it took part in; ``proportions`` are the mix for the next epoch.
+        A loss that stops being finite is a UserError.
         """
-        total = 0.0
+        total, has_classes = 0.0, self._task.objective.kind == "classification"
         for epoch in range(1, self._run.settings["epochs"] + 1):
             started = time.perf_counter()
             seen = self.train_epoch()
             seconds = time.perf_counter() - started
             total += seconds
+            tested = self._test_model()
             yield {
                 "epoch": epoch,
                 "train_seconds": seconds,
-                "train_loss": seen.losses.mean().item(),
-                "train_error": seen.errors.mean().item(),
-                "train_by_group": self._group_means(seen.errors, seen.groups),
-                **self._evaluate(),
+                **self._means("train", seen),
+                **self._means("test", tested),
+                **({"test_accuracy": 1 - tested.errors.mean().item()} if has_classes else {}),
                 "group_losses": self._group_means(seen.losses, seen.groups),
                 "proportions": self.method.proportions.tolist(),
             }
@@ -144,11 +116,7 @@ class Training:
                 return
 
     def train_epoch(self) -> Judged:
-        """Train on every batch of an epoch; return the samples stepped on, each as judged before its step.
-
-        Raises:
-            UserError: if a loss is not finite.
-        """
+        """Train on every batch of an epoch; return the samples stepped on, each as judged before its step."""
         judged: list[Judged] = []
         try:
             for batch in self.steps():
@@ -156,11 +124,9 @@ class Training:
         except ValueError:
             # The library refuses losses that are not finite at once; other methods go on to the epoch's end.
             if judged:
-                self._check_finite(Judged.joined(judged).losses, "training")
+                self._join(judged, "training")
             raise
-        seen = Judged.joined(judged)
-        self._check_finite(seen.losses, "training")
-        return seen
+        return self._join(judged, "training")
 
     def steps(self) -> Iterator[Judged]:
         """Yield each batch of an epoch as the model judges it, and step on it when asked for the next.
@@ -192,8 +158,7 @@ class Training:
         return losses
 
     @torch.no_grad()
-    def _evaluate(self) -> Row:
-        """Loss and error on the test part; ``test_by_group`` is the error of each group."""
+    def _test_model(self) -> Judged:
         # At least 1,000 small samples at once; of large ones as many as in training, so that what trains can be tested.
         batch_size = self._run.settings["batch_size"]
         if self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens":
@@ -204,22 +169,25 @@ class Training:
             batch = self._test.take(index)
             outputs = self.method.adjust_outputs(self.model(batch.inputs))
             judged.append(self._judge(self._task.objective.losses(outputs, batch.targets), outputs, batch))
-        losses, errors, groups = Judged.joined(judged)
-        self._check_finite(losses, "test")
-        error = errors.mean().item()
-        accuracy = {"test_accuracy": 1 - error} if self._task.objective.has_accuracy else {}
-        by_group = self._group_means(errors, groups)
-        return {"test_loss": losses.mean().item(), "test_error": error, "test_by_group": by_group, **accuracy}
+        return self._join(judged, "test")
 
     def _judge(self, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
         objective = self._task.objective
         errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
         return Judged(losses, errors, batch.groups)
 
-    def _check_finite(self, losses: Tensor, part: str) -> None:
+    def _join(self, judged: list[Judged], part: str) -> Judged:
+        """All of them in a row, on the CPU; a UserError if a loss is not finite."""
+        losses, errors, groups = (torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True))
         bad = losses[~losses.isfinite()]
         if len(bad):
             raise UserError(f"{self._run}: the {part} loss became {bad[0].item()}; try a lower lr")
+        return Judged(losses, errors, groups)
+
+    def _means(self, part: str, judged: Judged) -> Row:
+        loss, error = judged.losses.mean().item(), judged.errors.mean().item()
+        by_group = self._group_means(judged.errors, judged.groups)
+        return {f"{part}_loss": loss, f"{part}_error": error, f"{part}_by_group": by_group}
 
     def _group_means(self, values: Tensor, groups: Tensor) -> list[float | None]:
         """Mean value a group; None, as JSON has no NaN, for groups without samples."""

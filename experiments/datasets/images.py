@@ -1,7 +1,5 @@
 """Image data sets by name: npz files, torchvision's layouts and downloads, or made of others; and augmentation."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,17 +24,11 @@ VISION: dict[str, Vision] = {
 }  # fmt: skip
 
 
-PAIR_SIZES = 500, 50  # training and test images of each pair of garments
-
-
 @lru_cache(maxsize=2)
 def load_images(root: Path, name: str, image_size: int | str = NONE) -> Data:
     """Both parts of a data set, averaged down to ``image_size`` pixels in height, unless that is "none".
 
     Read once a process, as all methods of a seed share it.
-
-    Raises:
-        UserError: if it is nowhere to be had, a file is broken, or the size does not divide the images' own.
     """
     if name == "imagenette":
         return load_imagenette(root, image_size)
@@ -78,11 +70,10 @@ def mnist_5k() -> Data:
     return Data.labelled((images[~testing], images[testing]), (labels[~testing], labels[testing]), "0123456789")
 
 
-def fashion_pairs(root: Path, sizes: tuple[int, int] = PAIR_SIZES) -> Data:
+def fashion_pairs(root: Path, sizes: tuple[int, int] = (500, 50)) -> Data:
     """A hundred classes, each two garments of Fashion-MNIST side by side, averaged to 14 x 28 pixels; always the same.
 
-    Class ``10 * left + right`` has as many images of each part as ``sizes`` says, made of that part's; in a pair no
-    left one comes twice, and no right one.
+    Class ``10 * left + right`` has ``sizes`` images; in them no left one of the part comes twice, and no right one.
     """
     source, inputs, labels = load_images(root, "fashion-mnist"), [], []
     for number, (part, size) in enumerate(zip((source.train, source.test), sizes, strict=True)):

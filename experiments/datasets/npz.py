@@ -1,7 +1,5 @@
 """Any data set at all: ``<root>/<name>/{train,test}.npz`` with arrays ``images`` or ``features``, and ``labels``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

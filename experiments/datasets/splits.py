@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import UserError
@@ -13,17 +13,11 @@ from experiments.libraries import np, torch
 
 @dataclass(frozen=True)
 class Split:
-    """Samples, of a whole part or of a batch.
+    """Samples, of a whole part or of a batch."""
 
-    Attributes:
-        inputs: uint8 images ``(N, C, H, W)``, float32 features ``(N, d)`` or int64 tokens ``(N, L)``, 0 for padding.
-        targets: int64 classes ``(N,)``, float32 values ``(N,)`` or, to be reconstructed, the images themselves.
-        groups: shape ``(N,)``, int64: the group of each sample.
-    """
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    groups: torch.Tensor
+    inputs: torch.Tensor  # uint8 images (N, C, H, W), float32 features (N, d) or int64 tokens (N, L), 0 for padding
+    targets: torch.Tensor  # int64 classes (N,), float32 values (N,) or, to be reconstructed, the images themselves
+    groups: torch.Tensor  # int64 (N,)
 
     def take(self, index: torch.Tensor) -> Split:
         """The samples at ``index``, int64 ``(batch_size,)``, in its order."""
@@ -31,7 +25,6 @@ class Split:
         return Split(*(part.index_select(0, index) for part in (self.inputs, self.targets, self.groups)))
 
     def to(self, device: torch.device) -> Split:
-        """The same samples on a device."""
         return Split(self.inputs.to(device), self.targets.to(device), self.groups.to(device))
 
     def __len__(self) -> int:
@@ -50,11 +43,11 @@ class Data:
     def labelled(cls, inputs: Iterable[np.ndarray], labels: Iterable[np.ndarray], names: Iterable[str]) -> Data:
         """Data of the arrays of both parts; their classes are targets and groups."""
         classes = [torch.from_numpy(part.astype(np.int64)) for part in labels]
-        train, test = (Split(torch.from_numpy(x), y, y) for x, y in zip(inputs, classes, strict=True))
+        train, test = (Split(torch.from_numpy(part), y, y) for part, y in zip(inputs, classes, strict=True))
         return cls(train, test, tuple(names))
 
     def __post_init__(self) -> None:
-        """Refuse groups without training samples: no method could give them a share."""
+        # No method could give such a group a share.
         empty = [name for name, count in zip(self.group_names, self.counts(self.train), strict=True) if not count]
         if empty:
             raise UserError(f"no training samples are left in {', '.join(empty)}; choose a milder 'imbalance'")
@@ -67,10 +60,6 @@ class Data:
     def proportions(self) -> np.ndarray:
         """Share of each group of the training part, shape ``(num_groups,)``, float64, above 0."""
         return np.array(self.counts(self.train)) / len(self.train)
-
-    def with_train(self, train: Split) -> Data:
-        """The same with another training part."""
-        return replace(self, train=train)
 
 
 def missing(what: str, looked_in: Path, layout: Sequence[str], fetch: str) -> UserError:

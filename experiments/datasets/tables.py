@@ -1,9 +1,7 @@
 """The data of the paper's regressions; the groups are what a text column or the source of a sample says."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,15 +13,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch.hub import download_url_to_file
 
-from experiments.datasets.imbalance import cut
+from experiments.datasets import cut
 from experiments.datasets.splits import Data, Split, downloading, reading
 from experiments.errors import UserError
 from experiments.settings import Values
 
+# Where each file was published, and the sha256 of its bytes; the column ocean_proximity is A. Géron's.
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality"
 _GERON = "https://raw.githubusercontent.com/ageron/handson-ml2/master/datasets/housing"
-# Each file as it was published: where, and the sha256 of its bytes. The housing is the table of Pace and Barry with
-# the column ocean_proximity, which is A. Géron's; values in dollars.
 PUBLISHED = {
     "winequality-red.csv": (_UCI, "4a402cf041b025d4566d954c3b9ba8635a3a8a01e039005d97d6a710278cf05e"),
     "winequality-white.csv": (_UCI, "76c3f809815c17c07212622f776311faeb31e87610d52c26d87d6e361b169836"),
@@ -50,18 +47,17 @@ DISTRIBUTIONS: dict[str, tuple[tuple[float, float], int, _Draw]] = {
 
 def mean_estimation(_root: Path, _settings: Values, rng: np.random.Generator) -> Data:
     """Ten numbers with the mean that they were drawn with: drawn anew for each seed, 1,000 of each group to test on."""
-    train = {name: size for name, (_, size, _) in DISTRIBUTIONS.items()}
-    return Data(_draw(train, rng), _draw(dict.fromkeys(train, 1000), rng), tuple(DISTRIBUTIONS))
+    sizes = [size for _, size, _ in DISTRIBUTIONS.values()]
+    return Data(_draw(sizes, rng), _draw([1000] * len(sizes), rng), tuple(DISTRIBUTIONS))
 
 
-def _draw(sizes: Mapping[str, int], rng: np.random.Generator) -> Split:
+def _draw(sizes: Sequence[int], rng: np.random.Generator) -> Split:
     features, targets = [], []
-    for name, size in sizes.items():
-        limits, _, draw = DISTRIBUTIONS[name]
+    for size, (limits, _, draw) in zip(sizes, DISTRIBUTIONS.values(), strict=True):
         means = rng.uniform(*limits, size=(size, 1))
         features.append(draw(rng, means, (size, 10)))
         targets.append(means[:, 0])
-    return _split(np.concatenate(features), np.concatenate(targets), np.arange(len(sizes)).repeat(list(sizes.values())))
+    return _split(np.concatenate(features), np.concatenate(targets), np.arange(len(sizes)).repeat(sizes))
 
 
 def _split(features: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> Split:
@@ -105,14 +101,10 @@ def load_wine(root: Path) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def load_housing(root: Path) -> pd.DataFrame:
-    """The 20,640 blocks of California: 8 features, ``median_house_value`` in 100,000 dollars, ``ocean_proximity``.
-
-    The value is in dollars in the published table and in 100,000s in the authors' copy of it; either is read.
-    207 rows have no ``total_bedrooms``.
-    """
+    """The 20,640 blocks of California: 8 features, ``median_house_value`` in 100,000 dollars, ``ocean_proximity``."""
     table = _read_csv(root, "housing.csv", HOUSING_COLUMNS, ",", may_lack="total_bedrooms")
     values = table["median_house_value"]
-    # No house of the table is worth less than 14,999 or more than 500,001 dollars: in 100,000s all are below 10.
+    # The authors' copy has 100,000s, all below 10, the published table dollars, all above.
     return table.assign(median_house_value=values / (100_000 if values.max() > 10 else 1))
 
 

@@ -1,7 +1,5 @@
 """The 50,000 labelled reviews of IMDB (Maas et al., 2011), from any of the layouts that they come in, as token ids."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import lzma
@@ -22,8 +20,7 @@ from torchvision.datasets.utils import download_url
 from experiments.datasets.splits import Data, downloading, missing, reading
 
 ARCHIVE = "aclImdb_v1.tar.gz"
-URL = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}"
-MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
+URL, MD5 = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}", "7c2ac02c03563afcf9b574c7e56c153a"
 WHAT = "the data set 'imdb', in one of three layouts,"
 LAYOUTS = ["imdb/train.jsonl.xz and test.jsonl.xz", "aclImdb/{train,test}/{neg,pos}/*.txt", ARCHIVE]
 
@@ -32,8 +29,6 @@ _MEMBER = re.compile(r"aclImdb/(train|test)/(neg|pos)/(\d+)_\d+\.txt$")
 
 
 class Review(NamedTuple):
-    """A review and where it stood in the archive; sorting reviews puts them in the same order from every layout."""
-
     part: str
     number: int
     label: int
@@ -42,11 +37,7 @@ class Review(NamedTuple):
 
 @lru_cache(maxsize=1)
 def load_imdb(root: Path, max_tokens: int) -> Data:
-    """The reviews as token ids, four fifths of each class for training; words as the training part has them.
-
-    Raises:
-        UserError: if they are not there and cannot be downloaded, or a file is broken.
-    """
+    """The reviews as token ids, four fifths of each class for training; words as the training part has them."""
     reviews = read_reviews(root)
     texts, labels = np.array([review.text for review in reviews], object), np.array([one.label for one in reviews])
     # The authors' split into 40,000 and 10,000 reviews; it is the same for every seed.
@@ -57,22 +48,18 @@ def load_imdb(root: Path, max_tokens: int) -> Data:
 
 
 def word_tokenizer(texts: Sequence[str], max_tokens: int) -> Tokenizer:
-    """Learn the words that are seen at least twice in these texts.
+    """Learn the lower-cased words and runs of punctuation that are seen at least twice in these texts.
 
-    Lower-cased words and runs of punctuation are tokens; the line breaks ``<br />`` of the reviews are none. Id 0 is
-    padding and 1 any other word. Texts are cut or filled up to ``max_tokens``.
+    Id 0 is padding and 1 any other word. Texts are cut or filled up to ``max_tokens``.
     """
-    padding, unknown = "<pad>", "<unk>"
-    tokenizer = Tokenizer(WordLevel(unk_token=unknown))
+    tokenizer = Tokenizer(WordLevel(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Replace("<br />", " "), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    # A vocabulary without bound: the library's own default is 30,000 words.
-    trainer = WordLevelTrainer(
-        vocab_size=2**31 - 1, min_frequency=2, special_tokens=[padding, unknown], show_progress=False
-    )
+    unbounded, special = 2**31 - 1, ["<pad>", "<unk>"]  # the library's own default is 30,000 words
+    trainer = WordLevelTrainer(vocab_size=unbounded, min_frequency=2, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.enable_truncation(max_tokens)
-    tokenizer.enable_padding(pad_id=0, pad_token=padding, length=max_tokens)
+    tokenizer.enable_padding(pad_id=0, pad_token="<pad>", length=max_tokens)
     return tokenizer
 
 
@@ -109,8 +96,7 @@ def _unpacked(root: Path) -> Iterator[tuple[str, str]]:
     for folder in ("train/neg", "train/pos", "test/neg", "test/pos"):
         paths = list((root / "aclImdb" / folder).glob("*.txt"))
         if not paths:
-            fetch = f"unpack {ARCHIVE} anew: aclImdb/{folder} has no reviews"
-            raise missing(WHAT, root, LAYOUTS, fetch)
+            raise missing(WHAT, root, LAYOUTS, f"unpack {ARCHIVE} anew: aclImdb/{folder} has no reviews")
         for path in paths:
             with reading(path):
                 if not (text := path.read_text(encoding="utf-8")):
@@ -127,7 +113,7 @@ def _packed(root: Path) -> Iterator[tuple[str, str]]:
     # Unpacked by gzip itself: tarfile's own "r|gz" takes the end of a file that was cut short for the archive's.
     with reading(path), gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
         for member in archive:
-            if file := archive.extractfile(member):  # a folder has no content
+            if _MEMBER.search(member.name) and (file := archive.extractfile(member)):
                 yield member.name, file.read().decode("utf-8")
         while unpacked.read(2**20):  # behind the last member lies the check sum of the whole
             continue

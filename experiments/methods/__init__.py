@@ -1,7 +1,6 @@
 """All methods by name. To add one, subclass ``Method`` and list it here."""
 
 from experiments.methods.curriculum import Curriculum
-from experiments.methods.ldam import LdamDrw
 from experiments.methods.logit_adjustment import (
     Fading,
     Learn2MixPasses,
@@ -12,7 +11,7 @@ from experiments.methods.logit_adjustment import (
 from experiments.methods.method import Classical, Method
 from experiments.methods.mixing import Balanced, Learn2MixEpoch, Learn2MixMethod, Learn2MixStep, OneShot, Static
 from experiments.methods.smote import Smote
-from experiments.methods.weighing import Focal, Importance, Reweighted
+from experiments.methods.weighing import Focal, Importance, LdamDrw, Reweighted
 
 _ALL: tuple[type[Method], ...] = (
     Learn2MixMethod, Learn2MixStep, Learn2MixEpoch, Classical, Balanced, Focal, Smote, Importance, Curriculum,

@@ -15,10 +15,9 @@ from experiments.settings import CODE, PAPER, WHOLE, Setting, number
 class Curriculum(Method):
     """Trains on the easiest part of the training set, which grows until it is all of it.
 
-    A classical run with weights and batches of its own, which is thrown away, tells easy from hard. The paper scores a
-    sample by 1 less the confidence in its label; that is ``1 - exp(-loss)``, so the losses sort in the same way, and
-    for regressions too. At epoch ``t``, counted from 0, the first ``min(start * growth ** floor(t / every), 1)`` of
-    the samples take part. The warm-up is not in the time.
+    A classical run of its own tells easy from hard. The paper scores a sample by 1 less the confidence in its label;
+    that is ``1 - exp(-loss)``, so the losses sort in the same way, and for regressions too. At epoch ``t``, counted
+    from 0, the first ``min(start * growth ** floor(t / every), 1)`` of the samples take part.
     """
 
     name = "curriculum"
@@ -32,7 +31,8 @@ class Curriculum(Method):
 
     def __init__(self, context: Context) -> None:
         easy_to_hard = warm_up(context).argsort(stable=True)
-        super().__init__(replace(context, data=context.data.with_train(context.data.train.take(easy_to_hard))))
+        train = context.data.train.take(easy_to_hard)
+        super().__init__(replace(context, data=replace(context.data, train=train)))
         self._epoch = 0
         self._let_in()
 
@@ -52,7 +52,6 @@ class Curriculum(Method):
 
     @property
     def proportions(self) -> np.ndarray:
-        """The mix of what takes part."""
         data, size = self.context.data, self.num_shuffled
         return np.bincount(data.train.groups[:size].numpy(), minlength=len(data.group_names)) / size
 

@@ -1,11 +1,11 @@
-"""Losses that know how frequent classes are: logit adjustment (Menon et al., arXiv 2007.07314), by data or by mix.
+"""Logit adjustment (Menon et al., arXiv 2007.07314) by the classes' frequencies in the data, or in the very batch.
 
-Cross-entropy of outputs + log of a mix is at its optimum where the outputs are those of a classifier for balanced
-classes; so nothing is added when the network is tested. The mix is the data's own, or that of the very batch, whatever
-it is: balanced softmax (Ren et al., arXiv 2007.10740) with a mix that moves.
+Cross-entropy of outputs + log of the mix, whatever that is, has its optimum at a classifier for balanced classes.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from experiments.context import Context
 from experiments.datasets.splits import Split
@@ -13,7 +13,6 @@ from experiments.libraries import F, learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.methods.mixing import MIXING_RATE, Mixing
 from experiments.settings import AT_LEAST_0, OURS, POSITIVE, Setting, one_of
-from experiments.tasks.task import Task
 
 TAU = Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)
 PASSES = Setting(15.0, OURS, POSITIVE)
@@ -22,9 +21,7 @@ PASSES = Setting(15.0, OURS, POSITIVE)
 class LogitAdjusted(Method):
     r"""Classical training; what the network says of the test part is corrected: :math:`f_i(x) - \tau \log \tilde a_i`.
 
-    With ``tau = 1`` that is Bayes' rule from the training set's mix to a balanced one: right where the test part has
-    about as many samples of every class, as those of the tasks here. The numbers of the training part stay those of
-    the network as it is.
+    With ``tau = 1`` that is Bayes' rule from the training set's mix to a balanced one, as the tasks' test parts have.
     """
 
     name = "logit-adjusted"
@@ -62,16 +59,16 @@ class MixAdjusted(Mixing):
         "mix": Setting("sqrt", OURS, one_of("prior", "sqrt", "uniform", "learn2mix")),
         "mixing_rate": MIXING_RATE,
     }
-    for_classes = "moves the scores of classes by the batch's mix"
+    for_classes: ClassVar[str | None] = "moves the scores of classes by the batch's mix"
     _adjusted: torch.Tensor | None = None
 
     def mixer(self) -> learn2mix.Mixer:
         mix = self.context.settings["mix"]
         if mix == "learn2mix":
             return learn2mix.Learn2Mix(self.context.settings["mixing_rate"], every="step")
-        return (
-            learn2mix.FixedMix.tempered(0.5) if mix == "sqrt" else learn2mix.FixedMix(None if mix == "prior" else mix)
-        )
+        if mix == "sqrt":
+            return learn2mix.FixedMix.tempered(0.5)
+        return learn2mix.FixedMix("uniform" if mix == "uniform" else None)
 
     def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
         log_mix = self.sampler.log_mix().to(outputs.device, non_blocking=True)
@@ -94,8 +91,6 @@ class Fading(MixAdjusted):
 
 
 class Learn2MixPasses(MixAdjusted):
-    """Follows losses that fade with the passes over each group; without classes that is the rule with plain losses."""
-
     name = "learn2mix-passes"
     summary = "fading and learn2mix in one: remembered losses, times what repeats leave of a group"
     settings = {
@@ -103,10 +98,7 @@ class Learn2MixPasses(MixAdjusted):
         "mixing_rate": MIXING_RATE,
         "observed": Setting("adjusted", OURS, one_of("adjusted", "plain")),
     }
-
-    @classmethod
-    def unsuitable(cls, task: Task) -> str | None:
-        return None  # losses there always are
+    for_classes = None  # without any, the mixer follows plain losses
 
     def mixer(self) -> learn2mix.Mixer:
         passes, mixing_rate = self.context.settings["passes"], self.context.settings["mixing_rate"]

@@ -18,20 +18,13 @@ class Method:
 
     It is made anew for each run, so it may remember what it likes. One that trains on other samples hands on a context
     with other data.
-
-    Attributes:
-        name: what the command line calls it.
-        summary: one line for ``list``.
-        settings: settings of the method's own; a task may give other values for them.
-        prerequisite: the method whose record of the same task, seed and settings has to be there first; None for none.
-        for_classes: what the method does that makes sense for classes alone, as "weighs by class"; None for nothing.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})
-    prerequisite: ClassVar[str | None] = None
-    for_classes: ClassVar[str | None] = None
+    name: ClassVar[str]  # on the command line
+    summary: ClassVar[str]  # a line for ``list``
+    settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})  # its own; a task may give other values for them
+    prerequisite: ClassVar[str | None] = None  # the method whose record of the same seed and settings is needed first
+    for_classes: ClassVar[str | None] = None  # what makes sense for classes alone, as "weighs by class"
 
     def __init__(self, context: Context) -> None:
         self.context = context

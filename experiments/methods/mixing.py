@@ -29,7 +29,6 @@ class Mixing(Method):
         )
 
     def mixer(self) -> learn2mix.Mixer:
-        """Make the run's mixer."""
         raise NotImplementedError
 
     def batches(self) -> Iterator[list[int]]:
@@ -47,20 +46,18 @@ class Learn2MixMethod(Mixing):
     name = "learn2mix"
     summary = "the mix follows the groups' losses, as often as the setting 'every' says"
     settings = {"mixing_rate": MIXING_RATE, "every": Setting("epoch", PAPER, EVERY)}
+    every: ClassVar[str] = "epoch"  # where it is no setting
 
     def mixer(self) -> learn2mix.Mixer:
         settings = self.context.settings
-        return learn2mix.Learn2Mix(settings["mixing_rate"], every=settings["every"])
+        return learn2mix.Learn2Mix(settings["mixing_rate"], every=settings.get("every", self.every))
 
 
-class Learn2MixStep(Mixing):
+class Learn2MixStep(Learn2MixMethod):
     name = "learn2mix-step"
     summary = "learn2mix with the mix updated every step"
     settings = {"mixing_rate": MIXING_RATE}
-    every: ClassVar[str] = "step"
-
-    def mixer(self) -> learn2mix.Mixer:
-        return learn2mix.Learn2Mix(self.context.settings["mixing_rate"], every=self.every)
+    every = "step"
 
 
 class Learn2MixEpoch(Learn2MixStep):

@@ -12,11 +12,7 @@ from experiments.tasks.task import Task
 
 
 class Smote(Method):
-    """Before training, every group is oversampled to the size of the largest; an epoch stays as long as without.
-
-    Images are interpolated pixel by pixel and rounded. A number to be predicted is interpolated together with the
-    features; an image to be reconstructed is the made-up image itself.
-    """
+    """An epoch stays as long as without. What is to be predicted is interpolated together with the inputs."""
 
     name = "smote"
     summary = "every group oversampled to the largest, between nearest neighbours, before training"
@@ -44,7 +40,7 @@ def filled_up(context: Context) -> Data:
         inputs = inputs.round()
     inputs = inputs.to(train.inputs.dtype).reshape(-1, *train.inputs.shape[1:])
     targets = {"classification": groups, "regression": rows[:, -1], "reconstruction": inputs}[kind]
-    return context.data.with_train(Split(inputs, targets, groups))
+    return replace(context.data, train=Split(inputs, targets, groups))
 
 
 def oversample(samples: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

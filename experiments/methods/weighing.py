@@ -1,4 +1,4 @@
-"""Samples that weigh more, or are stepped on more often: focal loss, importance sampling, weights in place of a mix."""
+"""Samples that weigh more or less on plain shuffled batches: by class, by their loss, or in the place of a mix."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator
 
 from experiments.context import Context
 from experiments.datasets.splits import Split
-from experiments.libraries import learn2mix, np, torch
+from experiments.libraries import F, learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.methods.mixing import Learn2MixMethod
 from experiments.settings import AT_LEAST_0, PAPER, Setting
 
 
 class Focal(Method):
-    r"""Class-balanced focal loss: rare classes, and samples that the network is unsure of, weigh more.
+    r"""Lin et al. (arXiv 1708.02002), with ``k`` classes weighted by their proportions (Cui et al., arXiv 1901.05555).
 
     .. math:: \omega_y (1 - p)^\beta \, CE, \qquad p = e^{-CE}, \quad \omega_i = \frac{1}{k \, \tilde a_i}
-
-    with the class proportions of the training set and ``k`` classes (Lin et al., arXiv 1708.02002, weighted as in Cui
-    et al., arXiv 1901.05555). ``p`` is the probability of the right class, so it is taken from the unweighted loss.
     """
 
     name = "focal"
@@ -40,12 +37,48 @@ class Focal(Method):
         return (self.weights[batch.targets] * doubt**focusing * losses).mean()
 
 
-class Importance(Method):
-    """Draws as many samples as any method, scores them by their losses, and steps on half of them.
+class LdamDrw(Method):
+    r"""LDAM with deferred re-weighting (Cao et al., arXiv 1906.07413), by effective numbers (Cui et al.).
 
-    The half is drawn without replacement, each next sample with a probability in proportion to its loss in evaluation
-    mode. Scoring is part of the training time. What a run records of training is of the samples stepped on, but for the
-    proportions: those are of the batches drawn.
+    The cross-entropy of :math:`s (\cos \theta - \Delta)`, with the margin :math:`\Delta` off the right class alone.
+    """
+
+    name = "ldam-drw"
+    summary = "margins that grow as classes get rarer, shuffled batches; weighs by class from 80 % of the epochs"
+    for_classes = "keeps a margin around each class"
+    scale = 30.0  # of the cosines
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        counts = np.array(context.data.counts(context.data.train))
+        # The paper's: the rarest class has the margin 0.5; weights are 1 on average.
+        margins, weights = 0.5 * (counts / counts.min()) ** -0.25, 1 / (1 - 0.9999**counts)
+        weights = weights * len(counts) / weights.sum()
+        self._margins, self._late = (torch.from_numpy(one).float().to(context.device) for one in (margins, weights))
+        self._epoch, self._weights = 0, torch.ones_like(self._margins)
+
+    def model(self, model: torch.nn.Module) -> torch.nn.Module:
+        from experiments.models import CosineLayer, exchange
+
+        name, linear = [found for found in model.named_modules() if isinstance(found[1], torch.nn.Linear)][-1]
+        exchange(model, name, CosineLayer(linear, self.scale))
+        return model
+
+    def batches(self) -> Iterator[list[int]]:
+        if self._epoch >= 0.8 * self.context.settings["epochs"]:
+            self._weights = self._late
+        yield from super().batches()
+        self._epoch += 1
+
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
+        off = self.scale * F.one_hot(batch.targets, outputs.shape[1]) * self._margins
+        return F.cross_entropy(outputs - off, batch.targets, weight=self._weights)
+
+
+class Importance(Method):
+    """Draws as many samples as any method, scores them in the training time, and steps on half of them.
+
+    What a run records of training is of the samples stepped on, but for the proportions: those are of all drawn.
     """
 
     name = "importance"
@@ -61,8 +94,7 @@ class Importance(Method):
 
 def draw_by_loss(losses: torch.Tensor, num_kept: int, generator: torch.Generator) -> torch.Tensor:
     """Draw places in a batch, each next one with a probability in proportion to its loss; shape ``(num_kept,)``."""
-    # A loss that is not a number is the training loop's to report; drawing must not fail on it first. A sample without
-    # loss is drawn only when those with one do not suffice.
+    # NaN is the training loop's to report. A sample without loss is drawn only when those with one do not suffice.
     return losses.nan_to_num().clamp(min=1e-12).multinomial(num_kept, replacement=False, generator=generator)
 
 

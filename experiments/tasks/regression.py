@@ -1,7 +1,5 @@
 """Numbers to be predicted, and images to be reconstructed through 32 numbers: tasks whose groups are no targets."""
 
-from __future__ import annotations
-
 from experiments.lazily import lazily
 from experiments.objectives import RECONSTRUCTION, REGRESSION
 from experiments.settings import CODE, PAPER

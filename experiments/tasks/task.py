@@ -21,7 +21,6 @@ def by(source: str, **values: Any) -> dict[str, Setting]:
     return {name: Setting(value, source) for name, value in values.items()}
 
 
-# The network that the setting ``model`` names.
 CHOSEN_MODEL = lazily("experiments.models:chosen_model")
 
 # A tenth of the classes' distance to their share of the losses, as the paper moves them: after each epoch.
@@ -35,13 +34,9 @@ TWO_CORES = "one thread of an Intel Xeon"
 
 @dataclass(frozen=True)
 class Expected:
-    """What a run of the task's own settings takes and reaches, as the stored results have it.
+    """What the stored runs of a task's own settings took and reached.
 
-    Attributes:
-        hardware: what the runs were made on.
-        seconds: of training, the median run of learn2mix.
-        classical: mean error over the seeds at the end, in the objective's unit.
-        learn2mix: the same.
+    The ``seconds`` of training are those of learn2mix's median run; errors are means over the seeds at the end.
     """
 
     hardware: str
@@ -50,39 +45,24 @@ class Expected:
     learn2mix: float
 
     def in_words(self, error_name: str) -> str:
-        """For ``list``."""
         errors = f"classical {self.classical:g}, learn2mix {self.learn2mix:g}"
         return f"{error_name} {errors} at the end; {self.seconds:g} s of training on {self.hardware}"
 
 
 @dataclass(frozen=True)
 class Task:
-    """Data, a model and the settings to train it with.
-
-    Attributes:
-        name: what the command line calls it.
-        summary: one line for ``list``.
-        load: ``(data root, settings, random generator) -> Data``; the generator is seeded by the run.
-        objective: what is minimised and what is shown.
-        settings: how it is trained, whatever the method.
-        method_settings: values that replace a method's own defaults on this task.
-        inputs: what a sample is: token ids, for one, cannot be interpolated.
-        model: ``(data, settings) -> network``; by default the one that the setting ``model`` names.
-        augment: ``(inputs, settings) -> inputs`` makes other inputs of a training batch's, anew for each batch; None
-            leaves them as they are.
-        expected: what to expect of a run; None where there are no results.
-    """
+    """Data, a model and the settings to train it with."""
 
     name: str
     summary: str
-    load: Loader
+    load: Loader  # (data root, settings, random generator seeded by the run) -> Data
     objective: Objective
     settings: Mapping[str, Setting]
-    method_settings: Mapping[str, Setting] = field(default_factory=dict)
+    method_settings: Mapping[str, Setting] = field(default_factory=dict)  # in the place of methods' own defaults
     inputs: Literal["images", "features", "tokens"] = "features"
-    model: Callable[[Data, Values], torch.nn.Module] = CHOSEN_MODEL
-    augment: Callable[[torch.Tensor, Values], torch.Tensor] | None = None
-    expected: Expected | None = None
+    model: Callable[[Data, Values], torch.nn.Module] = CHOSEN_MODEL  # by default what the setting ``model`` names
+    augment: Callable[[torch.Tensor, Values], torch.Tensor] | None = None  # changes each training batch anew
+    expected: Expected | None = None  # where there are results
 
     def changed(self, name: str, summary: str, settings: Mapping[str, Setting], **others: Any) -> Task:
         """The same task with other settings, data or the like; what to expect of it is another matter."""
@@ -91,8 +71,5 @@ class Task:
 
 
 def labelled(name: str, *, rare: tuple[int, ...] | None = None, again: bool = False) -> Loader:
-    """Loads a data set by name, its classes being the groups; ``rare`` are those that "step" cuts.
-
-    With ``again`` the task is to reconstruct the inputs.
-    """
+    """Loads a data set whose classes are the groups; "step" cuts those in ``rare``, ``again`` is for reconstruction."""
     return lazily("experiments.datasets:load", name=name, rare=rare, again=again)

@@ -139,8 +139,8 @@ class FirstHalfAtNoLoss(Method):
     summary = "for a test"
 
     def __init__(self, context):
-        train = context.data.train
-        super().__init__(replace(context, data=context.data.with_train(train.take(torch.arange(0, len(train), 2)))))
+        train = context.data.train.take(torch.arange(0, len(context.data.train), 2))
+        super().__init__(replace(context, data=replace(context.data, train=train)))
         self.seen: list[tuple] = [("made", len(self.context.data.train), context.num_batches)]
 
     def select(self, batch, score):

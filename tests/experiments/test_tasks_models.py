@@ -11,7 +11,7 @@ from experiments.datasets.images import flip_and_shift
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.models import NETWORKS, Normalise, Transformer, chosen_model, sinusoids
-from experiments.objectives import CLASSIFICATION, RECONSTRUCTION, REGRESSION
+from experiments.objectives import RECONSTRUCTION
 from experiments.settings import MODEL_NAMES
 from experiments.tasks import TASKS
 
@@ -194,9 +194,6 @@ class TestObjectives:
             assert found.tolist() == pytest.approx(by_hand, rel=1e-5)
             as_floats = of_sample(torch.from_numpy(outputs).float(), torch.from_numpy(pixels).float() / 255)
             assert as_floats.tolist() == pytest.approx(by_hand, rel=1e-5)
-
-    def test_only_classification_has_an_accuracy(self):
-        assert [task.has_accuracy for task in (CLASSIFICATION, REGRESSION, RECONSTRUCTION)] == [True, False, False]
 
     def test_an_autoencoders_first_errors_are_near_those_of_grey(self):
         # A sigmoid at rest says 0.5 everywhere.
