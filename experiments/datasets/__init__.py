@@ -29,7 +29,7 @@ def load(
 
 
 def cut(data: Data, settings: Values, rng: np.random.Generator, rare: Collection[int] | None) -> Data:
-    """The data, with the share of each group's training samples that ``imbalance`` says and ``per_class`` at most."""
+    """The data, each group of the training part cut to the share that ``imbalance`` says, of ``per_class`` at most."""
     imbalance, per_class = settings.get("imbalance", NONE), settings.get("per_class", NONE)
     if imbalance == per_class == NONE:
         return data

@@ -143,13 +143,13 @@ def _decode(folder: datasets.ImageFolder, image_size: int) -> np.ndarray:
 
 
 def random_changes(images: Tensor, settings: Values) -> Tensor:
-    """Augment a batch as ``shift`` and ``flip`` say, else as usual for CIFAR (the authors: once, before training)."""
+    """Mirror every other image and move each by up to ``shift`` pixels, black at the edges; shape and type stay.
+
+    A task without the settings ``shift`` and ``flip`` has what is usual for CIFAR (the authors: once, before training).
+    """
     shift, flip = settings.get("shift", 4), settings.get("flip", "yes") == "yes"
-    return flip_and_shift(images, shift, flip=flip) if flip or shift else images
-
-
-def flip_and_shift(images: Tensor, shift: int, *, flip: bool = True) -> Tensor:
-    """Mirror every other image and move each by up to ``shift`` pixels, black at the edges; shape and type stay."""
+    if not (shift or flip):
+        return images
     count, _, height, width = images.shape
     device = images.device
     # A flip reads an image's columns from its end; a shift reads rows and columns of the padded image from elsewhere.

@@ -101,4 +101,4 @@ class OneShot(Mixing):
 
     def batches(self) -> Iterator[list[int]]:
         yield from super().batches()
-        self._following.mixing_rate = 0.0
+        self._following.mixing_rate = 0.0  # updates to come move nothing

@@ -17,7 +17,7 @@ Loader = Callable[[Path, Values, "np.random.Generator"], Data]
 
 
 def by(source: str, **values: Any) -> dict[str, Setting]:
-    """Settings with one source; dictionaries of several are joined by ``|``."""
+    """Settings of one source; those of several sources are joined by ``|``."""
     return {name: Setting(value, source) for name, value in values.items()}
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_files import data_of
-from experiments.datasets.images import flip_and_shift
+from experiments.datasets.images import random_changes
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.models import NETWORKS, Normalise, Transformer, chosen_model, sinusoids
@@ -221,7 +221,7 @@ class TestAugmentation:
 
     def test_each_image_is_flipped_and_shifted_on_its_own(self, batch):
         torch.manual_seed(0)
-        changed = flip_and_shift(batch, 4)
+        changed = random_changes(batch, {})
         assert (changed.shape, changed.dtype) == (batch.shape, torch.uint8)
         drawn = [self.variants(before.numpy())[after.numpy().tobytes()]
                  for before, after in zip(batch, changed, strict=True)]  # fmt: skip
@@ -232,14 +232,14 @@ class TestAugmentation:
 
     def test_it_is_drawn_anew_for_each_batch_and_the_same_from_the_same_seed(self, batch):
         torch.manual_seed(0)
-        first, second = flip_and_shift(batch, 4), flip_and_shift(batch, 4)
+        first, second = random_changes(batch, {}), random_changes(batch, {})
         torch.manual_seed(0)
         assert not torch.equal(first, second)
-        assert torch.equal(first, flip_and_shift(batch, 4))
+        assert torch.equal(first, random_changes(batch, {}))
 
     def test_the_batch_itself_stays_as_it_is(self, batch):
         before = batch.clone()
-        flip_and_shift(batch, 4)
+        random_changes(batch, {})
         assert torch.equal(batch, before)
 
     def test_it_is_for_training_on_cifar(self):
