@@ -1,13 +1,7 @@
 """All methods by name. To add one, subclass ``Method`` and list it here."""
 
 from experiments.methods.curriculum import Curriculum
-from experiments.methods.logit_adjustment import (
-    Fading,
-    Learn2MixPasses,
-    LogitAdjusted,
-    LogitAdjustedLoss,
-    MixAdjusted,
-)  # fmt: skip
+from experiments.methods.logits import Fading, Learn2MixPasses, LogitAdjusted, LogitAdjustedLoss, MixAdjusted
 from experiments.methods.method import Classical, Method
 from experiments.methods.mixing import Balanced, Learn2MixEpoch, Learn2MixMethod, Learn2MixStep, OneShot, Static
 from experiments.methods.smote import Smote

