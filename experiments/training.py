@@ -1,7 +1,5 @@
 """Train one run: the same loop, data path and initial weights for every method."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -9,29 +7,51 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from experiments.context import Context
 from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.methods.method import Method
-from experiments.objectives import Objective
-from experiments.optimisation import make_optimizer, make_schedule
 from experiments.run import Run
+from experiments.settings import Values
 from experiments.tasks.task import Task
 from learn2mix import GroupLossMeter
 from learn2mix.data import InMemory
 
 Row = dict[str, Any]
 
-# Numbers in an image of CIFAR.
-SMALL = 3 * 32 * 32
-
 CPU = torch.device("cpu")
+SMALL = 3 * 32 * 32  # numbers in an image of CIFAR
+
+
+def make_optimizer(model: nn.Module, settings: Values) -> Optimizer:
+    """Make the optimiser; a task without the settings ``momentum`` and ``weight_decay`` gets torch's own values.
+
+    The momentum is Nesterov's. Weights decay where they are matrices or more: biases and norms stay as they are.
+    """
+    name, momentum, decay = settings["optimizer"], settings.get("momentum", 0.0), settings.get("weight_decay")
+    if momentum and name != "SGD":
+        raise UserError(f"--set momentum={momentum:g} is for optimizer=SGD, got optimizer={name}")
+    options: dict[str, Any] = {"momentum": momentum, "nesterov": True} if momentum else {}
+    parameters: list[Any] = list(model.parameters())
+    if decay is not None:
+        matrices, others = ([one for one in parameters if (one.ndim >= 2) == many] for many in (True, False))
+        parameters = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer: Optimizer = getattr(torch.optim, name)(parameters, lr=settings["lr"], **options)
+    return optimizer
+
+
+def make_schedule(optimizer: Optimizer, settings: Values, num_steps: int) -> LambdaLR:
+    """Make the schedule, to be stepped after each of ``num_steps`` batches; constant for a task that names none."""
+    falls = settings.get("schedule", "constant") == "cosine"
+    return LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / num_steps)) / 2 if falls else 1.0)
 
 
 class Judged(NamedTuple):
-    """Losses, errors and groups of samples, each of shape ``(num_samples,)``."""
+    """What the model makes of samples, each of shape ``(num_samples,)``."""
 
     losses: Tensor
     errors: Tensor
@@ -41,17 +61,8 @@ class Judged(NamedTuple):
 class Training:
     """A run in the making: the model, its optimiser, and the method with what it remembers.
 
-    Args:
-        run: names, seed and settings.
-        task: the data, the model and the objective.
-        method: how batches are made and losses joined.
-        data: the task's data for the run's seed, on the CPU.
-        device: where to train.
-        prerequisite: the stored record of the run that the method needs first, where it names one.
-
-    Attributes:
-        model: what is trained.
-        method: the method, made for this run.
+    ``data`` are the task's for the run's seed, on the CPU; ``prerequisite`` is the stored record of the run that the
+    method needs first, where it names one.
     """
 
     def __init__(
@@ -79,31 +90,25 @@ class Training:
         self._num_groups = len(data.group_names)
 
     def epochs(self, time_budget: float | None = None) -> Iterator[Row]:
-        """Train and yield a row of the history after each epoch.
+        """Train and yield a row of the history after each epoch, the last when ``time_budget`` seconds are trained.
 
-        A row's ``train_seconds`` is the time of this epoch's training alone, without evaluation and bookkeeping;
-        its ``train_...`` numbers are of the samples as they were drawn, each before the step that it took part in;
-        its ``proportions`` are the mix that the epoch leaves for the next one.
-
-        Args:
-            time_budget: training seconds after which the run ends with the epoch that it is in; None for no limit.
-
-        Raises:
-            UserError: if a loss stops being finite.
+        ``train_seconds`` is the time of this epoch's training alone; the other ``train_...`` numbers are of the samples
+        as they were drawn, each before the step that it took part in; ``proportions`` are the mix for the next epoch.
+        A loss that stops being finite is a UserError.
         """
-        total = 0.0
+        total, has_classes = 0.0, self._task.objective.kind == "classification"
         for epoch in range(1, self._run.settings["epochs"] + 1):
             started = time.perf_counter()
             seen = self.train_epoch()
             seconds = time.perf_counter() - started
             total += seconds
+            tested = self._test_model()
             yield {
                 "epoch": epoch,
                 "train_seconds": seconds,
-                "train_loss": seen.losses.mean().item(),
-                "train_error": seen.errors.mean().item(),
-                "train_by_group": self._group_means(seen.errors, seen.groups),
-                **self._evaluate(),
+                **self._means("train", seen),
+                **self._means("test", tested),
+                **({"test_accuracy": 1 - tested.errors.mean().item()} if has_classes else {}),
                 "group_losses": self._group_means(seen.losses, seen.groups),
                 "proportions": self.method.proportions.tolist(),
             }
@@ -111,22 +116,17 @@ class Training:
                 return
 
     def train_epoch(self) -> Judged:
-        """Train on every batch of an epoch; return the samples stepped on, each as judged before its step.
-
-        Raises:
-            UserError: if a loss is not finite.
-        """
-        judged = []
+        """Train on every batch of an epoch; return the samples stepped on, each as judged before its step."""
+        judged: list[Judged] = []
         try:
             for batch in self.steps():
                 judged.append(batch)
         except ValueError:
             # The library refuses losses that are not finite at once; other methods go on to the epoch's end.
-            self._check_finite(_join(judged).losses, "training")
+            if judged:
+                self._join(judged, "training")
             raise
-        seen = _join(judged)
-        self._check_finite(seen.losses, "training")
-        return seen
+        return self._join(judged, "training")
 
     def steps(self) -> Iterator[Judged]:
         """Yield each batch of an epoch as the model judges it, and step on it when asked for the next.
@@ -142,10 +142,9 @@ class Training:
             batch = method.select(batch, self.score)
             outputs = self.model(batch.inputs)
             losses = objective.losses(outputs, batch.targets)
-            yield _judge(objective, losses.detach(), outputs.detach(), batch)
-            loss = method.loss(losses, outputs, batch)
+            yield self._judge(losses.detach(), outputs.detach(), batch)
             self._optimizer.zero_grad()
-            loss.backward()
+            method.loss(losses, outputs, batch).backward()
             self._optimizer.step()
             self._schedule.step()
             method.observe(losses.detach())
@@ -158,51 +157,40 @@ class Training:
         self.model.train()
         return losses
 
-    @property
-    def _test_batch_size(self) -> int:
-        """At least 1,000 small samples; of large ones as many as in training, so that what trains can be tested."""
-        batch_size: int = self._run.settings["batch_size"]
-        is_small = self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens"
-        return max(batch_size, 1000) if is_small else batch_size
-
     @torch.no_grad()
-    def _evaluate(self) -> Row:
-        """Loss and error on the test part; ``test_by_group`` is the error of each group."""
-        objective = self._task.objective
+    def _test_model(self) -> Judged:
+        # At least 1,000 small samples at once; of large ones as many as in training, so that what trains can be tested.
+        batch_size = self._run.settings["batch_size"]
+        if self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens":
+            batch_size = max(batch_size, 1000)
         judged = []
         self.model.eval()
-        for index in torch.arange(len(self._test), device=self._device).split(self._test_batch_size):
+        for index in torch.arange(len(self._test), device=self._device).split(batch_size):
             batch = self._test.take(index)
             outputs = self.method.adjust_outputs(self.model(batch.inputs))
-            judged.append(_judge(objective, objective.losses(outputs, batch.targets), outputs, batch))
-        losses, errors, groups = _join(judged)
-        self._check_finite(losses, "test")
-        row: Row = {
-            "test_loss": losses.mean().item(),
-            "test_error": errors.mean().item(),
-            "test_by_group": self._group_means(errors, groups),
-        }
-        if objective.has_accuracy:
-            row["test_accuracy"] = 1 - row["test_error"]
-        return row
+            judged.append(self._judge(self._task.objective.losses(outputs, batch.targets), outputs, batch))
+        return self._join(judged, "test")
 
-    def _check_finite(self, losses: Tensor, part: str) -> None:
+    def _judge(self, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
+        objective = self._task.objective
+        errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
+        return Judged(losses, errors, batch.groups)
+
+    def _join(self, judged: list[Judged], part: str) -> Judged:
+        """All of them in a row, on the CPU; a UserError if a loss is not finite."""
+        losses, errors, groups = (torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True))
         bad = losses[~losses.isfinite()]
         if len(bad):
             raise UserError(f"{self._run}: the {part} loss became {bad[0].item()}; try a lower lr")
+        return Judged(losses, errors, groups)
+
+    def _means(self, part: str, judged: Judged) -> Row:
+        loss, error = judged.losses.mean().item(), judged.errors.mean().item()
+        by_group = self._group_means(judged.errors, judged.groups)
+        return {f"{part}_loss": loss, f"{part}_error": error, f"{part}_by_group": by_group}
 
     def _group_means(self, values: Tensor, groups: Tensor) -> list[float | None]:
         """Mean value a group; None, as JSON has no NaN, for groups without samples."""
         meter = GroupLossMeter(self._num_groups)
         meter.update(values, groups)
         return [None if math.isnan(mean) else mean for mean in meter.compute().tolist()]
-
-
-def _judge(objective: Objective, losses: Tensor, outputs: Tensor, batch: Split) -> Judged:
-    errors = losses if objective.errors is objective.losses else objective.errors(outputs, batch.targets)
-    return Judged(losses, errors, batch.groups)
-
-
-def _join(judged: list[Judged]) -> Judged:
-    """All of them in a row, on the CPU."""
-    return Judged(*(torch.cat(tensors).cpu() for tensors in zip(*judged, strict=True)))

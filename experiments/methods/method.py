@@ -1,56 +1,36 @@
-"""What a method is: a few seams in one and the same training loop.
-
-Modules of methods import torch where they use it: so ``list`` and a mistyped name are answered at once.
-"""
+"""What a method is: a few seams in one and the same training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from experiments.context import Context
+from experiments.datasets.splits import Split
+from experiments.libraries import np, torch
 from experiments.settings import Setting
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor, nn
-
-    from experiments.datasets.splits import Split
-    from experiments.tasks.task import Task
-
-    Score = Callable[[Split], Tensor]
+from experiments.tasks.task import Task
 
 
 class Method:
     """Plain training on shuffled batches; a method overrides what differs.
 
-    It is made anew for each run, so it may remember what it likes.
-
-    Args:
-        context: of the run. A method that trains on other samples hands on a context with other data.
-
-    Attributes:
-        name: what the command line calls it.
-        summary: one line for ``list``.
-        settings: settings of the method's own; a task may give other values for them.
-        prerequisite: the method whose record of the same task, seed and settings has to be there first; None for none.
-        for_classes: what the method does that makes sense for classes alone, as "weighs by class"; None for nothing.
+    It is made anew for each run, so it may remember what it likes. One that trains on other samples hands on a context
+    with other data.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})
-    prerequisite: ClassVar[str | None] = None
-    for_classes: ClassVar[str | None] = None
+    name: ClassVar[str]  # on the command line
+    summary: ClassVar[str]  # a line for ``list``
+    settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})  # its own; a task may give other values for them
+    prerequisite: ClassVar[str | None] = None  # the method whose record of the same seed and settings is needed first
+    for_classes: ClassVar[str | None] = None  # what makes sense for classes alone, as "weighs by class"
 
     def __init__(self, context: Context) -> None:
-        from experiments.methods.shuffled import Shuffled
-
         self.context = context
-        self.shuffled = Shuffled(
-            len(context.data.train), context.settings["batch_size"], context.num_batches, context.run.seed
-        )
+        self.num_shuffled = len(context.data.train)
+        self._shuffle_rng = np.random.default_rng(context.run.seed)
+        self._shuffled = np.empty(0, dtype=np.int64)
 
     @classmethod
     def unsuitable(cls, task: Task) -> str | None:
@@ -60,37 +40,47 @@ class Method:
             return None
         return f"it {cls.for_classes}, and a {kind} has no classes to predict"
 
-    def model(self, model: nn.Module) -> nn.Module:
+    def model(self, model: torch.nn.Module) -> torch.nn.Module:
         """Change the task's network before it is trained."""
         return model
 
     def batches(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch of an epoch, ``context.num_batches`` of them."""
-        yield from self.shuffled
+        """Yield the indices of each batch of an epoch, ``context.num_batches`` of them.
+
+        By default reshuffled passes over the first ``num_shuffled`` samples. A pass ends where the data do, not where
+        the epoch does, so every batch is full and an epoch has as many samples as with any other method.
+        """
+        batch_size = self.context.settings["batch_size"]
+        for _ in range(self.context.num_batches):
+            while len(self._shuffled) < batch_size:
+                self._shuffled = np.concatenate([self._shuffled, self._shuffle_rng.permutation(self.num_shuffled)])
+            batch, self._shuffled = np.split(self._shuffled, [batch_size])
+            yield batch.tolist()
 
     @property
     def proportions(self) -> np.ndarray:
         """The mix that the next batch is made of, ``(num_groups,)``; shuffling keeps the data's own on average."""
         return self.context.data.proportions
 
-    def select(self, batch: Split, score: Score) -> Split:
-        """Choose which samples of a batch to step on; all by default. In the training time.
+    def select(self, batch: Split, score: Callable[[Split], torch.Tensor]) -> Split:
+        """Choose which samples of a batch to step on, in the training time; all by default.
 
-        Args:
-            batch: the samples drawn, on the device.
-            score: gives the loss of each sample under the model as it is, in evaluation mode and without gradient.
+        ``score`` gives the loss of each sample under the model as it is, in evaluation mode and without gradient.
         """
-        del score
         return batch
 
-    def loss(self, losses: Tensor, outputs: Tensor, batch: Split) -> Tensor:
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
         """Join a batch's per-sample losses into the number that is minimised; their mean by default."""
-        del outputs, batch
         return losses.mean()
 
-    def observe(self, losses: Tensor) -> None:
+    def observe(self, losses: torch.Tensor) -> None:
         """Take in the per-sample losses of the batch just stepped on, in its order."""
 
-    def adjust_outputs(self, outputs: Tensor) -> Tensor:
+    def adjust_outputs(self, outputs: torch.Tensor) -> torch.Tensor:
         """Correct what the trained model says of a batch of the test part, before it is judged."""
         return outputs
+
+
+class Classical(Method):
+    name = "classical"
+    summary = "plain shuffled batches, blind to the groups"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from experiments.context import Context
+from experiments.errors import UserError
+from experiments.libraries import learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.settings import EVERY, FRACTION, PAPER, Setting
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from learn2mix import Mixer
 
 MIXING_RATE = Setting(0.1, PAPER, FRACTION)
 
@@ -22,81 +18,84 @@ class Mixing(Method):
     """Batches composed by a mixer of the library."""
 
     def __init__(self, context: Context) -> None:
-        from learn2mix import MixedBatchSampler
-
         super().__init__(context)
         self._mixer = self.mixer()
-        self.sampler = MixedBatchSampler(
-            context.data.train.groups,
-            self._mixer,
-            batch_size=context.settings["batch_size"],
-            num_batches=context.num_batches,
-            seed=context.run.seed,
+        groups, batch_size = context.data.train.groups, context.settings["batch_size"]
+        self.sampler = learn2mix.MixedBatchSampler(
+            groups, self._mixer, batch_size=batch_size, num_batches=context.num_batches, seed=context.run.seed
         )
 
-    def mixer(self) -> Mixer:
-        """Make the run's mixer."""
+    def mixer(self) -> learn2mix.Mixer:
         raise NotImplementedError
 
     def batches(self) -> Iterator[list[int]]:
-        """Compose batches as the mixer says."""
         yield from self.sampler
 
     @property
     def proportions(self) -> np.ndarray:
-        """The mix that the next batch is made of."""
         return self._mixer.proportions
 
-    def observe(self, losses: Tensor) -> None:
-        """Let the mixer see the losses."""
+    def observe(self, losses: torch.Tensor) -> None:
         self.sampler.observe(losses)
 
 
 class Learn2MixMethod(Mixing):
-    """The paper's."""
-
     name = "learn2mix"
     summary = "the mix follows the groups' losses, as often as the setting 'every' says"
-    settings = {"mixing_rate": MIXING_RATE, "every": Setting("epoch", PAPER, EVERY)}  # noqa: RUF012
+    settings = {"mixing_rate": MIXING_RATE, "every": Setting("epoch", PAPER, EVERY)}
+    every: ClassVar[str] = "epoch"  # where it is no setting
 
-    @property
-    def every(self) -> str | int:
-        """How often the mix is updated."""
-        every: str | int = self.context.settings["every"]
-        return every
-
-    def mixer(self) -> Mixer:
-        """Follow the losses."""
-        from learn2mix import Learn2Mix
-
-        return Learn2Mix(self.context.settings["mixing_rate"], every=self.every)
+    def mixer(self) -> learn2mix.Mixer:
+        settings = self.context.settings
+        return learn2mix.Learn2Mix(settings["mixing_rate"], every=settings.get("every", self.every))
 
 
 class Learn2MixStep(Learn2MixMethod):
-    """An update a step."""
-
     name = "learn2mix-step"
     summary = "learn2mix with the mix updated every step"
-    settings = {"mixing_rate": MIXING_RATE}  # noqa: RUF012
+    settings = {"mixing_rate": MIXING_RATE}
     every = "step"
 
 
 class Learn2MixEpoch(Learn2MixStep):
-    """An update an epoch."""
-
     name = "learn2mix-epoch"
     summary = "learn2mix with the mix updated every epoch, as in the paper"
     every = "epoch"
 
 
 class Balanced(Mixing):
-    """An equal share of each group."""
-
     name = "balanced"
     summary = "an equal share of every group in every batch"
 
-    def mixer(self) -> Mixer:
-        """Hold equal shares."""
-        from learn2mix import FixedMix
+    def mixer(self) -> learn2mix.Mixer:
+        return learn2mix.FixedMix("uniform")
 
-        return FixedMix("uniform")
+
+class Static(Mixing):
+    """Ablation of the mix's path: held, so that it is the mix itself that counts, not its following."""
+
+    name = "static"
+    summary = "every batch at the proportions that learn2mix ended with, which runs first"
+    prerequisite = Learn2MixMethod.name
+
+    def mixer(self) -> learn2mix.Mixer:
+        record = self.context.prerequisite
+        if record is None:
+            run = self.context.run
+            raise UserError(f"{run} needs the record of {self.prerequisite} of the same task, seed and settings")
+        return learn2mix.FixedMix(record["history"][-1]["proportions"])
+
+
+class OneShot(Mixing):
+    """Ablation of the mix's path: set once, from the losses of the first epoch; a group not seen keeps its share."""
+
+    name = "one-shot"
+    summary = "the mix is set to the shares of the first epoch's losses, then held"
+
+    def mixer(self) -> learn2mix.Mixer:
+        self._following = learn2mix.Learn2Mix(mixing_rate=1.0, every="epoch")
+        return self._following
+
+    def batches(self) -> Iterator[list[int]]:
+        yield from super().batches()
+        self._following.mixing_rate = 0.0  # updates to come move nothing

@@ -1,29 +1,19 @@
 """All tasks by name. To add one, write a ``Task`` and list it here; a data set in npz files needs neither."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from experiments.errors import UserError, did_you_mean
-from experiments.tasks.generic import generic
-from experiments.tasks.images import IMAGE_TASKS
-from experiments.tasks.long_tail import LONG_TAIL_TASKS
-from experiments.tasks.reconstruction import RECONSTRUCTION_TASKS
-from experiments.tasks.regression import REGRESSION_TASKS
+from experiments.tasks.classification import IMAGE_TASKS, IMDB, generic
+from experiments.tasks.regression import TASKS_WITHOUT_CLASSES
 from experiments.tasks.task import Task
-from experiments.tasks.text import IMDB
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (*IMAGE_TASKS, *LONG_TAIL_TASKS, IMDB, *REGRESSION_TASKS, *RECONSTRUCTION_TASKS)
-}
+TASKS: dict[str, Task] = {task.name: task for task in (*IMAGE_TASKS, IMDB, *TASKS_WITHOUT_CLASSES)}
 
 
 def find_task(name: str, data_root: Path | None) -> Task:
-    """The task of this name, or one made of the npz files of this name.
+    """The task of this name, or one made of the npz files in the folder of this name.
 
-    Args:
-        name: a name in ``TASKS``, or of a folder below the data root.
-        data_root: where to look for the folder; None, for reports of stored runs, takes it as given.
+    Without a data root, as for reports of stored runs, the folder is taken as given.
 
     Raises:
         UserError: if there is neither; it lists what there is.

@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from experiments.datasets.splits import Data
+from experiments.datasets.tables import WINE_COLUMNS
 from experiments.execution import load_data
 from experiments.plan import plan
 from experiments.tasks import find_task
@@ -125,7 +126,7 @@ def write_wine(root: Path, num_red: int = 40, num_white: int = 100) -> None:
     rng = np.random.default_rng(0)
     (root / "tabular").mkdir(parents=True, exist_ok=True)
     for color, size, shift in (("red", num_red, 0), ("white", num_white, 7)):
-        table = pd.DataFrame({f"feature {place}": shift + rng.normal(size=size) for place in range(11)})
+        table = pd.DataFrame({name: shift + rng.normal(size=size) for name in WINE_COLUMNS[:-1]})
         table["quality"] = rng.integers(3, 9, size=size)
         table.to_csv(root / "tabular" / f"winequality-{color}.csv", sep=";", index=False)
 

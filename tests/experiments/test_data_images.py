@@ -10,8 +10,7 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
 from data_files import cut_short, data_of, write_digits, write_imagenette, write_npz
-from experiments.datasets.imagenette import load_imagenette
-from experiments.datasets.images import load_images
+from experiments.datasets.images import load_imagenette, load_images
 from experiments.errors import UserError
 from experiments.objectives import CLASSIFICATION
 from experiments.tasks import TASKS, find_task, generic
@@ -32,29 +31,29 @@ def no_network(monkeypatch):
 class TestNpz:
     def test_files_are_read_by_name(self, tmp_path):
         written = write_npz(tmp_path, "mnist")
-        train, test, names = load_images(tmp_path, "mnist")
-        assert np.array_equal(train.inputs[:, 0], written["train"])
-        assert np.array_equal(test.inputs[:, 0], written["test"])
-        assert test.labels.tolist() == [*range(10), *range(10)]
-        assert names == tuple("0123456789")
+        data = load_images(tmp_path, "mnist")
+        assert np.array_equal(data.train.inputs[:, 0], written["train"])
+        assert np.array_equal(data.test.inputs[:, 0], written["test"])
+        assert data.test.groups.tolist() == [*range(10), *range(10)]
+        assert data.group_names == tuple("0123456789")
 
     def test_color_comes_out_channels_first(self, tmp_path):
         written = write_npz(tmp_path, "some-colors", shape=(8, 9, 3))
-        train, _, _ = load_images(tmp_path, "some-colors")
-        assert train.inputs.shape == (60, 3, 8, 9)
-        assert np.array_equal(train.inputs[5, 2], written["train"][5, :, :, 2])
+        data = load_images(tmp_path, "some-colors")
+        assert data.train.inputs.shape == (60, 3, 8, 9)
+        assert np.array_equal(data.train.inputs[5, 2], written["train"][5, :, :, 2])
 
     def test_classes_may_have_names(self, tmp_path):
         self.write(tmp_path, [1, 0, 1], [0, 1], class_names=np.array(["cat", "dog"]))
-        assert load_images(tmp_path, "pets").class_names == ("cat", "dog")
-        assert load_images(tmp_path, "pets").train.labels.tolist() == [1, 0, 1]
+        assert load_images(tmp_path, "pets").group_names == ("cat", "dog")
+        assert load_images(tmp_path, "pets").train.groups.tolist() == [1, 0, 1]
 
     @pytest.mark.parametrize(("labels", "names"), [([7, 3, 7], ("3", "7")), (["dog", "cat", "dog"], ("cat", "dog"))])
     def test_labels_may_be_any_numbers_or_texts(self, tmp_path, labels, names):
         self.write(tmp_path, labels, labels[:2])
-        train, test, found = load_images(tmp_path, "pets")
-        assert found == names
-        assert (train.labels.tolist(), test.labels.tolist()) == ([1, 0, 1], [1, 0])
+        data = load_images(tmp_path, "pets")
+        assert data.group_names == names
+        assert (data.train.groups.tolist(), data.test.groups.tolist()) == ([1, 0, 1], [1, 0])
 
     @staticmethod
     def write(root: Path, train_labels: list, test_labels: list, **extra: np.ndarray) -> None:
@@ -169,11 +168,11 @@ class TestDigits:
     @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
     def test_torchvisions_layout_is_read(self, tmp_path, name, folder):
         images = write_digits(tmp_path, folder)
-        train, test, names = load_images(tmp_path, name)
-        assert np.array_equal(train.inputs[:, 0], images)
-        assert np.array_equal(test.inputs, train.inputs)
-        assert train.labels.tolist() == [*range(10), 0, 1]
-        assert names[9] == {"mnist": "9", "fashion-mnist": "Ankle boot"}[name]
+        data = load_images(tmp_path, name)
+        assert np.array_equal(data.train.inputs[:, 0], images)
+        assert np.array_equal(data.test.inputs, data.train.inputs)
+        assert data.train.groups.tolist() == [*range(10), 0, 1]
+        assert data.group_names[9] == {"mnist": "9", "fashion-mnist": "Ankle boot"}[name]
 
     @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte"])
     @pytest.mark.parametrize("share", [0, 0.3, 0.99])
@@ -213,7 +212,7 @@ def small_cifar(monkeypatch, tmp_path) -> np.ndarray:
 
     names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
     batches = [
-        write(name, {"data": rows[start : start + 4], "labels": [0, 1, 2, 9]})
+        write(name, {"data": rows[start : start + 4], "labels": [place % 10 for place in range(start, start + 4)]})
         for name, start in zip(names, range(0, 24, 4), strict=True)
     ]
     _, md5 = write("batches.meta", {"label_names": [f"class {label}" for label in range(10)]})
@@ -225,10 +224,10 @@ def small_cifar(monkeypatch, tmp_path) -> np.ndarray:
 
 class TestCifar:
     def test_torchvisions_layout_is_read(self, tmp_path, small_cifar):
-        train, test, names = load_images(tmp_path, "cifar10")
-        assert np.array_equal(np.concatenate([train.inputs, test.inputs]), small_cifar)
-        assert train.labels.tolist() == [0, 1, 2, 9] * 5
-        assert names[9] == "class 9"
+        data = load_images(tmp_path, "cifar10")
+        assert np.array_equal(np.concatenate([data.train.inputs, data.test.inputs]), small_cifar)
+        assert data.train.groups.tolist() == [*range(10)] * 2
+        assert data.group_names[9] == "class 9"
 
     def test_a_cut_file_is_named(self, tmp_path, small_cifar, no_network):
         cut_short(tmp_path / "cifar-10-batches-py" / "data_batch_3")
@@ -239,11 +238,11 @@ class TestCifar:
 class TestImagenette:
     def test_pictures_become_uint8_of_one_size(self, tmp_path):
         write_imagenette(tmp_path)
-        train, test, names = load_imagenette(tmp_path, 16)
-        assert (train.inputs.shape, train.inputs.dtype) == ((100, 3, 16, 16), np.uint8)
-        assert names[:2] == ("tench", "English springer")
-        assert test.labels.tolist() == [label for label in range(10) for _ in range(2)]
-        greys = train.inputs.reshape(100, -1)
+        data = load_imagenette(tmp_path, 16)
+        assert (data.train.inputs.shape, data.train.inputs.dtype) == ((100, 3, 16, 16), torch.uint8)
+        assert data.group_names[:2] == ("tench", "English springer")
+        assert data.test.groups.tolist() == [label for label in range(10) for _ in range(2)]
+        greys = data.train.inputs.reshape(100, -1).numpy()
         assert (greys.min(axis=1) == greys.max(axis=1)).all()
         assert np.abs(greys[:, 0].astype(int) - np.arange(100)).max() <= 2  # JPEG is lossy
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from data_files import cut_short, data_of, write_imdb_archive, write_imdb_folder, write_imdb_lines
-from experiments.datasets import imdb
-from experiments.datasets.imdb import load_imdb, read_reviews
-from experiments.datasets.tokens import encode, word_tokenizer
+from experiments.datasets import text
+from experiments.datasets.text import encode, load_imdb, read_reviews, word_tokenizer
 from experiments.errors import UserError
 
 WORDS = ["The", "film", "was", "GOOD", "bad,", "awful!!", "it's", "Crème", "<br /><br />", "1984.", "...", "so"]
@@ -32,7 +32,7 @@ def no_network(monkeypatch):
     def refuse(*_arguments, **_options):
         raise OSError("no network here")
 
-    monkeypatch.setattr(imdb, "download_url", refuse)
+    monkeypatch.setattr(text, "download_url", refuse)
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -44,12 +44,11 @@ def test_every_layout_gives_the_same_reviews(tmp_path, write):
 
 def test_a_fifth_of_each_class_is_for_testing(tmp_path):
     write_imdb_lines(tmp_path, reviews(20))
-    train, test, names = load_imdb(tmp_path, 8)
-    assert names == ("negative", "positive")
-    assert np.bincount(train.labels).tolist() == [32, 32]
-    assert np.bincount(test.labels).tolist() == [8, 8]
-    assert train.inputs.shape == (64, 8)
-    assert train.inputs.dtype == np.int64
+    data = load_imdb(tmp_path, 8)
+    assert data.group_names == ("negative", "positive")
+    assert (data.counts(data.train), data.counts(data.test)) == ([32, 32], [8, 8])
+    assert data.train.inputs.shape == (64, 8)
+    assert data.train.inputs.dtype == torch.int64
 
 
 def test_negative_reviews_are_cut(tmp_path):
@@ -75,7 +74,7 @@ def test_tokens_are_those_of_a_plain_count():
     assert (vocabulary["<pad>"], vocabulary["<unk>"]) == (0, 1)
     new_texts = [*texts, "an unheard-of FILM", "", "good " * 50]
     expected = [[vocabulary.get(token, 1) for token in plain_tokens(text)][:6] for text in new_texts]
-    ids = encode(tokenizer, new_texts)
+    ids = encode(tokenizer, new_texts, 6)
     assert ids.tolist() == [row + [0] * (6 - len(row)) for row in expected]
 
 
@@ -86,9 +85,9 @@ def test_more_words_are_learnt_than_the_librarys_default():
 
 def test_words_of_the_test_part_are_not_learnt(tmp_path):
     write_imdb_lines(tmp_path, ((*review[:3], "w{}{}x{} ".format(*review) * 2) for review in reviews()))
-    train, test, _ = load_imdb(tmp_path, 2)
-    assert (train.inputs > 1).all()
-    assert (test.inputs == 1).all()
+    data = load_imdb(tmp_path, 2)
+    assert (data.train.inputs > 1).all()
+    assert (data.test.inputs == 1).all()
 
 
 def test_a_missing_set_names_the_folder_the_layouts_and_the_source(tmp_path, no_network):

@@ -126,9 +126,7 @@ def test_one_shot_is_set_once_by_the_losses_of_the_first_epoch():
 
 
 def test_one_shot_leaves_a_group_that_did_not_come_its_share():
-    from experiments.methods.one_shot_mix import OneShotMix
-
-    mixer = OneShotMix()
+    mixer = make("one-shot").mixer()
     mixer.attach([0.5, 0.3, 0.2], ["a", "b", "c"])
     mixer.update(np.array([1.0, 3.0, np.nan]))
     assert mixer.proportions == pytest.approx([0.8 * 0.25, 0.8 * 0.75, 0.2])
@@ -141,8 +139,8 @@ class FirstHalfAtNoLoss(Method):
     summary = "for a test"
 
     def __init__(self, context):
-        train = context.data.train
-        super().__init__(replace(context, data=context.data.with_train(train.take(torch.arange(0, len(train), 2)))))
+        train = context.data.train.take(torch.arange(0, len(context.data.train), 2))
+        super().__init__(replace(context, data=replace(context.data, train=train)))
         self.seen: list[tuple] = [("made", len(self.context.data.train), context.num_batches)]
 
     def select(self, batch, score):

@@ -14,8 +14,8 @@ from scipy.stats import chisquare
 from experiments.context import Context
 from experiments.datasets.splits import Data, Split
 from experiments.methods import METHODS, curriculum
-from experiments.methods.importance import draw_by_loss
 from experiments.methods.smote import oversample
+from experiments.methods.weighing import draw_by_loss
 from experiments.tasks import TASKS
 from experiments.training import Training
 from tiny import BATCH_SIZE, COUNTS, run_of, tiny_data

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments.methods import METHODS
-from experiments.models.linear import CosineLayer
+from experiments.models import CosineLayer
 from experiments.tasks import TASKS
 from experiments.training import Training
 from tiny import COUNTS, run_of, tiny_data

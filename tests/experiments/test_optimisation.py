@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from experiments.errors import UserError
-from experiments.optimisation import make_optimizer, make_schedule
-from experiments.training import Training
+from experiments.training import Training, make_optimizer, make_schedule
 from tiny import run_of
 
 SGD = {"optimizer": "SGD", "lr": 0.1}

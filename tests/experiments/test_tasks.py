@@ -102,7 +102,7 @@ def test_all_tasks_of_the_paper_are_there():
         "fashion-mnist-reconstruction", "cifar10-reconstruction",
     }  # fmt: skip
     ours = {"mnist-5k", "mnist-imbalanced", "fashion-mnist-imbalanced", "cifar10-imbalanced", "cifar10-long-tail",
-            "fashion-mnist-long-tail"}  # fmt: skip
+            "fashion-mnist-long-tail", "fashion-pairs"}  # fmt: skip
     assert TASKS.keys() == paper | ours
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_files import MNIST_SIZES, data_of, write_imdb_lines, write_npz, write_sizes
-from experiments.datasets.imbalance import choose_kept, shares_kept
+from experiments.datasets import choose_kept, shares_kept
 from experiments.errors import UserError
 from experiments.settings import normalise
 

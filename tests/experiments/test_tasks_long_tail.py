@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from data_files import data_of, write_imdb_lines, write_npz, write_sizes
-from experiments.datasets.images import load_images, shrink
-from experiments.datasets.imbalance import choose_kept
+from experiments.datasets import choose_kept
+from experiments.datasets.images import load_images, random_changes, shrink
 from experiments.datasets.splits import Data
 from experiments.errors import UserError
 from experiments.execution import load_data
 from experiments.methods import METHODS
 from experiments.plan import plan
 from experiments.tasks import TASKS, find_task, generic
-from experiments.tasks.augmentation import chosen_changes
 from experiments.training import Training
 from tiny import Made, run_of
 
@@ -86,10 +85,10 @@ def test_a_size_that_does_not_divide_is_an_error(tmp_path, size):
 
 def test_both_parts_are_averaged_down(tmp_path):
     written = write_npz(tmp_path, "pets", shape=(8, 8))
-    train, test, names = load_images(tmp_path, "pets", 4)
-    assert np.array_equal(train.inputs, shrink(written["train"][:, None], 4))
-    assert np.array_equal(test.inputs, shrink(written["test"][:, None], 4))
-    assert len(names) == 10
+    data = load_images(tmp_path, "pets", 4)
+    assert np.array_equal(data.train.inputs, shrink(written["train"][:, None], 4))
+    assert np.array_equal(data.test.inputs, shrink(written["test"][:, None], 4))
+    assert len(data.group_names) == 10
 
 
 def test_imagenette_needs_a_size():
@@ -105,7 +104,7 @@ class TestChanges:
     @pytest.mark.parametrize(("shift", "flip"), [(2, "yes"), (1, "no"), (0, "yes")])
     def test_shift_and_flip_are_as_set(self, images, shift, flip):
         torch.manual_seed(0)
-        changed = chosen_changes(images, {"shift": shift, "flip": flip}).numpy()
+        changed = random_changes(images, {"shift": shift, "flip": flip}).numpy()
         drawn = set()
         for before, after in zip(images[:, 0].numpy(), changed[:, 0], strict=True):
             for mirrored in (False, True):
@@ -120,7 +119,7 @@ class TestChanges:
 
     def test_nothing_set_changes_nothing_and_draws_nothing(self, images):
         state = torch.get_rng_state()
-        assert chosen_changes(images, {"shift": 0, "flip": "no"}) is images
+        assert random_changes(images, {"shift": 0, "flip": "no"}) is images
         assert torch.equal(torch.get_rng_state(), state)
 
 

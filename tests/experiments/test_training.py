@@ -11,7 +11,7 @@ import torch
 from conftest import TOY
 from experiments.errors import UserError
 from experiments.methods import METHODS, Method
-from experiments.methods.classical import Classical
+from experiments.methods.method import Classical
 from experiments.models import lenet5
 from experiments.objectives import CLASSIFICATION, Objective
 from experiments.tasks import TASKS, Task
@@ -191,7 +191,7 @@ def test_no_step_waits_for_a_number(toy, monkeypatch, method):
         )
     per_epoch = []
     for num_batches in (5, 10):
-        training.method.shuffled.num_batches = num_batches
+        training.method.context = replace(training.method.context, num_batches=num_batches)
         waits.clear()
         training.train_epoch()
         per_epoch.append(len(waits))
