@@ -8,48 +8,44 @@ from typing import Any
 
 from experiments.methods import METHODS
 from experiments.plan import settings_of
-from experiments.report.sections import Section
+from experiments.report.sections import RUN, Section
 from experiments.settings import Setting
 from experiments.tasks import find_task
 
 
-def facts(section: Section) -> list[tuple[str, str]]:
+def facts(section: Section) -> dict[str, str]:
     """Names and values, in words."""
     usual = find_task(section.task, None).settings
-    changes = _changes(section.config, usual)
-    stated = [("command", command(section)), ("settings", _listed(section.config))]
-    if changes:
+    stated = {"command": command(section), "settings": _listed(section.config)}
+    if changes := _changes(section.config, usual):
         sources = {name: f" (there {usual[name].value}, {usual[name].source})" for name in changes if name in usual}
-        changed = ", ".join(f"{name}={value}{sources.get(name, '')}" for name, value in changes.items())
-        stated.append(("changed from the task's own", changed))
-    environments = dict.fromkeys(json.dumps(one, sort_keys=True) for one in section.runs["environment"].dropna())
-    stated += [("made on", _hardware(json.loads(environment))) for environment in environments]
+        stated["changed from the task's own"] = _listed({n: f"{v}{sources.get(n, '')}" for n, v in changes.items()})
+    environments = {json.dumps(one, sort_keys=True): one for one in section.runs["environment"].dropna()}
+    if environments:
+        stated["made on"] = "; ".join(map(_hardware, environments.values()))
     if section.trained:
-        seconds = section.curves["seconds"].groupby(level=["label", "seed"]).max()
-        stated.append(("time", f"{seconds.sum():,.0f} s of training in {len(seconds)} runs"))
+        seconds = section.values["whole", "seconds"].groupby(level=RUN).max()
+        stated["time"] = f"{seconds.sum():,.0f} s of training in {len(seconds)} runs"
     return stated
 
 
 def command(section: Section) -> str:
-    """The command that does the section's runs; the folders are the reader's own.
-
-    Methods that were run with several settings of their own take a command for each; this one is for their defaults.
-    """
+    """The command that does the section's runs; methods run with several settings of their own take one for each."""
     task = find_task(section.task, None)
-    methods = {label: section.method(label) for label in section.labels}
-    num_seeds = max(section.runs["seed"].dropna(), default=0) + 1
-    parts = ["python -m experiments run", section.task, "--methods", *dict.fromkeys(methods.values())]
-    parts.append(f"--seeds {num_seeds}")
     changes = _changes(section.config, task.settings)
-    if "epochs" in changes:
-        parts.append(f"--epochs {changes.pop('epochs')}")
-    if "time_budget" in changes:
-        parts.append(f"--time-budget {changes.pop('time_budget'):g}")
-    for label, method in methods.items():
+    for label, method in section.methods.items():
         # Where a method was run in one way only, that way is part of the command.
         if label == method and method in METHODS:
-            changes |= _changes(section.own(label), settings_of(task, METHODS[method]))
-    return " ".join([*parts, *(["--set", _listed(changes, " ")] if changes else [])])
+            changes |= _changes(section.own[label], settings_of(task, METHODS[method]))
+    options = {
+        "methods": " ".join(dict.fromkeys(section.methods.values())),
+        "seeds": max(section.runs["seed"].dropna(), default=0) + 1,
+        "epochs": changes.pop("epochs", None),
+        "time-budget": f"{changes.pop('time_budget'):g}" if "time_budget" in changes else None,
+        "set": _listed(changes, " ") or None,
+    }
+    given = [f"--{name} {value}" for name, value in options.items() if value is not None]
+    return " ".join(["python -m experiments run", section.task, *given])
 
 
 def _changes(config: Mapping[str, Any], usual: Mapping[str, Setting]) -> dict[str, Any]:
@@ -62,13 +58,8 @@ def _listed(config: Mapping[str, Any], separator: str = ", ") -> str:
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:
-    parts = [
-        environment.get("processor") or environment.get("machine", "an unknown machine"),
-        f"{environment.get('cpus', '?')} CPUs",
-        f"device {environment.get('device', '?')}",
-        f"{environment.get('threads', '?')} thread(s) a job",
-        f"{environment.get('jobs', 1)} job(s)",
-        *(f"{name} {version}" for name, version in environment.get("versions", {}).items()),
-        f"commit {environment.get('commit')}",
-    ]
-    return ", ".join(parts)
+    known = {"processor": environment.get("machine", "an unknown machine"), "jobs": 1, "commit": None, **environment}
+    versions = [f"{name} {version}" for name, version in known.get("versions", {}).items()]
+    parts = [f"{known.get('cpus', '?')} CPUs", f"device {known.get('device', '?')}"]
+    parts += [f"{known.get('threads', '?')} thread(s) a job", f"{known['jobs']} job(s)"]
+    return ", ".join([known["processor"], *parts, *versions, f"commit {known['commit']}"])

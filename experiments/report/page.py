@@ -3,64 +3,112 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from experiments.report.drawing import VARIABLES, looks, to_inline
+from experiments.report.drawing import STRONG, VARIABLES, to_inline
 from experiments.report.facts import facts
-from experiments.report.intervals import UNKNOWN
-from experiments.report.overview import overview
-from experiments.report.pictures import Picture
-from experiments.report.sections import LEARNER, Section
+from experiments.report.intervals import TONES
+from experiments.report.overview import MATRICES, overview
+from experiments.report.pictures import Picture, draw_section, picture_of
+from experiments.report.sections import Section
+from experiments.report.sweeps import sweep_table, sweeps
 from experiments.report.tables import Table, section_tables
-from experiments.report.verdicts import TONES, Comparison, Scale, compare, headlines
-
-Drawn = Mapping[str, Sequence[tuple[Picture, str]]]  # a section's slug -> its pictures with their SVG
+from experiments.report.verdicts import Comparison, Scale, compare, headlines
 
 MOST_COLUMNS = 7  # a table of ratios with more, and fewer rows, is turned
 SYMBOLS = {"o": "●", "D": "◆", "s": "■", "^": "▲"}
-RATIO = re.compile(r"(\S+) (\[.*?\]|\(one seed\))\s(.*)", re.DOTALL)
+RATIO = re.compile(r"(\S+) (\[.*?\]|\(one seed\)) (.*)")
 
 
-def to_page(sections: Sequence[Section], notes: Iterable[str], drawn: Drawn) -> str:
+class Chapter(NamedTuple):
+    """A section, or what was varied on a task, with all that is shown of it."""
+
+    title: str
+    slug: str
+    labels: list[str]
+    pictures: list[Picture]
+    tables: list[Table]
+    facts: dict[str, str]
+    comparison: Comparison | None
+
+    @property
+    def scale(self) -> Scale:
+        """Where the effects of the comparison lie."""
+        effects = {} if self.comparison is None else self.comparison.effects
+        return Scale.over(effects.values(), is_ratio=self.comparison is None or self.comparison.is_ratio)
+
+    @property
+    def legend(self) -> list[tuple[str, str, str]]:
+        """The methods that have a colour, each with its symbol and the colour's name."""
+        strong = {label: STRONG[label] for label in self.labels if label in STRONG}
+        return [(label, SYMBOLS[look.marker], VARIABLES[look.color]) for label, look in strong.items()]
+
+
+def chapters_of(sections: Iterable[Section]) -> list[Chapter]:
+    """A chapter a section, and after those of a task one on what was varied."""
+    chapters = []
+    for task, of_task in groupby(sections, lambda section: section.task):
+        members = list(of_task)
+        for one in members:
+            told = (draw_section(one), section_tables(one), facts(one), compare(one))
+            chapters.append(Chapter(one.title, one.slug, one.compared, *told))
+        if varied := sweeps(members):
+            pictures, tables = [picture_of(one) for one in varied], [sweep_table(one) for one in varied]
+            lines = list(dict.fromkeys(line for one in varied for line in one.lines))
+            chapters.append(
+                Chapter(f"{task}: what settings change", f"{task}-settings", lines, pictures, tables, {}, None)
+            )
+    return chapters
+
+
+def to_page(sections: Sequence[Section], chapters: Sequence[Chapter], notes: Iterable[str]) -> str:
     """A web page that needs nothing but itself."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters |= {"ratio": _ratio, "unbroken": _unbroken}
-    compared = {section.slug: compare(section) for section in sections}
-    judged = [one for one in compared.values() if one is not None and one.verdict is not None]
+    templates.filters |= {"ratio": _ratio, "unbroken": _unbroken, "inline": to_inline}
+    compared = [one.comparison for one in chapters if one.comparison is not None]
+    judged = [(one, one.verdict) for one in compared if one.verdict is not None]
     scales = {
-        is_ratio: Scale.over(
-            (one.verdict for one in judged if one.verdict and one.is_ratio == is_ratio), is_ratio=is_ratio
-        )
-        for is_ratio in (True, False)
+        kind: Scale.over([v for one, v in judged if one.is_ratio == kind], is_ratio=kind) for kind in (True, False)
     }
+    tables = {table.title: _turned(table) for table in overview(sections)}
+    later = {title for _, _, title in MATRICES[1:]}
+    problems = tables.pop("Failed, missing and left out", None)
     return templates.get_template("page.html").render(
-        headlines=headlines(judged),
-        judged=judged,
+        headlines=headlines([one for one, _ in judged]),
+        judged=[one for one, _ in judged],
         scales=scales,
-        tables=_overview(sections),
+        first=[table for title, table in tables.items() if title not in later],
+        more=[table for title, table in tables.items() if title in later],
+        problems=problems,
+        is_urgent=problems is not None and not problems.cells["what"].str.startswith("left out").all(),
         notes=notes,
-        chapters=[_chapter(section, compared[section.slug], drawn[section.slug]) for section in sections],
+        chapters=chapters,
     )
 
 
-def to_markdown(sections: Sequence[Section], notes: Iterable[str], drawn: Drawn) -> str:
+def to_markdown(sections: Sequence[Section], chapters: Iterable[Chapter], notes: Iterable[str]) -> str:
     """Headings, facts and tables as they stand in a README; the pictures are linked."""
-    blocks = [markdown_table(table) for table in overview(sections)] + list(notes)
-    for section in sections:
-        blocks.append(f"## {section.title}")
-        blocks.append("\n".join(f"- {name}: {_code(value, name)}" for name, value in facts(section)))
-        blocks += [markdown_table(table, "###") for table in section_tables(section)]
-        blocks += [f"![{section.title}: {one.title}]({section.slug}-{one.name}.svg)" for one, _ in drawn[section.slug]]
-    return "\n\n".join(blocks) + "\n"
+    blocks = [*(markdown_table(table) for table in overview(sections)), *notes]
+    for one in chapters:
+        blocks.append(f"## {one.title}")
+        blocks.append(
+            "\n".join(
+                f"- {name}: " + (f"`{value}`" if name == "command" else value) for name, value in one.facts.items()
+            )
+        )
+        blocks += [markdown_table(table, "###") for table in one.tables]
+        blocks += [f"![{one.title}: {picture.title}]({one.slug}-{picture.name}.svg)" for picture in one.pictures]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def to_screen(title: str, table: Table) -> RichTable:
@@ -75,48 +123,11 @@ def to_screen(title: str, table: Table) -> RichTable:
 
 def markdown_table(table: Table, heading: str = "##") -> str:
     """A heading, the table, and what it shows."""
-    columns = [table.cells.index.name, *table.cells.columns]
-    others = "---" if "what" in columns else "---:"
-    lines = [_markdown_row(columns), f"|---{f'|{others}' * (len(columns) - 1)}|"]
-    lines += [_markdown_row(row) for row in table.cells.itertuples()]
-    return "\n".join([f"{heading} {table.title}", "", *lines, "", table.note])
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _code(value: str, name: str) -> str:
-    return f"`{value}`" if name == "command" else value
-
-
-def _chapter(
-    section: Section, comparison: Comparison | None, pictures: Sequence[tuple[Picture, str]]
-) -> dict[str, Any]:
-    effects = [] if comparison is None else list(comparison.effects.values())
-    strong = {label: look for label, look in looks(section.compared).items() if look.is_strong}
-    return {
-        "section": section,
-        "comparison": comparison,
-        "scale": Scale.over(effects, is_ratio=comparison is None or comparison.is_ratio),
-        "legend": [(label, SYMBOLS[look.marker], VARIABLES[look.color]) for label, look in strong.items()],
-        "pictures": [(picture, to_inline(svg)) for picture, svg in pictures],
-        "tables": section_tables(section),
-        "facts": facts(section),
-    }
-
-
-def _overview(sections: Sequence[Section]) -> dict[str, Any]:
-    """The tables of all sections: those to be seen first, those to be opened, and what there is no run of."""
-    tables = [_turned(table) for table in overview(sections)]
-    more = [table for table in tables if table.title.startswith(f"{LEARNER} against each")]
-    problems = next((table for table in tables if "what" in table.cells), None)
-    return {
-        "first": [table for table in tables if table is not problems and not any(table is one for one in more)],
-        "more": more,
-        "problems": problems,
-        "is_urgent": problems is not None and not problems.cells["what"].str.startswith("left out").all(),
-    }
+    frame = table.cells.reset_index()
+    ends = ["---", *["---" if "what" in frame else "---:"] * (frame.shape[1] - 1)]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in (frame.columns, *frame.to_numpy())]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"{heading} {table.title}", "", lines[0], f"|{'|'.join(ends)}|", *lines[1:], "", table.note])
 
 
 def _turned(table: Table) -> Table:
@@ -134,5 +145,5 @@ def _unbroken(cell: str) -> str:
 
 def _ratio(cell: str) -> tuple[str, str, str, str] | None:
     """A ratio's number, interval, words and tone; None for other cells."""
-    found = None if cell == UNKNOWN else RATIO.fullmatch(cell)
+    found = RATIO.fullmatch(cell)
     return None if found is None or found[3] not in TONES else (found[1], found[2], found[3], TONES[found[3]])

@@ -12,18 +12,25 @@ from experiments.errors import UserError
 from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.facts import command, facts
-from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Interval, Ratio
-from experiments.report.overview import MATRICES, matrix, overview_table, problem_table
-from experiments.report.published import PUBLISHED, published
-from experiments.report.sections import Section
+from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Effect, Interval
+from experiments.report.overview import (
+    MATRICES,
+    matrix,
+    overview_table,
+    problem_table,
+    train_test_table,
+    worst_group_table,
+)
+from experiments.report.sections import AT, Section
+from experiments.report.sweeps import sweep_table, sweeps
 from experiments.report.tables import (
     MAX_GROUPS,
+    PUBLISHED,
     Table,
     error_table,
-    mixing_rates,
     per_group_table,
+    published,
     published_table,
-    rate_table,
     ratio_table,
     section_tables,
     time_table,
@@ -51,7 +58,8 @@ def rows(table: Table) -> list[tuple[str, ...]]:
 
 
 def at(section: Section, share: float, method: str = "classical") -> list[float]:
-    return section.error_at(share)[method].tolist()
+    (at_share,) = (name for name, one in AT.items() if one == share)
+    return section.measures[at_share][method].tolist()
 
 
 class TestIntervals:
@@ -82,7 +90,7 @@ class TestIntervals:
         ours, theirs = [1.0, 2.5, 2.0, 4.0], [2.0, 3.0, 3.5, 5.0]
         test = stats.ttest_rel(np.log(ours), np.log(theirs))
         low, high = np.exp(test.confidence_interval(0.95))
-        ratio = Ratio.of(ours, theirs)
+        ratio = Effect.of(ours, theirs)
         assert ratio.mean == pytest.approx(math.prod(a / b for a, b in zip(ours, theirs, strict=True)) ** (1 / 4))
         assert (ratio.low, ratio.high) == pytest.approx((low, high))
 
@@ -92,7 +100,7 @@ class TestIntervals:
         ours, theirs = np.exp(rng.normal(rng.normal(scale=0.3), 0.3, 5)), np.exp(rng.normal(0, 0.3, 5))
         test = stats.ttest_rel(np.log(ours), np.log(theirs))
         expected = NOT_SHOWN if test.pvalue >= 0.05 else LOWER if test.statistic < 0 else HIGHER
-        assert Ratio.of(ours, theirs).difference == expected
+        assert Effect.of(ours, theirs).word == expected
 
     @pytest.mark.parametrize(
         ("low", "high", "words"),
@@ -107,20 +115,20 @@ class TestIntervals:
         ],
     )
     def test_the_words_follow_from_the_interval_alone(self, low, high, words):
-        assert Ratio(0.7, low, high).difference == words
+        assert Effect(0.7, low, high).word == words
 
     def test_one_seed_shows_no_difference(self):
-        assert Ratio.of([1.0], [2.0]).show() == f"0.500 (one seed) {NOT_SHOWN}"
+        assert Effect.of([1.0], [2.0]).show() == f"0.500 (one seed) {NOT_SHOWN}"
 
     def test_no_seeds_zeros_and_unknown_errors_have_no_ratio(self):
         for ours, theirs in (([], []), ([0.0, 1.0], [1.0, 1.0]), ([math.nan, 1.0], [1.0, 1.0])):
-            assert Ratio.of(ours, theirs).show() == "-"
-            assert Ratio.of(ours, theirs).difference == NOT_SHOWN
+            assert Effect.of(ours, theirs).show() == "-"
+            assert Effect.of(ours, theirs).word == NOT_SHOWN
 
     def test_enough_digits_are_shown_to_see_the_difference(self):
-        assert Ratio(0.9991, 0.9984, 0.99984).show() == "0.9991 [0.9984, 0.9998] lower"
-        assert Ratio(1.00002, 1.00001, 1.00003).show() == "1.00002 [1.00001, 1.00003] higher"
-        assert Ratio(1.0, 0.9999, 1.0001).show() == f"1.000 [1.000, 1.000] {NOT_SHOWN}"
+        assert Effect(0.9991, 0.9984, 0.99984).show() == "0.9991 [0.9984, 0.9998] lower"
+        assert Effect(1.00002, 1.00001, 1.00003).show() == "1.00002 [1.00001, 1.00003] higher"
+        assert Effect(1.0, 0.9999, 1.0001).show() == f"1.000 [1.000, 1.000] {NOT_SHOWN}"
 
 
 class TestLength:
@@ -164,7 +172,7 @@ class TestErrors:
         runs[0]["history"][-1]["test_by_group"] = [7.0, 2.0]
         runs[1]["history"][-1]["test_by_group"] = [3.0, None]
         section = section_of(folder, *runs)
-        assert section.worst_group["classical"].tolist() == [7, 3]
+        assert section.measures["worst group"]["classical"].tolist() == [7, 3]
 
     def test_rows_stand_in_the_order_of_the_registry(self, folder):
         section = section_of(folder, *(record(name, 0, [1.0]) for name in ("my-own", "balanced", "classical")))
@@ -211,11 +219,9 @@ class TestRatios:
             *(record("learn2mix", seed, [error]) for seed, error in ours.items()),
             *(record("classical", seed, [error]) for seed, error in theirs.items()),
         )
-        expected = Ratio.of([1, 2, 4], [2, 3, 6]).show()
+        expected = Effect.of([1, 2, 4], [2, 3, 6]).show()
         assert cell(ratio_table(section), "learn2mix", "at the end") == expected
-        assert cell(against([section], 0), "toy", "learn2mix") == expected.replace(" lower", "\nlower").replace(
-            " no difference", "\nno difference"
-        )
+        assert cell(against([section], 0), "toy", "learn2mix") == expected
 
     def test_of_learn2mix_to_every_other_method_need_no_baseline(self, folder):
         errors = {"learn2mix": [[4.0, 1.0], [6.0, 2.5], [5.0, 2.0]], "balanced": [[2.0, 2.0], [9.0, 3.0], [8.0, 3.5]]}
@@ -228,7 +234,7 @@ class TestRatios:
             table = against([section], 1 if fraction < 1 else 2)
             assert list(table.cells) == ["balanced"]
             shown = cell(table, "toy", "balanced")
-            assert shown.splitlines()[0] == f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}]"
+            assert shown.startswith(f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}] ")
         assert against([section_of(folder / "other", record("balanced", 0, [1.0]))], 2) is None
 
     def test_need_a_baseline(self, folder):
@@ -270,7 +276,8 @@ class TestGroups:
         assert rows(per_group_table(section)) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
         many = [str(group) for group in range(MAX_GROUPS + 1)]
         run = record("balanced", 0, [1.0], task="many")
-        run["groups"] |= {"names": many, "train_counts": [1] * len(many), "initial_proportions": [1.0] * len(many)}
+        run["groups"] |= {"names": many, "train_counts": [1] * len(many), "test_counts": [1] * len(many)}
+        run["groups"] |= {"initial_proportions": [1.0] * len(many)}
         run["history"][0] |= {"test_by_group": [1.0] * len(many), "proportions": [1.0] * len(many)}
         write(folder, run)
         sections, _ = collect([folder])
@@ -291,7 +298,7 @@ class TestTime:
         self.give_seconds(runs, [1, 2, 9], [3, 4, 8], [1, 1, 1], [5, 2, 1])
         table = time_table(section_of(folder, *runs))
         assert cell(table, "learn2mix", "s an epoch") == Interval.of([2, 4]).show()
-        assert cell(table, "learn2mix", "ratio") == Ratio.of([2, 4], [1, 2]).show()
+        assert cell(table, "learn2mix", "ratio") == Effect.of([2, 4], [1, 2]).show()
         assert cell(table, "learn2mix", "preparation, s") == "0.500 ± 0.000"
         assert cell(table, "classical", "ratio") == "-"
 
@@ -321,11 +328,12 @@ class TestPublished:
 
     def test_there_is_none_for_other_tasks(self, folder):
         assert published_table(section_of(folder, record("classical", 0, [1.0]))) is None
-        assert published("toy", "classical") == (None, None, None)
+        assert {published("toy", "classical", at) for at in AT} == {None}
 
     def test_learn2mix_has_all_three_numbers_of_every_task_of_the_paper(self):
-        assert len(PUBLISHED) == 12
-        assert all(None not in published(task, "learn2mix") for task in PUBLISHED)
+        tasks = PUBLISHED.index.unique("task")
+        assert len(tasks) == 12
+        assert None not in {published(task, "learn2mix", at) for task in tasks for at in AT}
 
     def test_is_in_the_overview(self, folder):
         runs = [record(name, 0, [8.0, 2.0], task="wine-quality") for name in ("learn2mix", "classical")]
@@ -354,23 +362,13 @@ class TestSettings:
         return section
 
     def test_several_mixing_rates_are_variants_of_one_method(self, several_rates):
-        assert several_rates.labels == [
+        assert list(several_rates.methods) == [
             "learn2mix (mixing_rate=0.02)",
             "learn2mix",
             "learn2mix (mixing_rate=0.5)",
             "classical",
         ]
         assert several_rates.compared == ["learn2mix", "classical"]
-        assert list(mixing_rates(several_rates)["learn2mix"]) == [0.02, 0.1, 0.5]
-
-    def test_several_mixing_rates_have_a_table(self, several_rates):
-        table = rate_table(several_rates)
-        assert [row[:2] for row in rows(table)] == [("learn2mix", rate) for rate in ("0.02", "0.1", "0.5")]
-        assert rows(table)[2][-2] == Interval.of([3.0, 4.0]).show()
-        assert rows(table)[2][-1] == Ratio.of([3.0, 4.0], [6.0, 6.0]).show()
-
-    def test_one_mixing_rate_has_none(self, folder):
-        assert rate_table(section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 0, [1.0]))) is None
 
     def test_a_run_that_is_stored_twice_counts_once_and_is_told(self, folder):
         write(folder / "a", record("classical", 0, [1.0]))
@@ -388,6 +386,92 @@ class TestSettings:
         write(folder, record("classical", 0, [1.0]), other)
         with pytest.raises(UserError, match="learn2mix seed 0 and classical seed 0 were trained on different groups"):
             collect([folder])
+
+
+class TestSweeps:
+    def swept(self, folder, *configs: dict, methods=("learn2mix", "classical")) -> list:
+        """Sections of two seeds; learn2mix's error is lr x batch_size, classical's twice that."""
+        for number, config in enumerate(configs):
+            end = config.get("lr", 0.01) * config.get("batch_size", 100)
+            for factor, method in enumerate(methods, start=1):
+                runs = (record(method, seed, [9.0, factor * (end + seed)], config=config) for seed in (0, 1))
+                write(folder / str(number), *runs)
+        return sweeps(collect([folder])[0])
+
+    def test_a_setting_of_the_task_has_a_row_a_method_and_the_ratio_at_each_value(self, folder):
+        (sweep,) = self.swept(folder, *({"lr": lr} for lr in (0.1, 0.01, 1.0)))
+        table = sweep_table(sweep)
+        assert table.title == "toy: error by lr"
+        assert list(table.cells) == ["error", "0.01", "0.1", "1"]
+        names = ("learn2mix", "classical", "learn2mix / classical")
+        of_learner, of_classical, ratio = ([row for row in rows(table) if row[0] == name] for name in names)
+        assert [row[1] for row in of_learner] == ["at 1/2", "at the end"]
+        assert of_learner[1][2:] == tuple(Interval.of([end, end + 1]).show() for end in (1, 10, 100))
+        assert of_classical[1][2:] == tuple(Interval.of([2 * end, 2 * (end + 1)]).show() for end in (1, 10, 100))
+        assert ratio == [("learn2mix / classical", "at the end", *["0.500 [0.500, 0.500] lower"] * 3)]
+
+    def test_of_two_settings_in_a_grid_one_is_swept_and_the_other_tells_lines_apart(self, folder):
+        grid = [{"optimizer": name, "batch_size": size} for name in ("SGD", "Adam") for size in (1000, 250, 500)]
+        (sweep,) = self.swept(folder, *grid)
+        assert (sweep.setting, sweep.values) == ("batch_size", [250, 500, 1000])
+        expected = {f"{method} (optimizer={name})" for method in ("learn2mix", "classical") for name in ("SGD", "Adam")}
+        assert sweep.lines.keys() == expected
+        ratios = [row for row in rows(sweep_table(sweep)) if "/" in row[0]]
+        assert {row[0] for row in ratios} == {f"learn2mix (optimizer={name}) / classical" for name in ("SGD", "Adam")}
+
+    def test_settings_varied_one_at_a_time_are_swept_each(self, folder):
+        configs = ({"lr": lr, "batch_size": size} for lr, size in ((0.1, 8), (0.2, 8), (0.1, 9)))
+        both = self.swept(folder, *configs)
+        assert {sweep.setting: sweep.values for sweep in both} == {"lr": [0.1, 0.2], "batch_size": [8, 9]}
+
+    def test_a_methods_own_setting_has_the_baseline_beside_it(self, folder):
+        for rate, error in ((0.1, 4.0), (0.5, 3.0), (0.02, 5.0)):
+            runs = (record("learn2mix", seed, [9.0, error + seed], config={"mixing_rate": rate}) for seed in (0, 1))
+            write(folder / f"rate-{rate}", *runs)
+        write(folder, *(record("classical", seed, [9.0, 6.0]) for seed in (0, 1)))
+        (sweep,) = sweeps(collect([folder])[0])
+        table = sweep_table(sweep)
+        assert list(table.cells) == ["error", "0.02", "0.1", "0.5"]
+        assert rows(table)[1] == ("learn2mix", "at the end", *(Interval.of([e, e + 1]).show() for e in (5, 4, 3)))
+        assert rows(table)[3] == ("classical", "at the end", *["6.00 ± 0.00"] * 3)
+        assert rows(table)[4][2:] == tuple(Effect.of([e, e + 1], [6, 6]).show() for e in (5, 4, 3))
+
+    def test_without_classical_there_is_no_ratio_and_without_several_values_no_sweep(self, folder):
+        (sweep,) = self.swept(folder / "a", {"lr": 0.1}, {"lr": 0.2}, methods=("learn2mix",))
+        assert {row[0] for row in rows(sweep_table(sweep))} == {"learn2mix"}
+        assert self.swept(folder / "b", {"lr": 0.1}) == []
+
+
+class TestOverview:
+    def test_the_worst_and_the_largest_group_have_a_line_a_task(self, folder):
+        ends = {"learn2mix": ([1, 2], [2, 2.5]), "classical": ([2, 6], [2, 5.5]), "static": ([1, 1], [1, 1])}
+        runs = {(name, seed): record(name, seed, [1.0]) for name in ends for seed in (0, 1)}
+        for (name, seed), run in runs.items():
+            run["history"][-1]["test_by_group"] = ends[name][seed]
+        table = worst_group_table([section_of(folder, *runs.values())])
+        assert cell(table, "toy", "classical") == Interval.of([6.0, 5.5]).show()
+        assert cell(table, "toy", "static") == "1.00 ± 0.00"
+        assert cell(table, "toy", "ratio, worst group") == Effect.of([2.0, 2.5], [6.0, 5.5]).show()
+        assert cell(table, "toy", "ratio, largest group") == Effect.of([1.0, 2.0], [2.0, 2.0]).show()
+        assert worst_group_table([section_of(folder / "other", record("classical", 0, [1.0]))]) is None
+
+    def test_the_gap_weighs_the_groups_in_training_as_the_test_part_does(self, folder):
+        # In training the rare group, of half the test part's samples, has an error of 3, the common one one of 1.
+        ends = {"classical": (4.0, 4.0), "learn2mix": (4.0, 5.0)}
+        runs = [record(name, seed, [end]) for name, of_seeds in ends.items() for seed, end in enumerate(of_seeds)]
+        for run in runs:
+            run["history"][-1]["train_by_group"] = [1.0, 3.0]
+        table = train_test_table([section_of(folder, *runs)])
+        gap = Effect.of([2.0, 3.0], [2.0, 2.0], is_ratio=False)
+        assert rows(table) == [
+            ("toy", "classical", "2.00 ± 0.00", "4.00 ± 0.00", "2.00 ± 0.00", "-"),
+            ("toy", "learn2mix", "2.00 ± 0.00", Interval.of([4, 5]).show(), Interval.of([2, 3]).show(), gap.show(None)),
+        ]
+
+    def test_a_group_that_was_not_drawn_at_the_end_leaves_the_gap_unknown(self, folder):
+        run = record("classical", 0, [4.0])
+        run["history"][-1]["train_by_group"] = [1.0, None]
+        assert train_test_table([section_of(folder, run)]) is None
 
 
 CONFIG = {"epochs": 1, "lr": 0.01}

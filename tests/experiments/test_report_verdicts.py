@@ -31,7 +31,7 @@ def test_a_verdict_says_what_the_paired_interval_shows(section_of, ours, tone, w
     assert verdict.interval == f"{verdict.mean:.3f} [{low:.3f}, {high:.3f}]"
     sentence, details = one.words
     assert sentence.endswith(ends)
-    assert [name for name, _ in details] == ["at the end", "half-way"]
+    assert list(details) == ["at the end", "half-way"]
 
 
 def test_it_says_after_which_share_of_the_epochs_ours_is_as_good(section_of):
