@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.report.collect import collect
-from experiments.report.overview import problem_table
+from experiments.report.overview import PROBLEMS, overview_table
 from experiments.report.page import chapters_of, to_markdown, to_page, to_screen
 from experiments.report.tables import error_table
 
@@ -40,7 +40,7 @@ def report(folders: Sequence[Path], console: Console, out: Path | None = None) -
     for title, table in tables.items():
         console.print(to_screen(title, table))
     console.print(next(iter(tables.values())).note, highlight=False)
-    if (problems := problem_table(sections)) is not None:
+    if (problems := overview_table(PROBLEMS, sections)) is not None:
         console.print(to_screen(problems.title, problems))
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from experiments.report import drawing
 from experiments.report.drawing import GREY, STRONG, Look, cut, draw_lines, panels, styled, to_svg
-from experiments.report.sections import Section
-from experiments.report.sweeps import Sweep, show_value
-from experiments.report.tables import group_note
+from experiments.report.sections import END, Section
+from experiments.report.sweeps import Sweep, method_of, show_value
+from experiments.report.tables import note_of
 
 MOST_NAMED = 20  # groups with names beside an axis
 MOVERS = ("#3b82c4", "#c9680f", "#2f9e6e", "#c25a9a", "#8a63d2", "#a08414", "#3f9fb8", "#d0524a")  # groups by colour
@@ -33,27 +33,29 @@ def draw_section(section: Section) -> list[Picture]:
     """All pictures that a section has the numbers for."""
     if not section.trained:
         return []
-    note, strong = group_note(section), [label for label in section.compared if label in STRONG]
+    error, strong = _capital(section.error_name), [label for label in section.compared if label in STRONG]
     moving = [label for label in section.compared if (section.values["mix"].loc[label].nunique() > 1).any()]
     moving = [label for label in moving if label in STRONG] or moving[:1]
-    error = section.error_name[0].upper() + section.error_name[1:]
-    end = f"{error}, of each group at the end"
-    bands = "Bands are 95 % t-intervals over the seeds; on a log axis, those of the logarithm."
-    bars = f"Means over the seeds, bars are 95 % t-intervals; grey: the other methods.{note}"
-    shares = f"Share of each group in a batch, mean over the seeds.{note}"
-    drawn = "On the test part, and in training on the samples as drawn."
-    pictures = [Picture("curves", f"{error}, by epoch", bands, to_svg(draw_curves(section, "epoch")))]
+    figures = {"curves": (f"{error}, by epoch", draw_curves(section, "epoch"))}
     if section.has_fair_seconds:
-        figure = draw_curves(section, "seconds")
-        pictures.append(Picture("seconds", f"{error}, by seconds", "As far as all methods go.", to_svg(figure)))
+        figures["seconds"] = (f"{error}, by seconds", draw_curves(section, "seconds"))
     if len(section.group_names) > 1:
-        pictures.append(Picture("groups", end, bars, to_svg(draw_groups(section))))
+        figures["groups"] = (f"{error}, of each group at the end", draw_groups(section))
     if moving:
-        pictures.append(Picture("proportions", "What batches are made of", shares, to_svg(draw_mix(section, moving))))
+        figures["proportions"] = ("What batches are made of", draw_mix(section, moving))
     if strong:
-        figure = draw_train_test(section, strong)
-        pictures.append(Picture("train-test", "Training against test", drawn, to_svg(figure)))
-    return pictures
+        figures["train-test"] = ("Training against test", draw_train_test(section, strong))
+    return [Picture(name, title, note_of(name, section), to_svg(figure)) for name, (title, figure) in figures.items()]
+
+
+def picture_of(sweep: Sweep) -> Picture:
+    """The picture of a setting that was varied."""
+    title = f"{_capital(sweep.section.error_name)}, by {sweep.setting}"
+    return Picture(sweep.setting, title, note_of("values", sweep.section), to_svg(draw_sweep(sweep)))
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def over_seconds(section: Section, label: str, num_places: int = drawing.MOST_PLACES) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def draw_mix(section: Section, labels: Sequence[str]) -> Figure:
 @styled
 def draw_groups(section: Section) -> Figure:
     """Each group's error at the end, from most training samples at the top to fewest; many groups by their rank."""
-    errors = section.at_end("test")
+    errors = section.at_end()
     values = {label: errors.loc[label].T.iloc[section.by_size] for label in section.compared}
     names, styles = [cut(section.group_names[group]) for group in section.by_size], drawing.looks(section.compared)
     strong = [label for label in values if styles[label].is_strong]
@@ -153,32 +155,22 @@ def draw_groups(section: Section) -> Figure:
     return figure
 
 
-def picture_of(sweep: Sweep) -> Picture:
-    """The picture of a setting that was varied."""
-    error, caption = (
-        sweep.first.error_name,
-        "At the end; bars are 95 % t-intervals over the seeds that all values have.",
-    )
-    title = f"{error[0].upper()}{error[1:]}, by {sweep.setting}"
-    return Picture(sweep.setting, title, caption, to_svg(draw_sweep(sweep)))
-
-
 @styled
 def draw_sweep(sweep: Sweep) -> Figure:
     """The errors at the end against a setting's values: numbers on their scale, anything else side by side."""
-    values = sweep.values
-    places = values if sweep.is_numeric else range(len(values))
-    at = dict(zip(values, places, strict=True))
-    lines = {line: errors.rename(index=at) for line in sweep.lines if not (errors := sweep.errors(line)).empty}
-    methods = [line.partition(" (")[0] for line in lines]
-    looks = drawing.looks(methods)
-    # A method's lines have its colour, and each its own dashes.
-    dashes = [drawing.DASHES[methods[:place].count(one) % len(drawing.DASHES)] for place, one in enumerate(methods)]
-    styles = {line: looks[one]._replace(dash=dash) for line, one, dash in zip(lines, methods, dashes, strict=True)}
+    is_numeric, values, lines, styles = sweep.is_numeric, sweep.values, dict[str, pd.DataFrame](), dict[str, Look]()
+    for line, points in sweep.lines.items():
+        places = {value if is_numeric else values.index(value): value for value in values if value in points}
+        of_line = {place: points[value][0].measures[END][points[value][1]] for place, value in places.items()}
+        frame, method = pd.DataFrame(of_line).T.dropna(axis=1), method_of(line)
+        if not frame.empty:
+            # A method's lines have its colour, and each its own dashes.
+            dash = drawing.DASHES[[*map(method_of, lines)].count(method) % len(drawing.DASHES)]
+            lines[line], styles[line] = frame, drawing.looks([method])[method]._replace(dash=dash)
     figure, (ax,) = panels([190], ["1000"], list(lines))
     draw_lines(ax, lines, styles, has_bars=True)
-    if sweep.is_numeric and values[0] > 0 and values[-1] > LOG_VALUES_FROM * values[0]:
+    if is_numeric and 0 < LOG_VALUES_FROM * values[0] < values[-1]:
         drawing.scale(ax, "x", is_log=True)
-    ax.set_xticks(places, map(show_value, values))
+    ax.set_xticks(values if is_numeric else range(len(values)), map(show_value, values))
     ax.set_xlabel(sweep.setting)
     return figure

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.report.intervals import Effect
+from experiments.report.intervals import Effect, Interval
 
-LEARNER, BASELINE, BALANCED = "learn2mix", "classical", "balanced"
+LEARNER, LONG_TAIL_LEARNER, BASELINE, BALANCED = "learn2mix", "learn2mix-passes", "classical", "balanced"
+RIVALS = (BALANCED, "logit-adjusted-loss")  # what a method for long tails has to be better than
 AT = {"at 1/4": 1 / 4, "at 1/2": 1 / 2, "at the end": 1.0}  # shares of the training
 HALF, END = "at 1/2", "at the end"
 THIRDS = ("many", "middle", "few")
+DIFFERENCES = ("balanced accuracy", "gap")  # what is compared by differences, not by ratios
 UNEQUAL_SECONDS = 2  # seeds whose seconds differ by more than this factor were disturbed
 RUN = ["label", "seed"]
 # A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
@@ -98,6 +100,8 @@ class Section:
             "worst group": errors.max(),
             "largest group": errors[self.by_size[0]],
             "training": curve["weighed"].iloc[-1],
+            "test": curve["error"].iloc[-1],
+            "gap": curve["error"].iloc[-1] - curve["weighed"].iloc[-1],
             "balanced accuracy": 100 - errors.mean(),
             "worst class": 100 - errors.max(),
             **{name: 100 - errors[third].mean() for name, third in zip(THIRDS, thirds, strict=True)},
@@ -113,14 +117,33 @@ class Section:
         """A value after each epoch, a row an epoch and a column a seed; NaN after a seed's last one."""
         return self.values["whole", name][label].unstack("seed").loc[1:]
 
-    def at_end(self, name: str) -> pd.DataFrame:
-        """What runs end with, by label and seed, a column a group: ``test`` or ``mix``."""
-        return self.values[name].groupby(level=RUN, sort=False).tail(1).droplevel("epoch")
+    def at_end(self) -> pd.DataFrame:
+        """The groups' test errors at the end, by label and seed, a column a group."""
+        return self.values["test"].groupby(level=RUN, sort=False).tail(1).droplevel("epoch")
+
+    def num_seeds(self, label: str) -> int:
+        """Of which there are runs."""
+        return len(self.measures.loc[label])
+
+    def shown(self, measure: str | pd.Series, digits: int | None = None) -> dict[str, str]:
+        """Each method's mean of a measure with its interval, as text."""
+        values = self.measures[measure] if isinstance(measure, str) else measure
+        return {str(label): Interval.of(one).show(digits) for label, one in values.groupby(level="label")}
 
     def effect(self, label: str, other: str, measure: str = END) -> Effect:
-        """Compare a method with another one on the seeds that both have: accuracies by difference, else by ratio."""
+        """Compare a method with another one on the seeds that both have, by ratio or by difference."""
         values = self.measures[measure]
-        return Effect.of(values[label], values[other], is_ratio=measure != "balanced accuracy")
+        return Effect.of(values[label], values[other], is_ratio=measure not in DIFFERENCES)
+
+    def ratios(self, measure: str) -> dict[str, str]:
+        """Each method's ratio to the baseline, as text; nothing without a baseline."""
+        return {label: self.effect(label, BASELINE, measure).show() for label in self.rivals}
+
+    def gains(self, method: str) -> dict[str, str]:
+        """What each method has in balanced accuracy over another one, as text; nothing without runs of that."""
+        rival = self.find(method)
+        others = [label for label in self.trained if rival not in (None, label)]
+        return {label: self.effect(label, str(rival), "balanced accuracy").show() for label in others}
 
     def caught_up(self, label: str) -> pd.Series:
         """The epochs until each seed is first as good as the baseline with that seed at its end; NaN if it never is."""

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from experiments.report.intervals import Effect
-from experiments.report.overview import LONG_TAIL_LEARNER
-from experiments.report.sections import BASELINE, HALF, LEARNER, Section
-from experiments.report.tables import RIVALS, shown
+from experiments.report.sections import BALANCED, BASELINE, HALF, LEARNER, LONG_TAIL_LEARNER, RIVALS, Section
 
 RATIOS = (1, 0.5, 2, 0.25, 4, 0.8, 1.25, 0.125, 8)  # ticks, the most welcome first
 POINTS = (0, 5, -5, 10, -10, 2, -2, 20, -20)
+ENDS = {"better": "and ends lower", "worse": "but ends higher", "same": "and no difference is shown at the end"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """All methods of a section, by label, compared with one of them: by ratios of errors, or in points of accuracy.
+class Comparison(NamedTuple):
+    """All methods of a section compared with one of them: by ratios of errors, or in points of balanced accuracy.
 
-    The verdict is on ``learner``: a sentence, and the effects behind it by name; nothing without a run of it.
+    On the learner there are a verdict, a sentence and the effects behind it by name; nothing without a run of it.
     """
 
     section: Section
@@ -28,6 +25,8 @@ class Comparison:
     other: str
     is_ratio: bool
     effects: dict[str, Effect]
+    sentence: str
+    details: dict[str, Effect]
 
     @property
     def verdict(self) -> Effect | None:
@@ -35,30 +34,51 @@ class Comparison:
         return self.effects.get(self.learner)
 
     @property
-    def words(self) -> tuple[str, dict[str, Effect]]:
-        """A sentence on the learner, and the effects behind it by name; nothing without a run of it."""
-        if self.verdict is None:
-            return "", {}
-        return self._on_errors(self.verdict) if self.is_ratio else self._on_accuracy(self.verdict)
+    def scale(self) -> Scale:
+        """Where the effects lie."""
+        return Scale.over(self.effects.values(), is_ratio=self.is_ratio)
 
-    def _on_errors(self, verdict: Effect) -> tuple[str, dict[str, Effect]]:
-        section, learner = self.section, self.learner
-        shares = section.caught_up(learner) / section.measures["epochs"][BASELINE]
-        known = shares.dropna()
-        seeds = "" if len(known) == len(shares) else f" with {len(known)} of {len(shares)} seeds"
-        reached = f"reaches {BASELINE}'s final error in {known.mean():.2f} of its epochs{seeds}"
-        reached = reached if len(known) else f"does not reach the final error of {BASELINE}"
-        end = {"better": "and ends lower", "worse": "but ends higher", "same": "and no difference is shown at the end"}
-        effects = {"at the end": verdict, "half-way": section.effect(learner, BASELINE, HALF)}
-        if (balanced := section.find(RIVALS[0])) is not None:
-            effects[f"against {balanced}"] = section.effect(learner, balanced)
-        return f"{learner} {reached}, {end[verdict.tone]}.", effects
 
-    def _on_accuracy(self, verdict: Effect) -> tuple[str, dict[str, Effect]]:
-        accuracy, effects = self.section.measures["balanced accuracy"], {f"over {self.other}": verdict}
-        if (adjusted := self.section.find(RIVALS[1])) is not None:
-            effects[f"over {adjusted}"] = _gain(self.section, self.learner, adjusted)
-        return f"{self.learner} ends with a balanced accuracy of {shown(accuracy, digits=1)[self.learner]} %.", effects
+def compare(section: Section) -> Comparison | None:
+    """Long tails by balanced accuracy where ours for them was run, all else by errors; None without what to compare."""
+    ours, balanced, adjusted = map(section.find, (LONG_TAIL_LEARNER, *RIVALS))
+    if section.is_long_tail and ours and balanced:
+        measure = "balanced accuracy"
+        effects = {label: section.effect(label, balanced, measure) for label in section.compared if label != balanced}
+        sentence = f"{ours} ends with a balanced accuracy of {section.shown(measure, digits=1)[ours]} %."
+        details = {f"over {one}": section.effect(ours, one, measure) for one in (balanced, adjusted) if one}
+        return Comparison(section, ours, balanced, False, effects, sentence, details)
+    effects = {label: effect for label in section.rivals if (effect := section.effect(label, BASELINE)).mean > 0}
+    learner = section.find(LEARNER) or LEARNER
+    if learner not in effects:
+        return Comparison(section, learner, BASELINE, True, effects, "", {}) if effects else None
+    details = {"at the end": effects[learner], "half-way": section.effect(learner, BASELINE, HALF)}
+    details |= {f"against {balanced}": section.effect(learner, balanced)} if balanced else {}
+    sentence = f"{learner} {_reaches(section, learner)}, {ENDS[effects[learner].tone]}."
+    return Comparison(section, learner, BASELINE, True, effects, sentence, details)
+
+
+def _reaches(section: Section, learner: str) -> str:
+    shares = section.caught_up(learner) / section.measures["epochs"][BASELINE]
+    known = shares.dropna()
+    seeds = "" if len(known) == len(shares) else f" with {len(known)} of {len(shares)} seeds"
+    reaches = f"reaches {BASELINE}'s final error in {known.mean():.2f} of its epochs{seeds}"
+    return reaches if len(known) else f"does not reach the final error of {BASELINE}"
+
+
+def headlines(comparisons: Sequence[Comparison]) -> list[str]:
+    """How often ours wins, ties and loses."""
+    lines = []
+    for is_ratio, better, worse in ((True, "lower error", "higher"), (False, "higher balanced accuracy", "lower")):
+        tones = [one.verdict.tone for one in comparisons if one.is_ratio == is_ratio and one.verdict]
+        wins, losses, ties = map(tones.count, ("better", "worse", "same"))
+        method, other = (LEARNER, BASELINE) if is_ratio else (LONG_TAIL_LEARNER, BALANCED)
+        if tones:
+            lines.append(
+                f"{method} ends with a {better} than {other} on {wins} of {len(tones)} task{'s' * (len(tones) > 1)}, "
+                f"a {worse} one on {losses}; on {ties} no difference is shown."
+            )
+    return lines
 
 
 class Scale(NamedTuple):
@@ -69,9 +89,9 @@ class Scale(NamedTuple):
     is_ratio: bool
 
     @classmethod
-    def over(cls, effects: Iterable[Effect], *, is_ratio: bool) -> Scale:
+    def over(cls, effects: Iterable[Effect | None], *, is_ratio: bool) -> Scale:
         """The line that shows the means of some effects and no effect; intervals may end at its edges."""
-        means = [effect.mean for effect in effects]
+        means = [effect.mean for effect in effects if effect is not None]
         if is_ratio:
             return cls(min([0.8, *means]) / 1.1, max([1.15, *means]) * 1.1, is_ratio=True)
         return cls(min([-1.0, *means]) - 1, max([1.0, *means]) + 1, is_ratio=False)
@@ -90,38 +110,3 @@ class Scale(NamedTuple):
             if self.low <= number <= self.high and all(abs(place - other) > 22 for other in places.values()):
                 places[f"{number:g}"] = place
         return places
-
-
-def compare(section: Section) -> Comparison | None:
-    """Long tails by balanced accuracy where ours for them was run, all else by errors; None without what to compare."""
-    learner, balanced = section.find(LONG_TAIL_LEARNER), section.find(RIVALS[0])
-    if section.is_long_tail and learner is not None and balanced is not None:
-        effects = {label: _gain(section, label, balanced) for label in section.compared if label != balanced}
-        return Comparison(section, learner, balanced, is_ratio=False, effects=effects)
-    effects = {label: effect for label in section.rivals if (effect := section.effect(label, BASELINE)).mean > 0}
-    return (
-        Comparison(section, section.find(LEARNER) or LEARNER, BASELINE, is_ratio=True, effects=effects)
-        if effects
-        else None
-    )
-
-
-def headlines(comparisons: Sequence[Comparison]) -> list[str]:
-    """How often ours wins, ties and loses."""
-    lines = []
-    for is_ratio, what, words in ((True, "error", "lower higher"), (False, "balanced accuracy", "higher lower")):
-        judged = [one for one in comparisons if one.is_ratio == is_ratio and one.verdict is not None]
-        if judged:
-            tones = [one.verdict.tone for one in judged if one.verdict is not None]
-            wins, losses, ties = (tones.count(tone) for tone in ("better", "worse", "same"))
-            better, worse = words.split()
-            lines.append(
-                f"{LEARNER if is_ratio else LONG_TAIL_LEARNER} ends with a {better} {what} than {judged[0].other} on "
-                f"{wins} of {len(judged)} {'task' if len(judged) == 1 else 'tasks'}, a {worse} one on {losses}; on "
-                f"{ties} no difference is shown."
-            )
-    return lines
-
-
-def _gain(section: Section, label: str, other: str) -> Effect:
-    return section.effect(label, other, "balanced accuracy")

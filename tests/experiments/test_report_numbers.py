@@ -13,28 +13,10 @@ from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.facts import command, facts
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Effect, Interval
-from experiments.report.overview import (
-    MATRICES,
-    matrix,
-    overview_table,
-    problem_table,
-    train_test_table,
-    worst_group_table,
-)
+from experiments.report.overview import OVERVIEW, PROBLEMS, overview_table
 from experiments.report.sections import AT, Section
 from experiments.report.sweeps import sweep_table, sweeps
-from experiments.report.tables import (
-    MAX_GROUPS,
-    PUBLISHED,
-    Table,
-    error_table,
-    per_group_table,
-    published,
-    published_table,
-    ratio_table,
-    section_tables,
-    time_table,
-)
+from experiments.report.tables import MAX_GROUPS, PUBLISHED, Table, error_table, section_tables
 from made_up import record, write, write_failure, write_unsuitable
 
 
@@ -47,6 +29,11 @@ def section_of(folder, *records: dict) -> Section:
     write(folder, *records)
     (section,), _ = collect([folder])
     return section
+
+
+def named(section: Section, title: str) -> Table | None:
+    """The section's table of this title, if it has one."""
+    return next((table for table in section_tables(section) if table.title == title), None)
 
 
 def cell(table: Table, row: str, column: str) -> str:
@@ -208,7 +195,9 @@ class TestCatchingUp:
 
 def against(sections: list[Section], which: int) -> Table | None:
     """All against classical, then learn2mix against each half-way and at the end."""
-    return matrix(sections, *MATRICES[which])
+    return overview_table(
+        [title for title in OVERVIEW if (" against " in title and "each" in title) or "All" in title][which], sections
+    )
 
 
 class TestRatios:
@@ -220,7 +209,7 @@ class TestRatios:
             *(record("classical", seed, [error]) for seed, error in theirs.items()),
         )
         expected = Effect.of([1, 2, 4], [2, 3, 6]).show()
-        assert cell(ratio_table(section), "learn2mix", "at the end") == expected
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "at the end") == expected
         assert cell(against([section], 0), "toy", "learn2mix") == expected
 
     def test_of_learn2mix_to_every_other_method_need_no_baseline(self, folder):
@@ -239,13 +228,13 @@ class TestRatios:
 
     def test_need_a_baseline(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]))
-        assert ratio_table(section) is None
+        assert named(section, "Ratio to classical") is None
         assert against([section], 0) is None
-        assert overview_table([section]) is None
+        assert overview_table("learn2mix against classical", [section]) is None
 
     def test_without_common_seeds_there_are_none(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 1, [1.0]))
-        assert cell(ratio_table(section), "learn2mix", "at the end") == "-"
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "at the end") == "-"
 
     def test_no_table_claims_a_difference_that_is_not_shown(self, folder):
         rng = np.random.default_rng(0)
@@ -254,8 +243,11 @@ class TestRatios:
             folder, *(record(name, seed, rng.uniform(1, 3, 8).tolist()) for name in methods for seed in range(4))
         )
         num_named = 0
-        of_all = (overview_table([section]), *(against([section], which) for which in range(3)))
-        for table in (ratio_table(section), *of_all):
+        of_all = (
+            overview_table("learn2mix against classical", [section]),
+            *(against([section], which) for which in range(3)),
+        )
+        for table in (named(section, "Ratio to classical"), *of_all):
             for text in (text for row in rows(table) for text in row if "[" in text):
                 low, high = (float(bound) for bound in text.split("[")[1].split("]")[0].split(", "))
                 words = " ".join(text.split("]")[1].split())
@@ -268,12 +260,12 @@ class TestGroups:
     def test_the_largest_group_is_the_one_with_most_training_samples(self, folder):
         section = section_of(folder, record("learn2mix", 0, [4.0]), record("classical", 0, [2.0]))
         assert cell(error_table(section), "learn2mix", "worst group") == "8.00"
-        assert cell(ratio_table(section), "learn2mix", "worst group").startswith("2.000")
-        assert cell(ratio_table(section), "learn2mix", "largest group (common)").startswith("2.000")
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "worst group").startswith("2.000")
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "largest group (common)").startswith("2.000")
 
     def test_each_group_has_a_line_unless_there_are_too_many(self, folder):
         section = section_of(folder, record("classical", 0, [4.0]))
-        assert rows(per_group_table(section)) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
+        assert rows(named(section, "Each group")) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
         many = [str(group) for group in range(MAX_GROUPS + 1)]
         run = record("balanced", 0, [1.0], task="many")
         run["groups"] |= {"names": many, "train_counts": [1] * len(many), "test_counts": [1] * len(many)}
@@ -281,7 +273,7 @@ class TestGroups:
         run["history"][0] |= {"test_by_group": [1.0] * len(many), "proportions": [1.0] * len(many)}
         write(folder, run)
         sections, _ = collect([folder])
-        assert per_group_table(sections[1]) is None
+        assert named(sections[1], "Each group") is None
 
 
 class TestTime:
@@ -296,7 +288,7 @@ class TestTime:
 
     def test_is_each_seeds_median_epoch_and_its_ratio(self, folder, runs):
         self.give_seconds(runs, [1, 2, 9], [3, 4, 8], [1, 1, 1], [5, 2, 1])
-        table = time_table(section_of(folder, *runs))
+        table = named(section_of(folder, *runs), "Time")
         assert cell(table, "learn2mix", "s an epoch") == Interval.of([2, 4]).show()
         assert cell(table, "learn2mix", "ratio") == Effect.of([2, 4], [1, 2]).show()
         assert cell(table, "learn2mix", "preparation, s") == "0.500 ± 0.000"
@@ -305,14 +297,14 @@ class TestTime:
     def test_seeds_whose_seconds_differ_by_more_than_a_factor_of_2_have_none(self, folder, runs):
         self.give_seconds(runs, [1, 1, 1], [2.1, 2.1, 2.1], [1, 1, 1], [1, 1, 1])
         section = section_of(folder, *runs)
-        assert time_table(section) is None
+        assert named(section, "Time") is None
         assert not any(" s " in f" {name} " for table in section_tables(section) for name in table.cells)
 
 
 class TestPublished:
     def test_stands_beside_ours(self, folder):
         section = section_of(folder, record("learn2mix", 0, [8.0, 2.0], task="wine-quality"))
-        table = published_table(section)
+        table = named(section, "Beside the paper")
         assert cell(table, "learn2mix", "paper, at 1/2") == "4.26 ± 1.55"
         assert cell(table, "learn2mix", "ours, at 1/2") == "8.00"
         assert cell(table, "learn2mix", "paper, at the end") == "1.75 ± 0.21"
@@ -322,22 +314,21 @@ class TestPublished:
             "classical", 0, [0.25], task="cifar10",
             objective={"kind": "classification", "error_name": "test error, %", "scale": 100.0},
         )  # fmt: skip
-        table = published_table(section_of(folder, run))
+        table = named(section_of(folder, run), "Beside the paper")
         assert cell(table, "classical", "ours, at the end") == "75.0"
         assert cell(table, "classical", "paper, at the end") == "59.62 ± 0.16"
 
     def test_there_is_none_for_other_tasks(self, folder):
-        assert published_table(section_of(folder, record("classical", 0, [1.0]))) is None
-        assert {published("toy", "classical", at) for at in AT} == {None}
+        assert named(section_of(folder, record("classical", 0, [1.0])), "Beside the paper") is None
 
     def test_learn2mix_has_all_three_numbers_of_every_task_of_the_paper(self):
-        tasks = PUBLISHED.index.unique("task")
-        assert len(tasks) == 12
-        assert None not in {published(task, "learn2mix", at) for task in tasks for at in AT}
+        ours = PUBLISHED.xs("learn2mix", level="method")
+        assert len(ours) == len(PUBLISHED.index.unique("task")) == 12
+        assert ours.notna().all(axis=None)
 
     def test_is_in_the_overview(self, folder):
         runs = [record(name, 0, [8.0, 2.0], task="wine-quality") for name in ("learn2mix", "classical")]
-        (row,) = rows(overview_table([section_of(folder, *runs)]))
+        (row,) = rows(overview_table("learn2mix against classical", [section_of(folder, *runs)]))
         assert row[0] == "wine-quality"
         assert "1 seed, 2 epochs (the task's: 300)" in row[1]
         assert "8.00 (paper 4.26 ± 1.55)" in row
@@ -448,12 +439,15 @@ class TestOverview:
         runs = {(name, seed): record(name, seed, [1.0]) for name in ends for seed in (0, 1)}
         for (name, seed), run in runs.items():
             run["history"][-1]["test_by_group"] = ends[name][seed]
-        table = worst_group_table([section_of(folder, *runs.values())])
+        table = overview_table("Worst and largest group", [section_of(folder, *runs.values())])
         assert cell(table, "toy", "classical") == Interval.of([6.0, 5.5]).show()
         assert cell(table, "toy", "static") == "1.00 ± 0.00"
         assert cell(table, "toy", "ratio, worst group") == Effect.of([2.0, 2.5], [6.0, 5.5]).show()
         assert cell(table, "toy", "ratio, largest group") == Effect.of([1.0, 2.0], [2.0, 2.0]).show()
-        assert worst_group_table([section_of(folder / "other", record("classical", 0, [1.0]))]) is None
+        assert (
+            overview_table("Worst and largest group", [section_of(folder / "other", record("classical", 0, [1.0]))])
+            is None
+        )
 
     def test_the_gap_weighs_the_groups_in_training_as_the_test_part_does(self, folder):
         # In training the rare group, of half the test part's samples, has an error of 3, the common one one of 1.
@@ -461,7 +455,7 @@ class TestOverview:
         runs = [record(name, seed, [end]) for name, of_seeds in ends.items() for seed, end in enumerate(of_seeds)]
         for run in runs:
             run["history"][-1]["train_by_group"] = [1.0, 3.0]
-        table = train_test_table([section_of(folder, *runs)])
+        table = overview_table("Training against test", [section_of(folder, *runs)])
         gap = Effect.of([2.0, 3.0], [2.0, 2.0], is_ratio=False)
         assert rows(table) == [
             ("toy", "classical", "2.00 ± 0.00", "4.00 ± 0.00", "2.00 ± 0.00", "-"),
@@ -471,7 +465,7 @@ class TestOverview:
     def test_a_group_that_was_not_drawn_at_the_end_leaves_the_gap_unknown(self, folder):
         run = record("classical", 0, [4.0])
         run["history"][-1]["train_by_group"] = [1.0, None]
-        assert train_test_table([section_of(folder, run)]) is None
+        assert overview_table("Training against test", [section_of(folder, run)]) is None
 
 
 CONFIG = {"epochs": 1, "lr": 0.01}
@@ -491,7 +485,7 @@ class TestProblems:
             "focal": "left out",
             "importance": "0; seeds 0, 2 failed; seed 1 missing",
         }
-        assert rows(problem_table([section])) == [
+        assert rows(overview_table(PROBLEMS, [section])) == [
             ("toy", "balanced", "seeds 0, 2", "missing"),
             ("toy", "focal", "all", "left out: there is no class"),
             ("toy", "importance", "seeds 0, 2", "failed: MemoryError: all gone"),
@@ -501,7 +495,7 @@ class TestProblems:
     def test_a_failure_that_has_been_mended_is_forgotten(self, folder):
         write_failure(folder, "classical", 0, "no", CONFIG)
         section = section_of(folder, record("classical", 0, [1.0]))
-        assert problem_table([section]) is None
+        assert overview_table(PROBLEMS, [section]) is None
 
     def test_failures_alone_make_a_report(self, folder):
         write_failure(folder, "classical", 0, "ValueError: [x]", CONFIG)
@@ -536,7 +530,7 @@ class TestFacts:
     def test_hardware_time_and_changes_are_stated(self, folder):
         section = section_of(folder, *(record("classical", seed, [1.0] * 4, config={"lr": 0.5}) for seed in (0, 1)))
         stated = dict(facts(section))
-        assert "an abacus, 2 CPUs" in stated["made on"]
+        assert "processor=an abacus, cpus=2" in stated["made on"]
         assert stated["time"] == "8 s of training in 2 runs"
         assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
 

@@ -185,7 +185,7 @@ def test_what_went_wrong_is_shown_as_it_is(seen):
 
 def test_the_page_says_how_the_runs_were_made(seen):
     assert "python -m experiments run toy --methods learn2mix classical" in seen["text"]
-    assert "an abacus, 2 CPUs" in seen["text"]
+    assert "processor=an abacus, cpus=2" in seen["text"]
 
 
 def test_the_markdown_has_the_same_tables(folder):
