@@ -8,9 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.report.collect import collect
-from experiments.report.overview import PROBLEMS, overview_table
 from experiments.report.page import chapters_of, to_markdown, to_page, to_screen
-from experiments.report.tables import error_table
+from experiments.report.tables import PROBLEMS, error_table, overview_table
 
 
 def report(folders: Sequence[Path], console: Console, out: Path | None = None) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
@@ -14,14 +14,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from experiments.report.drawing import STRONG, VARIABLES, Look, to_inline
-from experiments.report.facts import facts
 from experiments.report.intervals import TONES
-from experiments.report.overview import LATER, PROBLEMS, overview
 from experiments.report.pictures import Picture, draw_section, picture_of
-from experiments.report.sections import Section
+from experiments.report.sections import RUN, Section
 from experiments.report.sweeps import sweep_table, sweeps
-from experiments.report.tables import Table, section_tables
+from experiments.report.tables import LATER, PROBLEMS, Table, overview, section_tables
 from experiments.report.verdicts import Comparison, Scale, compare, headlines
+from experiments.tasks import find_task
 
 MOST_COLUMNS = 7  # a table of ratios with more, and fewer rows, is turned
 SYMBOLS = {"o": "●", "D": "◆", "s": "■", "^": "▲"}
@@ -58,6 +57,28 @@ def chapters_of(sections: Iterable[Section]) -> list[Chapter]:
             pictures, tables = [picture_of(one) for one in varied], [sweep_table(one) for one in varied]
             chapters.append(Chapter(f"{task}: settings", f"{task}-settings", lines, pictures, tables, {}, None))
     return chapters
+
+
+def facts(section: Section) -> dict[str, str]:
+    """What a reader needs to trust a section's numbers, and to make them again."""
+    usual, config = find_task(section.task, None).settings, section.config
+    was = {name: f" (there {one.value}, {one.source})" for name, one in usual.items() if one.value != config.get(name)}
+    changed = {name: f"{config[name]}{was.get(name, '')}" for name in config if name in was or name not in usual}
+    made_on = dict.fromkeys(_listed(one | one.get("versions", {})) for one in section.runs["environment"].dropna())
+    stated = {
+        "command": "; ".join(section.runs["command"].dropna().unique()),
+        "settings": _listed(config),
+        "changed from the task's own": _listed(changed),
+        "made on": "; ".join(made_on),
+    }
+    if section.trained:
+        seconds = section.values["whole", "seconds"].groupby(level=RUN).max()
+        stated["time"] = f"{seconds.sum():,.0f} s of training in {len(seconds)} runs"
+    return {name: value for name, value in stated.items() if value}
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items() if not isinstance(value, dict))
 
 
 def to_page(sections: Sequence[Section], chapters: Sequence[Chapter], notes: Iterable[str]) -> str:

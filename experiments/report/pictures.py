@@ -72,13 +72,12 @@ def over_seconds(section: Section, label: str, num_places: int = drawing.MOST_PL
 
 @styled
 def draw_curves(section: Section, by: str) -> Figure:
-    """A line a method, with its drawing.band if it is one of those that matter most, and its name at its end."""
-    values = {
-        one: over_seconds(section, one) if by == "seconds" else section.curve(one).dropna() for one in section.compared
-    }
+    """A line a method, with its band if it is one of those that matter most, and its name at its end."""
+    along = over_seconds if by == "seconds" else lambda section, label: section.curve(label).dropna()
+    values = {label: along(section, label) for label in section.compared}
     figure, (ax,) = panels([210], ["1000"], list(values))
     draw_lines(ax, values, drawing.looks(section.compared))
-    ax.set_xlabel("epoch" if by == "epoch" else "seconds of training")
+    ax.set_xlabel("seconds of training" if by == "seconds" else by)
     return figure
 
 
@@ -172,5 +171,6 @@ def draw_sweep(sweep: Sweep) -> Figure:
     if is_numeric and 0 < LOG_VALUES_FROM * values[0] < values[-1]:
         drawing.scale(ax, "x", is_log=True)
     ax.set_xticks(values if is_numeric else range(len(values)), map(show_value, values))
+    ax.margins(x=0.08)
     ax.set_xlabel(sweep.setting)
     return figure

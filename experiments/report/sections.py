@@ -22,9 +22,8 @@ DIFFERENCES = ("balanced accuracy", "gap")  # what is compared by differences, n
 UNEQUAL_SECONDS = 2  # seeds whose seconds differ by more than this factor were disturbed
 RUN = ["label", "seed"]
 # A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
-STORED = ("task", "method", "seed", "objective", "groups", "environment", "preparation_seconds", "history")
+STORED = ("task", "method", "seed", "objective", "groups", "environment", "command", "preparation_seconds", "history")
 COLUMNS = [*STORED, "shared", "own", "failure", "reason"]
-ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 UNKNOWN_OBJECTIVE = {"kind": "unknown", "error_name": "test error"}
 
 
@@ -39,7 +38,8 @@ class Section:
         trained: the labels that have runs; ``compared``: without variants of one that is there as usual; ``rivals``:
             those to be compared with the baseline, if there is a run of that.
         group_names, train_counts: the groups and their training samples, by rank of size where seeds cut other groups
-            (``is_by_size``); ``by_size``: their places from most samples to fewest.
+            (``is_by_size``); ``by_size``: their places from most samples to fewest; ``is_long_tail``: whether they are
+            classes and the largest has twice the samples of the smallest.
         values: by label, seed and epoch (0 is before training): below ``whole`` ``error`` (test), ``train_error`` (as
             drawn) and ``weighed`` (in training, as the test part weighs groups), all in the task's unit, and
             ``seconds`` so far; and a column a group below ``test`` (errors) and ``mix`` (proportions).
@@ -61,6 +61,8 @@ class Section:
         self.is_by_size = len(np.unique(orders, axis=0)) > 1
         self.train_counts = counts[0] if self.trained else counts.ravel()
         self.by_size = np.argsort(-self.train_counts, kind="stable")
+        counts = self.train_counts
+        self.is_long_tail = bool(self.is_classification and counts.max(initial=0) > 2 * min(counts, default=0))
         self.has_fair_seconds = False
         if self.trained:
             keys = zip(done["label"], done["seed"], strict=True)
@@ -72,12 +74,6 @@ class Section:
             # Where a method's seeds differ much in seconds, only the machine can be the reason.
             seconds = self.measures["s an epoch"].groupby(level="label")
             self.has_fair_seconds = bool((seconds.max() <= UNEQUAL_SECONDS * seconds.min()).all())
-
-    @property
-    def is_long_tail(self) -> bool:
-        """Whether the largest class has twice the samples of the smallest: then accuracies count every class alike."""
-        counts = self.train_counts
-        return self.is_classification and len(counts) > 0 and bool(counts.max() > 2 * counts.min())
 
     def _measure(self, run: pd.DataFrame) -> dict[str, float]:
         """What a run comes to.
@@ -120,10 +116,6 @@ class Section:
     def at_end(self) -> pd.DataFrame:
         """The groups' test errors at the end, by label and seed, a column a group."""
         return self.values["test"].groupby(level=RUN, sort=False).tail(1).droplevel("epoch")
-
-    def num_seeds(self, label: str) -> int:
-        """Of which there are runs."""
-        return len(self.measures.loc[label])
 
     def shown(self, measure: str | pd.Series, digits: int | None = None) -> dict[str, str]:
         """Each method's mean of a measure with its interval, as text."""
@@ -190,10 +182,11 @@ def _groups(runs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     orders = np.argsort(-counts, axis=1, kind="stable")
     if len(np.unique(orders, axis=0)) <= 1:
         return names, counts, np.tile(np.arange(len(names)), (len(groups), 1))
-    ranks = [
-        f"{rank}{ENDINGS.get(rank % 10 if rank // 10 % 10 != 1 else 0, 'th')}" for rank in range(1, len(names) + 1)
-    ]
-    return [f"{rank} largest" for rank in ranks], np.take_along_axis(counts, orders, axis=1), orders
+    return (
+        [f"largest, no. {rank}" for rank in range(1, len(names) + 1)],
+        np.take_along_axis(counts, orders, axis=1),
+        orders,
+    )
 
 
 def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:

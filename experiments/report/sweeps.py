@@ -18,17 +18,13 @@ class Sweep(NamedTuple):
 
     setting: str
     values: list[Any]
+    is_numeric: bool
     lines: dict[str, Points]
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether the values lie on a scale."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
 
     @property
     def section(self) -> Section:
         """One of those whose runs they are."""
-        return next(iter(next(iter(self.lines.values())).values()))[0]
+        return next(section for points in self.lines.values() for section, _ in points.values())
 
     @property
     def runs(self) -> set[tuple[str, str]]:
@@ -62,8 +58,8 @@ def _sweep(setting: str, runs: Sequence[tuple[Section, str, dict[str, Any]]]) ->
         # A method's own setting: the baseline stands beside it, the same everywhere.
         points = {value: (one, BASELINE) for value, one in sections.items() if BASELINE in one.trained}
         lines |= {BASELINE: points} if points else {}
-    sweep = Sweep(setting, list(sections), lines)
-    return sweep._replace(values=sorted(sections)) if sweep.is_numeric else sweep
+    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in sections)
+    return Sweep(setting, sorted(sections) if is_numeric else list(sections), is_numeric, lines)
 
 
 def sweep_table(sweep: Sweep) -> Table:

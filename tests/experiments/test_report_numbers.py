@@ -11,12 +11,20 @@ from scipy import stats
 from experiments.errors import UserError
 from experiments.report import report
 from experiments.report.collect import collect
-from experiments.report.facts import command, facts
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Effect, Interval
-from experiments.report.overview import OVERVIEW, PROBLEMS, overview_table
+from experiments.report.page import facts
 from experiments.report.sections import AT, Section
 from experiments.report.sweeps import sweep_table, sweeps
-from experiments.report.tables import MAX_GROUPS, PUBLISHED, Table, error_table, section_tables
+from experiments.report.tables import (
+    MAX_GROUPS,
+    OVERVIEW,
+    PROBLEMS,
+    PUBLISHED,
+    Table,
+    error_table,
+    overview_table,
+    section_tables,
+)
 from made_up import record, write, write_failure, write_unsuitable
 
 
@@ -509,30 +517,15 @@ class TestProblems:
             report([folder], Console(file=io.StringIO()))
 
 
-class TestFacts:
-    def test_the_command_makes_the_runs_again(self, folder):
-        config = {"batch_size": 10, "optimizer": "Adam", "lr": 0.02}
-        section = section_of(
-            folder,
-            record("learn2mix", 1, [1.0, 1.0], config={**config, "mixing_rate": 0.3}),
-            record("classical", 0, [1.0, 1.0], config=config),
-        )
-        assert command(section) == (
-            "python -m experiments run toy --methods learn2mix classical --seeds 2 --epochs 2 "
-            "--set lr=0.02 mixing_rate=0.3"
-        )
-
-    def test_a_budget_is_part_of_the_command(self, folder):
-        config = {"batch_size": 10, "optimizer": "Adam", "epochs": 3, "time_budget": 50.0}
-        section = section_of(folder, record("classical", 0, [1.0], config=config))
-        assert command(section) == "python -m experiments run toy --methods classical --seeds 1 --time-budget 50"
-
-    def test_hardware_time_and_changes_are_stated(self, folder):
-        section = section_of(folder, *(record("classical", seed, [1.0] * 4, config={"lr": 0.5}) for seed in (0, 1)))
-        stated = dict(facts(section))
-        assert "processor=an abacus, cpus=2" in stated["made on"]
-        assert stated["time"] == "8 s of training in 2 runs"
-        assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
+def test_commands_hardware_time_and_changes_are_stated(folder):
+    config = {"config": {"lr": 0.5}, "command": "python -m experiments run toy --set lr=0.5"}
+    section = section_of(folder, *(record("classical", seed, [1.0] * 4, **config) for seed in (0, 1)))
+    stated = facts(section)
+    assert stated["command"] == "python -m experiments run toy --set lr=0.5"
+    assert "processor=an abacus, cpus=2" in stated["made on"]
+    assert stated["time"] == "8 s of training in 2 runs"
+    assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
+    assert "command" not in facts(section_of(folder / "other", record("classical", 0, [1.0])))
 
 
 def test_a_folder_with_some_of_the_runs_is_reported(folder):

@@ -52,7 +52,8 @@ def draw_runs(rng: np.random.Generator, method: str, task: str, num_groups: int,
     moves = method == "learn2mix"
     for seed in range(3):
         errors = 1 + 5 / np.arange(1, 13) + rng.normal(0, 0.05, 12)
-        run = record(method, seed, errors.tolist(), task=task, config=config)
+        command = f"python -m experiments run {task} --methods all"
+        run = record(method, seed, errors.tolist(), task=task, config=config, command=command)
         start = np.ones(num_groups) / num_groups
         end = rng.dirichlet(np.ones(num_groups)) if moves else start
         names = [f"a rather long name {group}" for group in range(num_groups)]
@@ -184,7 +185,7 @@ def test_what_went_wrong_is_shown_as_it_is(seen):
 
 
 def test_the_page_says_how_the_runs_were_made(seen):
-    assert "python -m experiments run toy --methods learn2mix classical" in seen["text"]
+    assert "python -m experiments run toy --methods all" in seen["text"]
     assert "processor=an abacus, cpus=2" in seen["text"]
 
 

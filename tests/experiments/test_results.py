@@ -6,9 +6,8 @@ import pytest
 
 import experiments.report
 from experiments.report.collect import collect
-from experiments.report.overview import overview, overview_table
 from experiments.report.page import markdown_table
-from experiments.report.tables import Table, section_tables
+from experiments.report.tables import Table, overview, overview_table, section_tables
 
 FOLDER = Path(experiments.report.__file__).parent.parent
 
