@@ -13,7 +13,7 @@ from experiments.report.tables import PROBLEMS, error_table, overview_table
 
 
 def report(folders: Sequence[Path], console: Console, out: Path | None = None) -> None:
-    """Print the tables of all runs below some folders, however many there are yet, and write what they say in full.
+    """Print the tables of all runs below some folders, and write what they say in full.
 
     Args:
         folders: where runs are stored, however deep.

@@ -20,11 +20,7 @@ from experiments.tasks import TASKS, find_task
 
 
 def collect(folders: Sequence[Path]) -> tuple[list[Section], list[str]]:
-    """Read all that is stored below some folders.
-
-    Returns:
-        The sections, in the order in which ``list`` shows tasks and methods; and what a reader should know of runs that
-        were left aside.
+    """Read all that is stored below some folders: sections, as ``list`` orders them, and notes on runs left aside.
 
     Raises:
         UserError: if there is nothing, a file is no run, or runs of a section have other groups.

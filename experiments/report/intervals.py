@@ -33,17 +33,12 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, values: ArrayLike) -> Interval:
-        """Summarise one value a seed, shape ``(num_seeds,)``; all is NaN without seeds."""
+        """Summarise values, one a seed; all is NaN without any."""
         array = np.asarray(values, dtype=np.float64)
         return cls(float(array.mean()), float(half_widths(array))) if len(array) else cls(math.nan, math.nan)
 
     def show(self, digits: int | None = None, sign: str = "") -> str:
-        """As text, with ``digits`` decimals; None shows three significant digits of the mean.
-
-        Example:
-            >>> Interval(18.234, 0.567).show()
-            '18.2 ± 0.6'
-        """
+        """As text, 18.2 ± 0.6, with ``digits`` decimals; None shows three significant digits of the mean."""
         if math.isnan(self.mean):
             return UNKNOWN
         if digits is None:
@@ -53,10 +48,9 @@ class Interval(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """How a method compares with another one: a mean over the seeds of both, and its 95 % interval (NaN for one seed).
+    """How a method compares with another one on the seeds of both, and the 95 % interval of that (NaN for one seed).
 
-    Pairing by seed leaves out what both have in common: data, initial weights. A ratio is a geometric mean, with the
-    t-interval of the mean logarithm back on the scale of ratios; anything else is a difference.
+    A ratio is a geometric mean, with the t-interval of the mean logarithm; anything else is a mean difference.
     """
 
     mean: float
@@ -66,14 +60,7 @@ class Effect(NamedTuple):
 
     @classmethod
     def of(cls, values: ArrayLike, others: ArrayLike, *, is_ratio: bool = True) -> Effect:
-        """Compare values, one a seed; series indexed by seed are paired.
-
-        All is NaN without seeds in common, and for ratios where a value is 0 or unknown.
-
-        Example:
-            >>> Effect.of([1.0, 2.0, 4.0], [2.0, 4.0, 8.0])
-            Effect(mean=0.5, low=0.5, high=0.5, is_ratio=True)
-        """
+        """Compare values, indexed by seed; all is NaN without common seeds, or for ratios where one is 0 or unknown."""
         ours, theirs = pd.Series(values, dtype=float).align(pd.Series(others, dtype=float), join="inner")
         if not is_ratio:
             mean, spread = Interval.of(ours - theirs)
@@ -113,12 +100,7 @@ class Effect(NamedTuple):
         return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
     def show(self, digits: int | None = 1) -> str:
-        """A ratio with its word; a difference with a star where its interval leaves out 0, to ``digits`` decimals.
-
-        Example:
-            >>> Effect(0.8, 0.7, 0.9).show(), Effect(1.2, 0.8, 1.6, is_ratio=False).show()
-            ('0.800 [0.700, 0.900] lower', '+1.2 ± 0.4*')
-        """
+        """A ratio with its word, 0.800 [0.700, 0.900] lower; a difference, +1.2 ± 0.4*, with a star if it is shown."""
         if math.isnan(self.mean):
             return UNKNOWN
         if self.is_ratio:

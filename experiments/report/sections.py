@@ -33,7 +33,7 @@ class Section:
     Attributes:
         title, slug: the task, with those settings that tell it from other sections; and this in a file's name.
         runs: ``COLUMNS`` and ``label``, in the order in which ``list`` shows methods.
-        task, config, error_name, is_classification: what the runs share.
+        task, config, error_name, is_classification: what the runs share; ``paper_measure`` is what the paper shows.
         methods, own: each label's method and its own settings.
         trained: the labels that have runs; ``compared``: without variants of one that is there as usual; ``rivals``:
             those to be compared with the baseline, if there is a run of that.
@@ -51,6 +51,7 @@ class Section:
         self.task, self.config = str(runs["task"].iloc[0]), json.loads(runs["shared"].iloc[0])
         objective = next(iter(runs["objective"].dropna()), UNKNOWN_OBJECTIVE)
         self.error_name, self.is_classification = objective["error_name"], objective["kind"] == "classification"
+        self.paper_measure = "test accuracy, %" if self.is_classification else self.error_name
         variants, done = runs.drop_duplicates("label").set_index("label"), runs[runs["objective"].notna()]
         self.methods: dict[str, str] = variants["method"].to_dict()
         self.own: dict[str, dict[str, Any]] = variants["own"].map(json.loads).to_dict()
@@ -76,12 +77,7 @@ class Section:
             self.has_fair_seconds = bool((seconds.max() <= UNEQUAL_SECONDS * seconds.min()).all())
 
     def _measure(self, run: pd.DataFrame) -> dict[str, float]:
-        """What a run comes to.
-
-        Test errors after shares of the epochs or of the budget of seconds; at the end, the worst and largest group's,
-        and the error in training as the test part's shares weigh the groups'; accuracies in per cent; the median
-        seconds of an epoch.
-        """
+        """What a run comes to: errors, on the way and at the end, in the task's unit; accuracies in per cent."""
         curve, groups, budget = run["whole"].iloc[1:], run["test"].iloc[-1].to_numpy(), self.config.get("time_budget")
         # The first epoch in which a share is over; a run that ends before its budget is read at its end.
         places = {at: math.ceil(share * len(curve)) - 1 for at, share in AT.items()}

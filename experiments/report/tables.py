@@ -21,7 +21,7 @@ from experiments.report.sections import (
     RIVALS,
     THIRDS,
     Section,
-)  # fmt: skip
+)
 from experiments.tasks import find_task
 
 LONG_TAIL = (*RIVALS, "mix-adjusted", "fading", LONG_TAIL_LEARNER)
@@ -46,13 +46,6 @@ class Table(NamedTuple):
     cells: pd.DataFrame
 
 
-def section_tables(section: Section) -> list[Table]:
-    """All tables that a section has the numbers for."""
-    made = {title: make(section) for title, make in SECTION_TABLES.items()} if section.trained else {}
-    known = {title: cells for title, cells in made.items() if not cells.empty}
-    return [error_table(section), *(Table(title, note_of(title, section), cells) for title, cells in known.items())]
-
-
 def error_table(section: Section) -> Table:
     """Test errors on the way and at the end, and when each method catches up with the baseline."""
     columns: dict[str, Texts] = {"seeds": {label: section.status(label) for label in section.methods}}
@@ -63,56 +56,41 @@ def error_table(section: Section) -> Table:
     return Table(section.error_name, note_of("errors", section), cells_of(section.methods, columns))
 
 
-def _ratio_cells(section: Section) -> pd.DataFrame:
-    measures = {at: at for at in AT}
-    if len(section.group_names) > 1:
-        largest = f"largest group ({section.group_names[section.by_size[0]]})"
-        measures |= {"worst group": "worst group", largest: "largest group"}
-    return cells_of(section.rivals, {column: section.ratios(measure) for column, measure in measures.items()})
-
-
-def _paper_cells(section: Section) -> pd.DataFrame:
-    columns = {}
+def section_tables(section: Section) -> list[Table]:
+    """All tables that a section has the numbers for."""
+    if not section.trained:
+        return [error_table(section)]
+    shown, groups, compared, ratios = section.shown, section.group_names, section.compared, {at: at for at in AT}
+    if len(groups) > 1:
+        ratios |= {"worst group": "worst group", f"largest group ({groups[section.by_size[0]]})": "largest group"}
+    paper = dict[str, Texts]()
     for at in AT:
-        columns[f"paper, {at}"] = {label: published(section, label, at) for label in section.compared}
-        columns[f"ours, {at}"] = as_published(section, at)
-    return cells_of(section.compared if section.task in PUBLISHED.index else [], columns)
-
-
-def _balanced_cells(section: Section) -> pd.DataFrame:
-    columns = {
-        "balanced accuracy": section.shown("balanced accuracy", digits=1),
+        paper[f"paper, {at}"] = {label: published(section, label, at) for label in compared}
+        paper[f"ours, {at}"] = as_published(section, at)
+    balanced = {
+        "balanced accuracy": shown("balanced accuracy", digits=1),
         **{f"over {rival}": section.gains(rival) for rival in RIVALS},
-        **{name: section.shown(name, digits=1) for name in ("worst class", *THIRDS)},
+        **{name: shown(name, digits=1) for name in ("worst class", *THIRDS)},
     }
-    return cells_of(section.trained if section.is_long_tail else [], columns)
-
-
-def _group_cells(section: Section) -> pd.DataFrame:
-    names = section.group_names if 1 < len(section.group_names) <= MAX_GROUPS else []
-    by_group = [section.shown(errors) for _, errors in section.at_end().items()] if names else []
-    columns = {label: dict(zip(names, [texts[label] for texts in by_group], strict=True)) for label in section.compared}
-    counts = dict(zip(names, section.train_counts.astype(str), strict=False))
-    return cells_of(names, {"training samples": counts, **columns}, name="group")
-
-
-def _time_cells(section: Section) -> pd.DataFrame:
-    columns = {
-        "s an epoch": section.shown("s an epoch"),
+    by_group = {name: shown(errors) for name, (_, errors) in zip(groups, section.at_end().items(), strict=True)}
+    counts = {"training samples": dict(zip(groups, section.train_counts.astype(str), strict=True))}
+    of_groups = {label: {name: texts[label] for name, texts in by_group.items()} for label in compared}
+    time = {
+        "s an epoch": shown("s an epoch"),
         "ratio": section.ratios("s an epoch"),
-        "epochs": section.shown("epochs", digits=0),
-        "preparation, s": section.shown("preparation, s"),
+        "epochs": shown("epochs", digits=0),
     }
-    return cells_of(section.compared if section.has_fair_seconds else [], columns)
-
-
-SECTION_TABLES = {
-    f"Ratio to {BASELINE}": _ratio_cells,
-    "Beside the paper": _paper_cells,
-    "Balanced accuracy": _balanced_cells,
-    "Each group": _group_cells,
-    "Time": _time_cells,
-}
+    tables: dict[str, tuple[Sequence[str], Mapping[str, Texts]]] = {
+        f"Ratio to {BASELINE}": (section.rivals, {name: section.ratios(one) for name, one in ratios.items()}),
+        "Beside the paper": (compared if section.task in PUBLISHED.index else [], paper),
+        "Balanced accuracy": (section.trained if section.is_long_tail else [], balanced),
+        "Each group": (groups if 1 < len(groups) <= MAX_GROUPS else [], counts | of_groups),
+        "Time": (compared if section.has_fair_seconds else [], time | {"preparation, s": shown("preparation, s")}),
+    }
+    made = {title: cells_of(rows, columns) for title, (rows, columns) in tables.items() if rows}
+    if "Each group" in made:
+        made["Each group"].index.name = "group"
+    return [error_table(section), *(Table(title, note_of(title, section), cells) for title, cells in made.items())]
 
 
 def overview(sections: Sequence[Section]) -> list[Table]:
@@ -140,7 +118,7 @@ def _against_rows(section: Section) -> Sequence[Texts]:
     label = section.find(LEARNER)
     if label is None or not section.rivals:
         return []
-    row = {"length": _length_of_runs(section), "measure": paper_measure(section)}
+    row = {"length": _length_of_runs(section), "measure": section.paper_measure}
     for at, when in ((HALF, "1/2"), (END, "end")):
         for method, one in ((BASELINE, BASELINE), (LEARNER, label)):
             theirs = published(section, one, at)
@@ -212,7 +190,7 @@ def note_of(name: str, section: Section) -> str:
     """What stands below a table or a picture of a section."""
     budget, joined = section.config.get("time_budget"), JOINED if section.is_by_size else ""
     length = "the epochs" if budget is None else f"the budget of {budget:g} s of training"
-    return NOTES[name].format(error=section.error_name, measure=paper_measure(section), length=length, groups=joined)
+    return NOTES[name].format(error=section.error_name, measure=section.paper_measure, length=length, groups=joined)
 
 
 def published(section: Section, label: str, at: str) -> str:
@@ -220,11 +198,6 @@ def published(section: Section, label: str, at: str) -> str:
     place = 2 * list(AT).index(at)
     number = PUBLISHED.reindex([(section.task, section.methods[label])]).iloc[0, place : place + 2]
     return "" if number.isna().any() else Interval(*number).show(2)
-
-
-def paper_measure(section: Section) -> str:
-    """What the paper's tables hold, with its unit."""
-    return "test accuracy, %" if section.is_classification else section.error_name
 
 
 def as_published(section: Section, at: str) -> dict[str, str]:
@@ -239,9 +212,9 @@ def _caught_up(epochs: pd.Series) -> str:
     return UNKNOWN if epochs.empty else f"{Interval.of(known).show(1)}{share}" if len(known) else "never"
 
 
-def cells_of(rows: Iterable[str], columns: Mapping[str, Texts], name: str = "method") -> pd.DataFrame:
+def cells_of(rows: Iterable[str], columns: Mapping[str, Texts]) -> pd.DataFrame:
     """The cells of a table by its columns."""
-    return pd.DataFrame(columns, pd.Index([*rows], name=name), dtype=object).replace("", UNKNOWN).fillna(UNKNOWN)
+    return pd.DataFrame(columns, pd.Index([*rows], name="method"), dtype=object).replace("", UNKNOWN).fillna(UNKNOWN)
 
 
 def cells_by_row(rows: Sequence[tuple[str, Texts]], name: str) -> pd.DataFrame:
