@@ -195,6 +195,14 @@ class TestCatchingUp:
         section = section_of(folder, *records, record("learn2mix", 0, [5, 4]), record("learn2mix", 1, [1, 4]))
         assert catching_up(section, "learn2mix") == "1.0 (1/2 seeds)"
 
+    def test_seeds_that_only_one_of_both_has_do_not_count(self, folder):
+        both = [record("classical", seed, [5, 4]) for seed in (0, 1)]
+        more = section_of(folder / "a", *both, record("learn2mix", 0, [4, 3]))
+        assert catching_up(more, "learn2mix") == "1.0"
+        both = [record("learn2mix", seed, [4, 3]) for seed in (0, 1)]
+        fewer = section_of(folder / "b", record("classical", 0, [5, 4]), *both)
+        assert catching_up(fewer, "learn2mix") == "1.0"
+
     def test_no_seed_may_do(self, folder):
         section = section_of(folder, record("classical", 0, [5, 1]), record("learn2mix", 0, [5, 4]))
         assert catching_up(section, "learn2mix") == "never"
