@@ -170,7 +170,7 @@ def draw_sweep(sweep: Sweep) -> Figure:
     draw_lines(ax, lines, styles, has_bars=True)
     if is_numeric and 0 < LOG_VALUES_FROM * values[0] < values[-1]:
         drawing.scale(ax, "x", is_log=True)
-    ax.set_xticks(values if is_numeric else range(len(values)), map(show_value, values))
+    ax.set_xticks(values if is_numeric else range(len(values)), [*map(show_value, values)])
     ax.margins(x=0.08)
     ax.set_xlabel(sweep.setting)
     return figure

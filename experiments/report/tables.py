@@ -118,7 +118,8 @@ def _against_rows(section: Section) -> Sequence[Texts]:
     label = section.find(LEARNER)
     if label is None or not section.rivals:
         return []
-    row = {"length": _length_of_runs(section), "measure": section.paper_measure}
+    variant = "" if label == LEARNER else f", {label}"
+    row = {"length": _length_of_runs(section) + variant, "measure": section.paper_measure}
     for at, when in ((HALF, "1/2"), (END, "end")):
         for method, one in ((BASELINE, BASELINE), (LEARNER, label)):
             theirs = published(section, one, at)
