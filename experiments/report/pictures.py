@@ -87,7 +87,8 @@ def draw_train_test(section: Section, labels: Sequence[str]) -> Figure:
     figure, axes = panels([88] * len(labels), ["1000"], ["training"])
     for ax, label in zip(axes, labels, strict=True):
         look = STRONG[label]._replace(dash="-", marker="")
-        values = {"test": section.curve(label).dropna(), "training": section.curve(label, "train_error").dropna()}
+        values = {"test": section.curve(label).dropna(), "training": section.curve(label, "weighed").dropna()}
+        values = {part: frame for part, frame in values.items() if not frame.empty}
         draw_lines(ax, values, {"test": look, "training": look._replace(dash=drawing.DASHES[2])})
         ax.set_title(label, color=look.color)
     axes[-1].set_xlabel("epoch")

@@ -40,9 +40,9 @@ class Section:
         group_names, train_counts: the groups and their training samples, by rank of size where seeds cut other groups
             (``is_by_size``); ``by_size``: their places from most samples to fewest; ``is_long_tail``: whether they are
             classes and the largest has twice the samples of the smallest.
-        values: by label, seed and epoch (0 is before training): below ``whole`` ``error`` (test), ``train_error`` (as
-            drawn) and ``weighed`` (in training, as the test part weighs groups), all in the task's unit, and
-            ``seconds`` so far; and a column a group below ``test`` (errors) and ``mix`` (proportions).
+        values: by label, seed and epoch (0 is before training): below ``whole`` ``error`` (test) and ``weighed`` (in
+            training, as the test part weighs groups), both in the task's unit, and ``seconds`` so far; and a column a
+            group below ``test`` (errors) and ``mix`` (proportions).
         measures: by label and seed, see ``_measure``.
     """
 
@@ -195,7 +195,6 @@ def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:
     trained = pd.DataFrame([*history.get("train_by_group", unknown)], history.index, dtype=float)
     whole = {
         "error": scale * history["test_error"].astype(float),
-        "train_error": scale * history["train_error"].astype(float),
         "weighed": scale * (trained * shares).sum(axis=1, skipna=False),
         "seconds": history["train_seconds"].cumsum(),
     }

@@ -133,7 +133,10 @@ def test_single_epochs_and_seeds_that_share_no_second_are_points(section_of):
 
 
 def test_training_is_drawn_beside_the_test(section_of):
-    section = section_of(record("learn2mix", 0, [4.0, 2.0]), record("smote", 0, [6.0, 5.0]))
+    run = record("learn2mix", 0, [4.0, 2.0])
+    for row, of_groups in zip(run["history"], ([3.0, 4.2], [1.5, 2.1]), strict=True):
+        row["train_by_group"] = of_groups  # as many samples of both to test on: the mean
+    section = section_of(run, record("smote", 0, [6.0, 5.0]))
     (ax,) = draw_train_test(section, ["learn2mix"]).axes
     assert ax.get_title("left") == "learn2mix"
     assert line(ax, "test").get_ydata().tolist() == pytest.approx([4.0, 2.0])
