@@ -1,4 +1,4 @@
-"""How pictures look: colours that follow the page's theme, panels, labels at the ends of lines, and the SVG of it."""
+"""How pictures look: methods and their colours, which follow the page's theme; panels, lines and their names; SVG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 
@@ -21,10 +21,9 @@ from experiments.report.intervals import half_widths
 
 # Points, and about pixels: a picture is a third of a desk's page wide, and all of a telephone's.
 WIDTH, ROOM_ABOVE, ROOM_BELOW, LINE, LETTER = 374, 22, 34, 12.5, 6.4
-MOST_LETTERS = 22  # of a label; longer ones are cut
+MOST_LETTERS, MOST_PLACES = 22, 120  # of a label, of a line
 LOG_FROM = 4  # a linear axis would squeeze what differs by more than this factor
-INK, GREY, GRID = "#1c2126", "#868e97", "#dfe3e8"
-LEARNED, EVEN, FADED = "#0b63c5", "#b95000", "#7c3fb8"
+INK, GREY, GRID, LEARNED, EVEN, FADED = "#1c2126", "#868e97", "#dfe3e8", "#0b63c5", "#b95000", "#7c3fb8"
 # On the page these are variables, so that they follow its theme.
 VARIABLES = {INK: "ink", GREY: "grey", GRID: "grid", LEARNED: "learned", EVEN: "even", FADED: "faded"}
 STYLE: dict[Any, Any] = {
@@ -37,6 +36,7 @@ STYLE: dict[Any, Any] = {
 styled = matplotlib.rc_context(STYLE)  # for functions that draw
 Dash = str | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dash, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+MARKERS = "v<>PX*h"
 
 
 class Look(NamedTuple):
@@ -54,13 +54,11 @@ STRONG = {
     "classical": Look(INK, (0, (3, 1.5)), "s", True),
     "balanced": Look(EVEN, (0, (5, 1.5, 1, 1.5)), "^", True),
 }
-MARKERS = "v<>PX*h"
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
     """The look of each method: that of its name, in every picture; variants take what is left."""
-    others = [name for name in METHODS if name not in STRONG]
-    others += [label for label in labels if label not in METHODS]
+    others = [name for name in dict.fromkeys([*METHODS, *labels]) if name not in STRONG]
     grey = {
         name: Look(GREY, DASHES[place // len(MARKERS) % len(DASHES)], MARKERS[place % len(MARKERS)], False)
         for place, name in enumerate(others)
@@ -68,44 +66,29 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     return {label: STRONG.get(label) or grey[label] for label in labels}
 
 
-class Band(NamedTuple):
-    """A mean over seeds and its 95 % t-interval, at some places."""
-
-    places: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @classmethod
-    def of(cls, values: pd.DataFrame, *, is_log: bool) -> Band:
-        """Summarise values, a row a place and a column a seed; on a log axis, their logarithms."""
-        array = np.log(values.to_numpy()) if is_log else values.to_numpy()
-        mean, spread = array.mean(axis=1), half_widths(array.T)
-        lines = (mean, mean - spread, mean + spread)
-        return cls(values.index.to_numpy(), *(np.exp(line) if is_log else line for line in lines))
+def band(values: pd.DataFrame, *, is_log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of values, a row a place and a column a seed, and its 95 % t-interval; on a log axis, of logarithms."""
+    array = np.log(values.to_numpy()) if is_log else values.to_numpy()
+    mean, spread = array.mean(axis=1), half_widths(array.T)
+    mean, low, high = (np.exp(line) if is_log else line for line in (mean, mean - spread, mean + spread))
+    return mean, low, high
 
 
-def needs_log(values: Sequence[np.ndarray]) -> bool:
+def needs_log(values: Sequence[pd.DataFrame]) -> bool:
     """Whether the means of what is drawn, a row a place and a column a seed, are for a log axis."""
-    if any((of_one <= 0).any() for of_one in values):
-        return False
-    means = np.concatenate([of_one.mean(axis=1) for of_one in values])
-    return bool(means.max() > LOG_FROM * means.min())
+    means = pd.concat([frame.mean(axis=1, skipna=False) for frame in values])
+    return all((frame > 0).all(axis=None) for frame in values) and bool(means.max() > LOG_FROM * means.min())
 
 
 def panels(heights: Sequence[float], names: Sequence[str], labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Panels one above the other, with room for names at their left and labels at their right.
+    """Panels one above the other, with room for names at their left and for labels at the ends of their lines.
 
-    Args:
-        heights: of each panel, in points.
-        names: beside the vertical axis.
-        labels: beside the ends of lines; a panel is at least as high as they are together.
+    A panel has its height, in points, or that of all labels together.
     """
-    left, right = (18 + LETTER * max(map(len, map(cut, texts)), default=0) for texts in (names, labels))
+    left, right = (18 + LETTER * max((len(cut(text)) for text in texts), default=0) for texts in (names, labels))
     heights = [max(height, LINE * len(labels)) for height in heights]
-    total = sum(heights) + (ROOM_ABOVE + ROOM_BELOW) * len(heights)
-    figure = Figure(figsize=(WIDTH / 72, total / 72))
-    axes, top = [], total
+    top = total = sum(heights) + (ROOM_ABOVE + ROOM_BELOW) * len(heights)
+    figure, axes = Figure(figsize=(WIDTH / 72, total / 72)), []
     for height in heights:
         top -= ROOM_ABOVE + height
         axes.append(figure.add_axes((left / WIDTH, top / total, 1 - (left + right) / WIDTH, height / total)))
@@ -113,7 +96,37 @@ def panels(heights: Sequence[float], names: Sequence[str], labels: Sequence[str]
     return figure, axes
 
 
-def scale(ax: Axes, axis: str, *, is_log: bool, is_whole: bool = False) -> None:
+def draw_lines(
+    ax: Axes, values: Mapping[str, pd.DataFrame], styles: Mapping[str, Look], *, has_bars: bool = False
+) -> None:
+    """The means of values, a row a place and a column a seed, the strong ones above the others and with bands."""
+    values = {label: thinned(frame) for label, frame in values.items()}
+    is_log = needs_log(list(values.values()))
+    bands = {label: band(frame, is_log=is_log) for label, frame in values.items()}
+    for number, label in enumerate(sorted(bands, key=lambda one: styles[one].is_strong)):
+        look, places, (mean, low, high) = styles[label], values[label].index, bands[label]
+        every = max(1, len(places) // 6)
+        ax.plot(
+            places, mean, color=look.color, linestyle=look.dash, linewidth=2 if look.is_strong else 0.9, label=label,
+            marker=look.marker, markersize=4.5 if look.is_strong else 3.5, markeredgewidth=0,
+            markevery=(number % every, every),
+        )  # fmt: skip
+        if has_bars:
+            ax.errorbar(places, mean, (mean - low, high - mean), fmt="none", color=look.color, elinewidth=1.2)
+        elif look.is_strong:
+            ax.fill_between(places, low, high, color=look.color, alpha=0.16, linewidth=0)
+    # The means decide what is seen: the interval of a few seeds may be anything.
+    means = np.concatenate([mean for mean, *_ in bands.values()])
+    low, high = np.nanmin(means), np.nanmax(means)
+    room = ((high / low) ** 0.08 if high > low else 1.5) if is_log else 0.08 * (high - low) or 0.5
+    ax.set_ylim(*((low / room, high * room) if is_log else (low - room, high + room)))
+    scale(ax, "y", is_log=is_log)
+    scale(ax, "x", is_whole=True)
+    ax.margins(x=0.02)
+    label_ends(ax, {label: (values[label].index[-1], mean[-1]) for label, (mean, *_) in bands.items()}, styles)
+
+
+def scale(ax: Axes, axis: str, *, is_log: bool = False, is_whole: bool = False) -> None:
     """A linear or a log axis, with few plain numbers as ticks."""
     if is_log:
         ax.set(**{f"{axis}scale": "log"})
@@ -122,22 +135,20 @@ def scale(ax: Axes, axis: str, *, is_log: bool, is_whole: bool = False) -> None:
     subs = (1, 2, 5) if is_log and high < 50 * low else (1,)
     one.set_major_locator(LogLocator(subs=subs, numticks=9) if is_log else MaxNLocator(5, integer=is_whole))
     one.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.6g}"))
-    one.set_minor_locator(matplotlib.ticker.NullLocator())
+    one.set_minor_locator(NullLocator())
 
 
 def label_ends(ax: Axes, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, Look]) -> None:
     """Write labels at the right of the axes, each beside the end of its line as far as they leave each other room."""
-    to_axes = ax.transData + ax.transAxes.inverted()
-    box = ax.get_window_extent()
+    to_axes, box = ax.transData + ax.transAxes.inverted(), ax.get_window_extent()
     width, height = (pixels * 72 / ax.figure.dpi for pixels in (box.width, box.height))
     places = spread([to_axes.transform(end)[1] for end in ends.values()], LINE / height)
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1}
     for (label, end), place in zip(ends.items(), places, strict=True):
-        look = styles[label]
         ax.annotate(
-            cut(label), end, (1 + 14 / width, place), textcoords="axes fraction", va="center", color=look.color,
-            fontsize=9.5, fontweight="bold" if look.is_strong else "normal", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1,
-                        "shrinkB": 1},
+            cut(label), end, (1 + 14 / width, place), textcoords="axes fraction", va="center", fontsize=9.5,
+            color=styles[label].color, fontweight="bold" if styles[label].is_strong else "normal",
+            annotation_clip=False, arrowprops=line,
         )  # fmt: skip
 
 
@@ -160,6 +171,11 @@ def cut(text: str) -> str:
     return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
 
 
+def thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as a line has points."""
+    return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, min(len(frame), MOST_PLACES)).round().astype(int))]
+
+
 @styled
 def to_svg(figure: Figure) -> str:
     """The picture as a file of its own."""
@@ -171,17 +187,15 @@ def to_svg(figure: Figure) -> str:
 def to_inline(svg: str) -> str:
     """The picture as part of a page: without what a file needs, with the page's font and its theme's colours."""
     svg = svg[svg.index("<svg") :]
-    for noise in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<!--.*?-->", r'(?<=<g) id="[^"]*"'):
-        svg = re.sub(noise, "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r'<svg .*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg, count=1, flags=re.DOTALL
-    )
-    svg = re.sub(r"font: (bold |700 )?([\d.]+px)[^;\"]*", lambda found: _font(*found.groups()), svg)
+    for pattern, text in (
+        (r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", ""),
+        (r'(?<=<g) id="[^"]*"', ""),
+        (r'<svg .*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">'),
+        (r"font: (?:bold|700) ([\d.]+px)[^;\"]*", r"font-size: \1; font-weight: 700"),
+        (r"font: ([\d.]+px)[^;\"]*", r"font-size: \1"),
+    ):
+        svg = re.sub(pattern, text, svg, flags=re.DOTALL)
     svg = re.sub(r' (d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
     for color, name in VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
     return re.sub(r"\n\s*", "\n", svg)
-
-
-def _font(weight: str | None, size: str) -> str:
-    return f"font-size: {size}" + ("; font-weight: 700" if weight else "")

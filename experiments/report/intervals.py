@@ -1,9 +1,8 @@
-"""Means and ratios over seeds with 95 % t-intervals, and the only words that may be said about a difference."""
+"""Means, ratios and differences over seeds with 95 % t-intervals, and the only words that may be said of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ CONFIDENCE = 0.95
 UNKNOWN = "-"  # where there is no number
 MOST_DIGITS = 8  # of a ratio whose interval ends close to 1
 LOWER, HIGHER, NOT_SHOWN = "lower", "higher", "no difference shown"
+TONES = {LOWER: "better", HIGHER: "worse", NOT_SHOWN: "same"}  # of errors
 
 
 def half_widths(values: ArrayLike) -> np.ndarray:
@@ -33,22 +33,12 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, values: ArrayLike) -> Interval:
-        """Summarise one value a seed, shape ``(num_seeds,)``; all is NaN without seeds.
-
-        Example:
-            >>> Interval.of([1.0, 2.0, 3.0])
-            Interval(mean=2.0, half_width=2.484...)
-        """
+        """Summarise values, one a seed; all is NaN without any."""
         array = np.asarray(values, dtype=np.float64)
         return cls(float(array.mean()), float(half_widths(array))) if len(array) else cls(math.nan, math.nan)
 
     def show(self, digits: int | None = None, sign: str = "") -> str:
-        """As text, with ``digits`` decimals; None shows three significant digits of the mean.
-
-        Example:
-            >>> Interval(18.234, 0.567).show()
-            '18.2 ± 0.6'
-        """
+        """As text, 18.2 ± 0.6, with ``digits`` decimals; None shows three significant digits of the mean."""
         if math.isnan(self.mean):
             return UNKNOWN
         if digits is None:
@@ -56,91 +46,63 @@ class Interval(NamedTuple):
         half_width = "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
         return f"{self.mean:{sign}.{digits}f}{half_width}"
 
-    def show_difference(self) -> str:
-        """As text with its sign and one decimal, and a star where the interval leaves out 0.
 
-        Example:
-            >>> Interval(1.23, 0.4).show_difference(), Interval(-0.5, 0.6).show_difference()
-            ('+1.2 ± 0.4*', '-0.5 ± 0.6')
-        """
-        return self.show(1, sign="+") + "*" * (abs(self.mean) > self.half_width)
+class Effect(NamedTuple):
+    """How a method compares with another one on the seeds of both, and the 95 % interval of that (NaN for one seed).
 
-
-class Ratio(NamedTuple):
-    """A ratio to another method: geometric mean over paired seeds, and its 95 % interval (NaN where there is none).
-
-    The interval is the t-interval of the mean log ratio, back on the scale of ratios. Pairing by seed leaves out what
-    both have in common: data, initial weights.
+    A ratio is a geometric mean, with the t-interval of the mean logarithm; anything else is a mean difference.
     """
 
     mean: float
     low: float
     high: float
+    is_ratio: bool = True
 
     @classmethod
-    def of(cls, values: ArrayLike, others: ArrayLike) -> Ratio:
-        """Compare values with those of the other method with the same seeds, both of shape ``(num_seeds,)``.
-
-        Without seeds, or where a value is 0 or unknown, there is no ratio: all is NaN.
-
-        Example:
-            >>> Ratio.of([1.0, 2.0, 4.0], [2.0, 4.0, 8.0])
-            Ratio(mean=0.5, low=0.5, high=0.5)
-        """
-        pairs = np.array([values, others], dtype=np.float64)
-        if pairs.size == 0 or not (pairs > 0).all():  # refuses NaN too: a group without test samples has no error
-            return cls(math.nan, math.nan, math.nan)
-        mean, spread = Interval.of(np.log(pairs[0] / pairs[1]))
-        return cls(*(float(np.exp(mean + shift)) for shift in (0.0, -spread, spread)))
+    def of(cls, values: ArrayLike, others: ArrayLike, *, is_ratio: bool = True) -> Effect:
+        """Compare values, indexed by seed; all is NaN without common seeds, or for ratios where one is 0 or unknown."""
+        ours, theirs = pd.Series(values, dtype=float).align(pd.Series(others, dtype=float), join="inner")
+        if not is_ratio:
+            mean, spread = Interval.of(ours - theirs)
+            return cls(mean, mean - spread, mean + spread, is_ratio=False)
+        is_known = (ours > 0).all() and (theirs > 0).all()
+        mean, spread = Interval.of(np.log(ours / theirs)) if is_known else (math.nan, math.nan)
+        return cls(math.exp(mean), math.exp(mean - spread), math.exp(mean + spread))
 
     @property
-    def difference(self) -> str:
-        """What the interval shows: that the values are lower or higher than the others, or nothing.
+    def word(self) -> str:
+        """What the interval shows: that the values are lower or higher than the others, or nothing."""
+        return LOWER if self.high < self.is_ratio else HIGHER if self.low > self.is_ratio else NOT_SHOWN
 
-        Example:
-            >>> Ratio(0.8, 0.7, 0.9).difference, Ratio(0.8, 0.6, 1.0).difference
-            ('lower', 'no difference shown')
-        """
-        return LOWER if self.high < 1 else HIGHER if self.low > 1 else NOT_SHOWN
+    @property
+    def tone(self) -> str:
+        """Whether that is good: ratios are of errors, differences of accuracies."""
+        return TONES[self.word if self.is_ratio else {LOWER: HIGHER, HIGHER: LOWER}.get(self.word, self.word)]
 
-    def show(self, before_words: str = " ") -> str:
-        """As text, with the words that go with it.
+    @property
+    def number(self) -> str:
+        """The mean alone; one that says 1 says that there is nothing, so it has more digits if there is."""
+        digits = 2 if self.word == NOT_SHOWN or round(self.mean, 2) != 1 else 4
+        return (
+            f"{self.mean:.{digits}f}\N{MULTIPLICATION SIGN}" if self.is_ratio else f"{round(self.mean, 1) + 0.0:+.1f}"
+        )
 
-        Example:
-            >>> Ratio(0.8, 0.7, 0.9).show()
-            '0.800 [0.700, 0.900] lower'
-        """
+    @property
+    def interval(self) -> str:
+        """The mean and its interval, without what they show; a ratio with digits enough to see it."""
+        if not self.is_ratio:
+            return self.show().rstrip("*")
+        if math.isnan(self.low):
+            return f"{self.mean:.3f} (one seed)"
+        nearer, digits = self.high if self.word == LOWER else self.low, 3
+        while self.word != NOT_SHOWN and round(nearer, digits) == 1 and digits < MOST_DIGITS:
+            digits += 1
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+    def show(self, digits: int | None = 1) -> str:
+        """A ratio with its word, 0.800 [0.700, 0.900] lower; a difference, +1.2 ± 0.4*, with a star if it is shown."""
         if math.isnan(self.mean):
             return UNKNOWN
-        if math.isnan(self.low):
-            return f"{self.mean:.3f} (one seed){before_words}{self.difference}"
-        digits = next((digits for digits in range(3, MOST_DIGITS) if self._is_told_from_1(digits)), MOST_DIGITS)
-        mean, low, high = (f"{number:.{digits}f}" for number in self)
-        return f"{mean} [{low}, {high}]{before_words}{self.difference}"
-
-    def _is_told_from_1(self, digits: int) -> bool:
-        """Whether this many digits show on which side of 1 the interval ends, as the words say."""
-        nearer = self.high if self.difference == LOWER else self.low
-        return self.difference == NOT_SHOWN or round(nearer, digits) != 1
-
-
-def paired(values: pd.Series, others: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The values of the seeds that both have; both are indexed by seed.
-
-    Example:
-        >>> paired(pd.Series({0: 1.0, 2: 3.0}), pd.Series({1: 5.0, 2: 6.0}))
-        (array([3.]), array([6.]))
-    """
-    seeds = values.index.intersection(others.index)
-    return values[seeds].to_numpy(), others[seeds].to_numpy()
-
-
-def listed(seeds: Iterable[int]) -> str:
-    """Seeds in words.
-
-    Example:
-        >>> listed([3, 1]), listed([2])
-        ('seeds 1, 3', 'seed 2')
-    """
-    ordered = sorted(seeds)
-    return f"seed{'s' if len(ordered) > 1 else ''} {', '.join(str(seed) for seed in ordered)}"
+        if self.is_ratio:
+            return f"{self.interval} {self.word}"
+        return Interval(self.mean, self.high - self.mean).show(digits, sign="+") + "*" * (self.word != NOT_SHOWN)

@@ -5,197 +5,202 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.report.intervals import Ratio, listed, paired
+from experiments.errors import UserError
+from experiments.report.intervals import Effect, Interval
 
-LEARNER, BASELINE = "learn2mix", "classical"
-QUARTERS = {"1/4": 1 / 4, "1/2": 1 / 2, "the end": 1.0}
+LEARNER, LONG_TAIL_LEARNER, BASELINE, BALANCED = "learn2mix", "learn2mix-passes", "classical", "balanced"
+RIVALS = (BALANCED, "logit-adjusted-loss")  # what a method for long tails has to be better than
+AT = {"at 1/4": 1 / 4, "at 1/2": 1 / 2, "at the end": 1.0}  # shares of the training
+HALF, END = "at 1/2", "at the end"
+THIRDS = ("many", "middle", "few")
+DIFFERENCES = ("balanced accuracy", "gap")  # what is compared by differences, not by ratios
 UNEQUAL_SECONDS = 2  # seeds whose seconds differ by more than this factor were disturbed
+RUN = ["label", "seed"]
+# A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
+STORED = ("task", "method", "seed", "objective", "groups", "environment", "command", "preparation_seconds", "history")
+COLUMNS = [*STORED, "shared", "own", "failure", "reason"]
+UNKNOWN_OBJECTIVE = {"kind": "unknown", "error_name": "test error"}
 
 
-@dataclass(frozen=True)
 class Section:
     """All runs on one task with the same settings of the task.
 
-    A *measure* is a series with a value a run, indexed by ``label`` and ``seed``: ``measure[label]`` is a method's.
-
     Attributes:
-        title: the task, with those settings that tell it from other sections.
-        runs: as stored, in the order in which ``list`` shows methods, with ``label``, ``shared`` and ``own`` settings.
-        curves: ``error``, ``train_error`` and ``seconds``, by ``label``, ``seed`` and ``epoch``.
-        group_errors: at the end, a column a group, by ``label`` and ``seed``.
-        mix: the proportions from before training on, a column a group, by ``label``, ``seed`` and ``epoch``.
-        group_names: the columns' names.
-        train_counts: training samples of each group.
-        is_by_size: whether the columns are the groups by rank of size, since seeds cut other groups.
+        title, slug: the task, with those settings that tell it from other sections; and this in a file's name.
+        runs: ``COLUMNS`` and ``label``, in the order in which ``list`` shows methods.
+        task, config, error_name, is_classification: what the runs share; ``paper_measure`` is what the paper shows.
+        methods, own: each label's method and its own settings.
+        trained: the labels that have runs; ``compared``: without variants of one that is there as usual; ``rivals``:
+            those to be compared with the baseline, if there is a run of that.
+        group_names, train_counts: the groups and their training samples, by rank of size where seeds cut other groups
+            (``is_by_size``); ``by_size``: their places from most samples to fewest; ``is_long_tail``: whether they are
+            classes and the largest has twice the samples of the smallest.
+        values: by label, seed and epoch (0 is before training): below ``whole`` ``error`` (test) and ``weighed`` (in
+            training, as the test part weighs groups), both in the task's unit, and ``seconds`` so far; and a column a
+            group below ``test`` (errors) and ``mix`` (proportions).
+        measures: by label and seed, see ``_measure``.
     """
 
-    title: str
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-    group_errors: pd.DataFrame
-    mix: pd.DataFrame
-    group_names: tuple[str, ...]
-    train_counts: np.ndarray
-    is_by_size: bool
+    def __init__(self, title: str, runs: pd.DataFrame) -> None:
+        self.title, self.slug, self.runs = title, re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-"), runs
+        self.task, self.config = str(runs["task"].iloc[0]), json.loads(runs["shared"].iloc[0])
+        objective = next(iter(runs["objective"].dropna()), UNKNOWN_OBJECTIVE)
+        self.error_name, self.is_classification = objective["error_name"], objective["kind"] == "classification"
+        self.paper_measure = "test accuracy, %" if self.is_classification else self.error_name
+        variants, done = runs.drop_duplicates("label").set_index("label"), runs[runs["objective"].notna()]
+        self.methods: dict[str, str] = variants["method"].to_dict()
+        self.own: dict[str, dict[str, Any]] = variants["own"].map(json.loads).to_dict()
+        self.trained = list(done["label"].unique())
+        self.compared = [one for one in self.trained if self.methods[one] not in set(self.trained) - {one}]
+        self.rivals = [one for one in self.compared if one != BASELINE] if BASELINE in self.trained else []
+        self.group_names, counts, orders = _groups(done)
+        self.is_by_size = len(np.unique(orders, axis=0)) > 1
+        self.train_counts = counts[0] if self.trained else counts.ravel()
+        self.by_size = np.argsort(-self.train_counts, kind="stable")
+        counts = self.train_counts
+        self.is_long_tail = bool(self.is_classification and counts.max(initial=0) > 2 * min(counts, default=0))
+        self.has_fair_seconds = False
+        if self.trained:
+            keys = zip(done["label"], done["seed"], strict=True)
+            histories = [_history(run, order) for (_, run), order in zip(done.iterrows(), orders, strict=True)]
+            self.values = pd.concat(dict(zip(keys, histories, strict=True)), names=[*RUN, "epoch"])
+            by_run = self.values.groupby(level=RUN, sort=False)
+            self.measures = pd.DataFrame({run: self._measure(of_run) for run, of_run in by_run}).T.rename_axis(RUN)
+            self.measures["preparation, s"] = done.set_index(RUN)["preparation_seconds"].astype(float)
+            # Where a method's seeds differ much in seconds, only the machine can be the reason.
+            seconds = self.measures["s an epoch"].groupby(level="label")
+            self.has_fair_seconds = bool((seconds.max() <= UNEQUAL_SECONDS * seconds.min()).all())
 
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return str(self.runs["task"].iloc[0])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The settings that all its runs share."""
-        config: dict[str, Any] = json.loads(self.runs["shared"].iloc[0])
-        return config
-
-    @property
-    def slug(self) -> str:
-        """The title as part of a file's name."""
-        return re.sub(r"[^A-Za-z0-9.]+", "-", self.title).strip("-")
-
-    @property
-    def error_name(self) -> str:
-        """What the error is, with its unit."""
-        return str(self._objective["error_name"])
-
-    @property
-    def is_classification(self) -> bool:
-        """Whether 100 - error is an accuracy."""
-        return bool(self._objective["kind"] == "classification")
-
-    @cached_property
-    def _objective(self) -> dict[str, Any]:
-        stored = self.runs["objective"].dropna()
-        return stored.iloc[0] if len(stored) else {"kind": "unknown", "error_name": "test error"}
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """All methods, also those without a run."""
-        return list(self.runs["label"].unique())
-
-    @cached_property
-    def trained(self) -> list[str]:
-        """The methods of which there is a run."""
-        return list(self.runs.loc[self.runs["objective"].notna(), "label"].unique())
-
-    @cached_property
-    def compared(self) -> list[str]:
-        """The methods to be compared: those with a run, without variants of one that is there as usual."""
-        return [label for label in self.trained if self.method(label) not in set(self.trained) - {label}]
-
-    @property
-    def rivals(self) -> list[str]:
-        """The methods to be compared with classical training, if there is a run of that."""
-        return [label for label in self.compared if label != BASELINE] if BASELINE in self.trained else []
-
-    def method(self, label: str) -> str:
-        """The method's name."""
-        return str(self.runs.loc[self.runs["label"] == label, "method"].iloc[0])
+    def _measure(self, run: pd.DataFrame) -> dict[str, float]:
+        """What a run comes to: errors, on the way and at the end, in the task's unit; accuracies in per cent."""
+        curve, groups, budget = run["whole"].iloc[1:], run["test"].iloc[-1].to_numpy(), self.config.get("time_budget")
+        # The first epoch in which a share is over; a run that ends before its budget is read at its end.
+        places = {at: math.ceil(share * len(curve)) - 1 for at, share in AT.items()}
+        if budget is not None:
+            found = {at: int(np.searchsorted(curve["seconds"], share * budget)) for at, share in AT.items()}
+            places = {at: min(place, len(curve) - 1) for at, place in found.items()}
+        errors = pd.Series(groups)
+        # Where three does not divide the classes, the first thirds are the larger ones; fewer than three have none.
+        thirds = np.array_split(self.by_size[: None if len(groups) >= len(THIRDS) else 0], len(THIRDS))
+        return {
+            **{at: curve["error"].iloc[place] for at, place in places.items()},
+            "worst group": errors.max(),
+            "largest group": errors[self.by_size[0]],
+            "training": curve["weighed"].iloc[-1],
+            "test": curve["error"].iloc[-1],
+            "gap": curve["error"].iloc[-1] - curve["weighed"].iloc[-1],
+            "balanced accuracy": 100 - errors.mean(),
+            "worst class": 100 - errors.max(),
+            **{name: 100 - errors[third].mean() for name, third in zip(THIRDS, thirds, strict=True)},
+            "epochs": len(curve),
+            "s an epoch": np.median(np.diff(curve["seconds"], prepend=0.0)),
+        }
 
     def find(self, method: str) -> str | None:
         """The label to compare for a method: the method as such, else the first of its variants."""
-        return next((label for label in self.compared if self.method(label) == method), None)
+        return next((label for label in self.compared if self.methods[label] == method), None)
 
-    def own(self, label: str) -> dict[str, Any]:
-        """The settings of the method's own."""
-        own: dict[str, Any] = json.loads(self.runs.loc[self.runs["label"] == label, "own"].iloc[0])
-        return own
+    def curve(self, label: str, name: str = "error") -> pd.DataFrame:
+        """A value after each epoch, a row an epoch and a column a seed; NaN after a seed's last one."""
+        return self.values["whole", name][label].unstack("seed").loc[1:]
 
-    @property
-    def is_long_tail(self) -> bool:
-        """Whether the largest class has twice the samples of the smallest: then accuracies count every class alike."""
-        return (
-            self.is_classification
-            and len(self.train_counts) > 0
-            and bool(max(self.train_counts) > 2 * min(self.train_counts))
-        )
+    def at_end(self) -> pd.DataFrame:
+        """The groups' test errors at the end, by label and seed, a column a group."""
+        return self.values["test"].groupby(level=RUN, sort=False).tail(1).droplevel("epoch")
 
-    @cached_property
-    def by_size(self) -> np.ndarray:
-        """The groups from most to fewest training samples."""
-        return np.argsort(-self.train_counts, kind="stable")
+    def shown(self, measure: str | pd.Series, digits: int | None = None) -> dict[str, str]:
+        """Each method's mean of a measure with its interval, as text."""
+        values = self.measures[measure] if isinstance(measure, str) else measure
+        return {str(label): Interval.of(one).show(digits) for label, one in values.groupby(level="label")}
 
-    @cached_property
-    def _by_run(self) -> Any:
-        return self.curves.groupby(level=["label", "seed"], sort=False)
+    def effect(self, label: str, other: str, measure: str = END) -> Effect:
+        """Compare a method with another one on the seeds that both have, by ratio or by difference."""
+        values = self.measures[measure]
+        return Effect.of(values[label], values[other], is_ratio=measure not in DIFFERENCES)
 
-    def error_at(self, share: float) -> pd.Series:
-        """The test error after a share of the length: of the epochs, or of the seconds where there is a budget."""
-        budget = self.config.get("time_budget")
+    def ratios(self, measure: str) -> dict[str, str]:
+        """Each method's ratio to the baseline, as text; nothing without a baseline."""
+        return {label: self.effect(label, BASELINE, measure).show() for label in self.rivals}
 
-        def at(run: pd.DataFrame) -> float:
-            # The first epoch in which this share is over; a run that ends before its budget is read at its end.
-            place = math.ceil(share * len(run)) - 1
-            if budget is not None:
-                place = min(int(np.searchsorted(run["seconds"], share * budget)), len(run) - 1)
-            return float(run["error"].iloc[place])
+    def gains(self, method: str) -> dict[str, str]:
+        """What each method has in balanced accuracy over another one, as text; nothing without runs of that."""
+        rival = self.find(method)
+        others = [label for label in self.trained if rival not in (None, label)]
+        return {label: self.effect(label, str(rival), "balanced accuracy").show() for label in others}
 
-        return self._by_run.apply(at)
+    def caught_up(self, label: str) -> pd.Series:
+        """The epochs until each seed is first as good as the baseline with that seed at its end; NaN if it never is."""
+        if BASELINE not in self.trained:
+            return pd.Series(dtype=float)
+        targets, errors = self.measures[END][BASELINE], self.curve(label)
+        seeds = errors.columns.intersection(targets.index)
+        reached = errors[seeds].le(targets[seeds], axis=1)
+        return reached.idxmax().where(reached.any())
 
-    @property
-    def worst_group(self) -> pd.Series:
-        """The largest error of a group at the end, found for each seed on its own."""
-        return self.group_errors.max(axis=1)
-
-    @property
-    def num_epochs(self) -> pd.Series:
-        """Epochs trained."""
-        return self._by_run.size()
-
-    @property
-    def epoch_seconds(self) -> pd.Series:
-        """The median seconds of training an epoch."""
-        return self._by_run["seconds"].apply(lambda seconds: np.median(np.diff(seconds, prepend=0.0)))
-
-    @cached_property
-    def has_fair_seconds(self) -> bool:
-        """Whether no method's seeds differ so much in seconds that only the machine can be the reason."""
-        spread = self.epoch_seconds.groupby(level="label").agg(lambda seconds: seconds.max() / seconds.min())
-        return bool((spread <= UNEQUAL_SECONDS).all())
-
-    def caught_up(self) -> pd.Series:
-        """The epochs until the error is first at or below the baseline's last one with the same seed.
-
-        NaN where it never is; seeds that the baseline lacks are left out.
-        """
-        targets = self.error_at(1.0)[BASELINE] if BASELINE in self.trained else pd.Series(dtype=float)
-
-        def first(run: pd.DataFrame) -> float:
-            target = targets[run.index.get_level_values("seed")[0]]
-            return next((epoch for (*_, epoch), error in run["error"].items() if error <= target), math.nan)
-
-        seeds = self.curves.index.get_level_values("seed")
-        return self.curves[seeds.isin(targets.index)].groupby(level=["label", "seed"], sort=False).apply(first)
-
-    def ratio(self, measure: pd.Series, label: str, other: str) -> Ratio:
-        """Compare a method with another one, on the seeds that both have."""
-        return Ratio.of(*paired(measure[label], measure[other]))
+    def problems(self, label: str) -> dict[str, str]:
+        """What there is no run of: failed, missing or left out, with the reason -> the seeds in words."""
+        own = self.runs[self.runs["label"] == label]
+        done, failed = set(own["seed"][own["objective"].notna()]), own.dropna(subset=["failure"])
+        if own["reason"].any() and not done:
+            return {f"left out: {own['reason'].dropna().iloc[0]}": "all"}
+        found = {f"failed: {error}": list(seeds) for error, seeds in failed.groupby("failure", sort=False)["seed"]}
+        found["missing"] = sorted(set(self.runs["seed"].dropna()) - done - set(failed["seed"]))
+        named = {what: ", ".join(map(str, seeds)) for what, seeds in found.items() if seeds}
+        return {what: f"seeds {text}" if "," in text else f"seed {text}" for what, text in named.items()}
 
     def status(self, label: str) -> str:
         """How many seeds there are, and which failed or are missing."""
-        failed, missing, reason = self.gaps(label)
-        if reason is not None:
+        num_done = (self.runs["label"].eq(label) & self.runs["objective"].notna()).sum()
+        problems = {what.partition(":")[0]: seeds for what, seeds in self.problems(label).items()}
+        if "left out" in problems:
             return "left out"
-        seeds = (self.runs["label"] == label) & self.runs["objective"].notna()
-        parts = [str(seeds.sum())]
-        parts += [f"{listed(failed)} failed"] if failed else []
-        parts += [f"{listed(missing)} missing"] if missing else []
-        return "; ".join(parts)
+        return "; ".join([str(num_done), *(f"{seeds} {what}" for what, seeds in problems.items())])
 
-    def gaps(self, label: str) -> tuple[dict[int, str], list[int], str | None]:
-        """What there is no run of: each failed seed's error, the missing seeds, and why the method was left out."""
-        own = self.runs[self.runs["label"] == label]
-        done = set(own.loc[own["objective"].notna(), "seed"])
-        failed = {seed: text for seed, text in zip(own["seed"], own["failure"], strict=True) if text is not None}
-        reasons = own["reason"].dropna()
-        if len(reasons) and not done:
-            return failed, [], reasons.iloc[0]
-        return failed, sorted(set(self.runs["seed"].dropna()) - done - failed.keys()), None
+
+def _groups(runs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The groups' names; their training samples, a row a run; and the order of its groups in each run.
+
+    Where seeds cut other groups, those of equal rank by training samples are joined.
+    """
+    groups, names = list(runs["groups"]), list(runs["groups"].iloc[0]["names"]) if len(runs) else []
+    for run in runs.itertuples():
+        if run.groups["names"] != names:
+            one, other = (f"{each.method} seed {each.seed}" for each in (next(runs.itertuples()), run))
+            raise UserError(
+                f"{run.task}: {one} and {other} were trained on different groups; keep them in different folders"
+            )
+    counts = np.array([of_run["train_counts"] for of_run in groups], dtype=int).reshape(len(groups), len(names))
+    orders = np.argsort(-counts, axis=1, kind="stable")
+    if len(np.unique(orders, axis=0)) <= 1:
+        return names, counts, np.tile(np.arange(len(names)), (len(groups), 1))
+    return (
+        [f"largest, no. {rank}" for rank in range(1, len(names) + 1)],
+        np.take_along_axis(counts, orders, axis=1),
+        orders,
+    )
+
+
+def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:
+    """A run's values with its groups in some order."""
+    scale, history, groups = run["objective"]["scale"], pd.DataFrame(run["history"]), run["groups"]
+    history.index += 1
+    # What a mixing method trains on has its own mix: to compare it with the test part, groups weigh as they do there.
+    shares = np.array(groups["test_counts"]) / sum(groups["test_counts"])
+    unknown = [[math.nan] * len(order)] * len(history)
+    trained = pd.DataFrame([*history.get("train_by_group", unknown)], history.index, dtype=float)
+    whole = {
+        "error": scale * history["test_error"].astype(float),
+        "weighed": scale * (trained * shares).sum(axis=1, skipna=False),
+        "seconds": history["train_seconds"].cumsum(),
+    }
+    by_group = {
+        "test": scale * pd.DataFrame([*history["test_by_group"]], history.index, dtype=float),
+        "mix": pd.DataFrame([groups["initial_proportions"], *history["proportions"]], dtype=float),
+    }
+    ordered = {name: frame[order].set_axis(range(len(order)), axis=1) for name, frame in by_group.items()}
+    return pd.concat({"whole": pd.DataFrame(whole), **ordered}, axis=1).sort_index()

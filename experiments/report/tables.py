@@ -1,21 +1,41 @@
-"""What a section says, as tables: data frames of text that every renderer can show."""
+"""What the runs say, as tables: data frames of text that every renderer can show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from experiments.report.intervals import UNKNOWN, Interval, paired
-from experiments.report.published import PUBLISHED, published
-from experiments.report.sections import BASELINE, QUARTERS, Section
+from experiments.report.intervals import UNKNOWN, Interval
+from experiments.report.sections import (
+    AT,
+    BALANCED,
+    BASELINE,
+    END,
+    HALF,
+    LEARNER,
+    LONG_TAIL_LEARNER,
+    RIVALS,
+    THIRDS,
+    Section,
+)
+from experiments.tasks import find_task
 
+LONG_TAIL = (*RIVALS, "mix-adjusted", "fading", LONG_TAIL_LEARNER)
 MAX_GROUPS = 20  # tables of more cannot be read
-THIRDS = ("many", "middle", "few")
-RIVALS = ("balanced", "logit-adjusted-loss")  # what a method for long tails has to be better than
-AT = {f"at {name}": share for name, share in QUARTERS.items()}
+NOTES_FILE, PUBLISHED_FILE = (Path(__file__).with_name(name) for name in ("notes.txt", "published.csv"))
+PARTS = (part.partition("\n") for part in NOTES_FILE.read_text(encoding="utf-8").split("\n# ")[1:])
+NOTES = {title: " ".join(note.split()) for title, _, note in PARTS}
+JOINED = " Seeds cut different groups, so those of equal rank by training samples are joined."
+# The paper's Tables 1 and 2 (arXiv 2412.16482): mean and half of the 95 % t-interval over five seeds, on an RTX 3090.
+# Classification is test accuracy in per cent, at shares of a budget of seconds; the rest is test mean squared error
+# (of reconstructions summed over the pixels), at shares of the epochs.
+PUBLISHED = pd.read_csv(PUBLISHED_FILE, index_col=["task", "method"])
+
+Texts = Mapping[str, str]  # a row's by column, or a column's by row
 
 
 class Table(NamedTuple):
@@ -26,211 +46,179 @@ class Table(NamedTuple):
     cells: pd.DataFrame
 
 
-def table(title: str, note: str, name: str, rows: Iterable[str], columns: Mapping[str, Any]) -> Table:
-    """Make a table of columns, each a list of texts in the order of the rows or a mapping that has some of them."""
-    rows = list(rows)
-    cells = {
-        column: [texts.get(row, UNKNOWN) for row in rows] if isinstance(texts, Mapping) else list(texts)
-        for column, texts in columns.items()
-    }
-    return Table(title, note, pd.DataFrame(cells, index=pd.Index(rows, name=name), dtype=object))
+def error_table(section: Section) -> Table:
+    """Test errors on the way and at the end, and when each method catches up with the baseline."""
+    columns: dict[str, Texts] = {"seeds": {label: section.status(label) for label in section.methods}}
+    if section.trained:
+        columns |= {at: section.shown(at) for at in AT}
+        columns["catches up, epochs"] = {label: _caught_up(section.caught_up(label)) for label in section.trained}
+        columns["worst group"] = section.shown("worst group")
+    return Table(section.error_name, note_of("errors", section), cells_of(section.methods, columns))
 
 
 def section_tables(section: Section) -> list[Table]:
     """All tables that a section has the numbers for."""
-    tables = [error_table(section)]
-    if section.trained:
-        makers = (ratio_table, published_table, balanced_table, per_group_table, rate_table, time_table)
-        tables += [made for maker in makers if (made := maker(section)) is not None]
-    return tables
-
-
-def error_table(section: Section) -> Table:
-    """Test errors on the way and at the end, and when each method catches up with the baseline."""
-    budget = section.config.get("time_budget")
-    length = "the epochs" if budget is None else f"the budget of {budget:g} s of training"
-    return table(
-        section.error_name,
-        f"Mean ± half of the 95 % t-interval over the seeds, after 1/4, 1/2 and all of {length}. Catches up: epochs "
-        f"until a seed is first as good as {BASELINE} is at its end with the same seed. Worst group: each seed's own.",
-        "method",
-        section.labels,
-        {
-            "seeds": [section.status(label) for label in section.labels],
-            **{column: shown(section.error_at(share)) for column, share in AT.items()},
-            "catches up, epochs": _caught_up(section),
-            "worst group": shown(section.worst_group),
-        },
-    )
-
-
-def ratio_table(section: Section) -> Table | None:
-    """Each method's errors as ratios to the baseline's; None without a baseline."""
-    if not section.rivals:
-        return None
-    columns = {column: ratios(section, section.error_at(share)) for column, share in AT.items()}
-    if len(section.group_names) > 1:
-        largest = section.by_size[0]
-        columns["worst group"] = ratios(section, section.worst_group)
-        columns[f"largest group ({section.group_names[largest]})"] = ratios(section, section.group_errors[largest])
-    return table(
-        f"Ratio to {BASELINE}",
-        f"Of {section.error_name}, below 1 is better: geometric mean over seeds of the ratio with the same seed, and "
-        "the 95 % t-interval of its mean logarithm. A difference is named only where that leaves out 1; one in twenty "
-        f"such intervals misses the truth. Groups: at the end.{group_note(section)}",
-        "method",
-        section.rivals,
-        columns,
-    )
-
-
-def published_table(section: Section) -> Table | None:
-    """Ours beside the paper's Tables 1 and 2; None where the paper has no such task."""
-    if section.task not in PUBLISHED:
-        return None
-    columns: dict[str, Any] = {}
-    for place, (column, share) in enumerate(AT.items()):
-        theirs = {label: published(section.task, section.method(label))[place] for label in section.compared}
-        columns[f"paper, {column}"] = {label: one.show(2) for label, one in theirs.items() if one is not None}
-        columns[f"ours, {column}"] = shown(as_published(section, share))
-    note = f"{published_measure(section)}. The paper's: five seeds, its own hardware and length."
-    return table("Beside the paper", note, "method", section.compared, columns)
-
-
-def balanced_table(section: Section) -> Table | None:
-    """Balanced accuracy with its difference to strong baselines; None unless classes of unequal size are told apart."""
-    if not section.is_long_tail:
-        return None
-    accuracy = balanced_accuracy(section)
-    columns: dict[str, Any] = {"balanced accuracy": shown(accuracy, digits=1)}
-    for name in RIVALS:
-        rival, others = section.find(name), [label for label in section.trained if label != section.find(name)]
-        columns[f"over {name}"] = {} if rival is None else {label: over(accuracy, label, rival) for label in others}
-    columns["worst class"] = shown(100 - section.worst_group, digits=1)
-    columns |= {third: shown(measure, digits=1) for third, measure in thirds(section).items()}
-    return table(
-        "Balanced accuracy",
-        "Mean of the classes' test accuracies at the end, %, and the worst of them in each run; then the mean of the "
-        "third of them with most, middling and fewest training samples. Over: the difference in points to a method "
-        "with the same seed; a star where its interval leaves out 0.",
-        "method",
-        section.trained,
-        columns,
-    )
-
-
-def per_group_table(section: Section) -> Table | None:
-    """Every group's error with every method; None for one group, or more than can be read."""
-    if not 2 <= len(section.group_names) <= MAX_GROUPS:
-        return None
-    by_group = [shown(section.group_errors[group]) for group in section.group_errors]
-    columns: dict[str, Any] = {"training samples": section.train_counts.astype(str)}
-    columns |= {label: [texts[label] for texts in by_group] for label in section.compared}
-    note = f"{section.error_name} at the end.{group_note(section)}"
-    return table("Each group", note, "group", section.group_names, columns)
-
-
-def rate_table(section: Section) -> Table | None:
-    """The error at several mixing rates; None where there are not several."""
-    labels = [label for rates in mixing_rates(section).values() for label in rates.values()]
-    if not labels:
-        return None
-    columns = {
-        "mixing rate": [f"{section.own(label)['mixing_rate']:g}" for label in labels],
-        "seeds": [section.status(label) for label in labels],
-        **{column: shown(section.error_at(share)) for column, share in AT.items()},
-        f"ratio to {BASELINE} at the end": ratios(section, section.error_at(1.0), labels),
+    if not section.trained:
+        return [error_table(section)]
+    shown, groups, compared, ratios = section.shown, section.group_names, section.compared, {at: at for at in AT}
+    if len(groups) > 1:
+        ratios |= {"worst group": "worst group", f"largest group ({groups[section.by_size[0]]})": "largest group"}
+    paper = dict[str, Texts]()
+    for at in AT:
+        paper[f"paper, {at}"] = {label: published(section, label, at) for label in compared}
+        paper[f"ours, {at}"] = as_published(section, at)
+    balanced = {
+        "balanced accuracy": shown("balanced accuracy", digits=1),
+        **{f"over {rival}": section.gains(rival) for rival in RIVALS},
+        **{name: shown(name, digits=1) for name in ("worst class", *THIRDS)},
     }
-    made = table("Mixing rates", f"{section.error_name}; the paper's gamma.", "method", labels, columns)
-    return made._replace(cells=made.cells.rename(index=section.method))
+    by_group = {name: shown(errors) for name, (_, errors) in zip(groups, section.at_end().items(), strict=True)}
+    counts = {"training samples": dict(zip(groups, section.train_counts.astype(str), strict=True))}
+    of_groups = {label: {name: texts[label] for name, texts in by_group.items()} for label in compared}
+    time = {
+        "s an epoch": shown("s an epoch"),
+        "ratio": section.ratios("s an epoch"),
+        "epochs": shown("epochs", digits=0),
+    }
+    tables: dict[str, tuple[Sequence[str], Mapping[str, Texts]]] = {
+        f"Ratio to {BASELINE}": (section.rivals, {name: section.ratios(one) for name, one in ratios.items()}),
+        "Beside the paper": (compared if section.task in PUBLISHED.index else [], paper),
+        "Balanced accuracy": (section.trained if section.is_long_tail else [], balanced),
+        "Each group": (groups if 1 < len(groups) <= MAX_GROUPS else [], counts | of_groups),
+        "Time": (compared if section.has_fair_seconds else [], time | {"preparation, s": shown("preparation, s")}),
+    }
+    made = {title: cells_of(rows, columns) for title, (rows, columns) in tables.items() if rows}
+    if "Each group" in made:
+        made["Each group"].index.name = "group"
+    return [error_table(section), *(Table(title, note_of(title, section), cells) for title, cells in made.items())]
 
 
-def time_table(section: Section) -> Table | None:
-    """What an epoch costs, on equal terms; None where the seeds' seconds are too unequal to say."""
-    if not section.has_fair_seconds:
-        return None
-    preparation = section.runs.set_index(["label", "seed"])["preparation_seconds"].dropna().astype(float)
-    return table(
-        "Time",
-        "Seconds of training alone: each seed's median epoch. Preparation comes before the first step: the model, "
-        "warm-up runs, extra samples. Jobs that share a machine disturb each other's times.",
-        "method",
-        section.compared,
-        {
-            "s an epoch": shown(section.epoch_seconds),
-            "ratio": ratios(section, section.epoch_seconds),
-            "epochs": shown(section.num_epochs, digits=0),
-            "preparation, s": shown(preparation),
-        },
-    )
+def overview(sections: Sequence[Section]) -> list[Table]:
+    """All tables on several tasks that the sections have the numbers for."""
+    return [made for title in OVERVIEW if (made := overview_table(title, sections)) is not None]
 
 
-def mixing_rates(section: Section) -> dict[str, dict[float, str]]:
-    """The labels that differ in nothing but the mixing rate, by method and rate; where there are several."""
-    found: dict[str, dict[str, dict[float, str]]] = {}
-    for label in section.trained:
-        others = section.own(label)
-        rate = others.pop("mixing_rate", None)
-        if rate is not None:
-            found.setdefault(section.method(label), {}).setdefault(str(others), {})[rate] = label
-    largest = {method: max(variants.values(), key=len) for method, variants in found.items()}
-    return {method: dict(sorted(rates.items())) for method, rates in largest.items() if len(rates) > 1}
+def overview_table(title: str, sections: Sequence[Section]) -> Table | None:
+    """One of the tables on several tasks; None without numbers."""
+    rows = [(section.title, row) for section in sections for row in OVERVIEW[title](section) if row]
+    return Table(title, NOTES[title], cells_by_row(rows, "task")) if rows else None
 
 
-def balanced_accuracy(section: Section) -> pd.Series:
-    """The mean accuracy of the classes at the end, in per cent; of those that have test samples."""
-    return 100 - section.group_errors.mean(axis=1)
+def _long_tail_rows(section: Section) -> Sequence[Texts]:
+    ours = section.find(LONG_TAIL_LEARNER)
+    if ours is None or not section.is_long_tail:
+        return []
+    accuracy = section.shown("balanced accuracy", digits=1)
+    of_methods = {name: accuracy.get(section.find(name) or name, UNKNOWN) for name in LONG_TAIL}
+    over = {f"{LONG_TAIL_LEARNER} over {rival}": section.gains(rival).get(ours, UNKNOWN) for rival in RIVALS}
+    return [{"seeds": str(len(section.measures.loc[ours])), **of_methods, **over}]
 
 
-def thirds(section: Section) -> dict[str, pd.Series]:
-    """The mean accuracy of the classes with many, middling and few training samples.
-
-    Where three does not divide the classes, the first thirds are the larger ones; fewer than three classes have none.
-    """
-    if len(section.by_size) < len(THIRDS):
-        return dict.fromkeys(THIRDS, balanced_accuracy(section) * np.nan)
-    parts = np.array_split(section.by_size, len(THIRDS))
-    return {name: 100 - section.group_errors[part].mean(axis=1) for name, part in zip(THIRDS, parts, strict=True)}
-
-
-def published_measure(section: Section) -> str:
-    """What the paper's tables hold, with its unit."""
-    return "test accuracy, %" if section.is_classification else section.error_name
+def _against_rows(section: Section) -> Sequence[Texts]:
+    label = section.find(LEARNER)
+    if label is None or not section.rivals:
+        return []
+    variant = "" if label == LEARNER else f", {label}"
+    row = {"length": _length_of_runs(section) + variant, "measure": section.paper_measure}
+    for at, when in ((HALF, "1/2"), (END, "end")):
+        for method, one in ((BASELINE, BASELINE), (LEARNER, label)):
+            theirs = published(section, one, at)
+            row[f"{method}, {when}"] = as_published(section, at)[one] + (theirs and f" (paper {theirs})")
+        row[f"ratio of errors, {when}"] = section.effect(label, BASELINE, at).show()
+    return [row]
 
 
-def as_published(section: Section, share: float) -> pd.Series:
-    """Each run's value in the paper's unit: accuracies where they have classes."""
-    errors = section.error_at(share)
-    return 100 - errors if section.is_classification else errors
+def _length_of_runs(section: Section) -> str:
+    """Seeds and length of the baseline's runs, with the task's own length where that is another."""
+    config, num_seeds = section.config, len(section.measures.loc[BASELINE])
+    epochs, usual = f"{config['epochs']} epochs", find_task(section.task, None).settings["epochs"].value
+    if config["epochs"] != usual:
+        epochs += f" (the task's: {usual})"
+    if "time_budget" in config:
+        epochs = f"at most {epochs} in {config['time_budget']:g} s"
+    return f"{num_seeds} seed{'s' if num_seeds > 1 else ''}, {epochs}"
 
 
-def group_note(section: Section) -> str:
-    """What a reader of groups should know, as a sentence after others; nothing where groups are what they seem."""
-    return " Seeds cut different groups, so those of equal rank by training samples are joined." * section.is_by_size
+def _matrix_rows(method: str, at: str, section: Section) -> Sequence[Texts]:
+    """Ratios of learn2mix to every other method; or of every other method to the baseline."""
+    if (one := section.find(method)) is None:
+        return []
+    pairs = {two: (two, one) if method == BASELINE else (one, two) for two in section.compared if two != one}
+    return [{two: section.effect(ours, theirs, at).show() for two, (ours, theirs) in pairs.items()}]
 
 
-def shown(measure: pd.Series, digits: int | None = None) -> dict[str, str]:
-    """Each method's mean with its interval."""
-    return {str(label): Interval.of(of_label).show(digits) for label, of_label in measure.groupby(level="label")}
+def _worst_group_rows(section: Section) -> Sequence[Texts]:
+    label = section.find(LEARNER)
+    if label is None or not section.rivals or len(section.group_names) < 2:
+        return []
+    worst, methods = section.shown("worst group"), (BASELINE, LEARNER, BALANCED, "static")
+    ratios = {f"ratio, {what} group": section.effect(label, BASELINE, f"{what} group") for what in ("worst", "largest")}
+    found = {name: worst.get(section.find(name) or name, UNKNOWN) for name in methods}
+    return [{**found, **{name: ratio.show() for name, ratio in ratios.items()}}]
 
 
-def ratios(section: Section, measure: pd.Series, labels: Sequence[str] | None = None) -> dict[str, str]:
-    """Each method's ratio to the baseline, with its words; nothing without a baseline."""
-    labels = section.rivals if labels is None else labels
-    return {label: section.ratio(measure, label, BASELINE).show() for label in labels if section.rivals}
+def _train_test_rows(section: Section) -> Sequence[Texts]:
+    rows = list[Texts]()
+    for label in filter(None, map(section.find, (BASELINE, LEARNER, BALANCED) if section.find(LEARNER) else ())):
+        row = {"method": label, **{part: section.shown(part)[label] for part in ("training", "test", "gap")}}
+        if label in section.rivals:
+            row[f"gap over {BASELINE}'s"] = section.effect(label, BASELINE, "gap").show(digits=None)
+        rows += [row] if row["training"] != UNKNOWN else []
+    return rows
 
 
-def over(measure: pd.Series, label: str, rival: str) -> str:
-    """The difference of a method to another one with the same seeds."""
-    ours, theirs = paired(measure[label], measure[rival])
-    return Interval.of(ours - theirs).show_difference()
+def _problem_rows(section: Section) -> Sequence[Texts]:
+    problems = [(label, what, run) for label in section.methods for what, run in section.problems(label).items()]
+    return [{"method": label, "run": run, "what": what} for label, what, run in problems]
 
 
-def _caught_up(section: Section) -> dict[str, str]:
-    """The epochs of each method's seeds that did, and how many did where not all."""
-    texts = {}
-    for label, epochs in section.caught_up().groupby(level="label"):
-        known = epochs.dropna()
-        share = "" if len(known) == len(epochs) else f" ({len(known)}/{len(epochs)} seeds)"
-        texts[str(label)] = f"{Interval.of(known).show(1)}{share}" if len(known) else "never"
-    return texts
+PROBLEMS = "Failed, missing and left out"
+# To be opened by who wants them.
+LATER = (f"{LEARNER} against each, half-way", f"{LEARNER} against each, at the end", "Training against test")
+OVERVIEW: dict[str, Callable[[Section], Sequence[Texts]]] = {
+    "Long tails": _long_tail_rows,
+    f"{LEARNER} against {BASELINE}": _against_rows,
+    f"All methods against {BASELINE}": partial(_matrix_rows, BASELINE, END),
+    LATER[0]: partial(_matrix_rows, LEARNER, HALF),
+    LATER[1]: partial(_matrix_rows, LEARNER, END),
+    "Worst and largest group": _worst_group_rows,
+    "Training against test": _train_test_rows,
+    PROBLEMS: _problem_rows,
+}
+
+
+def note_of(name: str, section: Section) -> str:
+    """What stands below a table or a picture of a section."""
+    budget, joined = section.config.get("time_budget"), JOINED if section.is_by_size else ""
+    length = "the epochs" if budget is None else f"the budget of {budget:g} s of training"
+    return NOTES[name].format(error=section.error_name, measure=section.paper_measure, length=length, groups=joined)
+
+
+def published(section: Section, label: str, at: str) -> str:
+    """The paper's number after a share of the training; nothing where it has none."""
+    place = 2 * list(AT).index(at)
+    number = PUBLISHED.reindex([(section.task, section.methods[label])]).iloc[0, place : place + 2]
+    return "" if number.isna().any() else Interval(*number).show(2)
+
+
+def as_published(section: Section, at: str) -> dict[str, str]:
+    """Each method's mean in the paper's unit: accuracies where they have classes."""
+    return section.shown(100 - section.measures[at] if section.is_classification else at)
+
+
+def _caught_up(epochs: pd.Series) -> str:
+    """The epochs of a method's seeds that did, and how many did where not all."""
+    known = epochs.dropna()
+    share = "" if len(known) == len(epochs) else f" ({len(known)}/{len(epochs)} seeds)"
+    return UNKNOWN if epochs.empty else f"{Interval.of(known).show(1)}{share}" if len(known) else "never"
+
+
+def cells_of(rows: Iterable[str], columns: Mapping[str, Texts]) -> pd.DataFrame:
+    """The cells of a table by its columns."""
+    return pd.DataFrame(columns, pd.Index([*rows], name="method"), dtype=object).replace("", UNKNOWN).fillna(UNKNOWN)
+
+
+def cells_by_row(rows: Sequence[tuple[str, Texts]], name: str) -> pd.DataFrame:
+    """The cells of a table by its rows, which may have the same name."""
+    frame = pd.DataFrame([texts for _, texts in rows], pd.Index([row for row, _ in rows], name=name), dtype=object)
+    return frame.fillna(UNKNOWN)

@@ -28,6 +28,7 @@ def record(
         "groups": {
             "names": ["common", "rare"],
             "train_counts": [33, 10],
+            "test_counts": [20, 20],
             "initial_proportions": [1 - shares[0], shares[0]],
         },
         "preparation_seconds": 0.5,

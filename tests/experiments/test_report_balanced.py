@@ -5,11 +5,10 @@ import pytest
 from scipy import stats
 
 from experiments.report.collect import collect
-from experiments.report.intervals import Interval
-from experiments.report.overview import long_tail_table
+from experiments.report.intervals import Effect, Interval
 from experiments.report.pictures import draw_section
-from experiments.report.sections import Section
-from experiments.report.tables import balanced_accuracy, balanced_table, per_group_table, section_tables, thirds
+from experiments.report.sections import THIRDS, Section
+from experiments.report.tables import Table, overview_table, section_tables
 from made_up import record, write
 
 CLASSES = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
@@ -21,9 +20,14 @@ def run_of(method: str, seed: int, counts: list[int], errors: list[float | None]
     run = record(method, seed, [np.mean([error for error in errors if error is not None])], **changes)
     mix = (np.array(counts) / sum(counts)).tolist()
     run["objective"] = CLASSES
-    run["groups"] = {"names": NAMES, "train_counts": counts, "initial_proportions": mix}
+    run["groups"] = {"names": NAMES, "train_counts": counts, "test_counts": [10] * 4, "initial_proportions": mix}
     run["history"][0] |= {"test_by_group": errors, "proportions": mix}
     return run
+
+
+def named(title: str, section: Section) -> Table | None:
+    """The section's table of this title, if it has one."""
+    return next((table for table in section_tables(section) if table.title == title), None)
 
 
 @pytest.fixture
@@ -58,8 +62,8 @@ def cell(table, row: str, column: str) -> str:
 
 
 def test_accuracies_count_every_class_alike(section):
-    assert balanced_accuracy(section)["balanced"].tolist() == pytest.approx([75.0, 75.0, 75.0])
-    table = balanced_table(section)
+    assert section.measures["balanced accuracy"]["balanced"].tolist() == pytest.approx([75.0, 75.0, 75.0])
+    table = named("Balanced accuracy", section)
     assert cell(table, "balanced", "balanced accuracy") == "75.0 ± 0.0"
     assert cell(table, "balanced", "worst class") == Interval.of([60.0, 50.0, 60.0]).show(1)
 
@@ -71,16 +75,16 @@ def test_thirds_are_those_of_each_runs_own_sizes(section):
         [100 - 50 * (0.1 + 0.2), 80.0, 50.0],  # b and c, d, a
         [100 - 50 * (0.2 + 0.1), 70.0, 60.0],  # c and d, a, b
     ]
-    of_balanced = [measure["balanced"] for measure in thirds(section).values()]
+    of_balanced = [section.measures[third]["balanced"] for third in THIRDS]
     assert pytest.approx(np.array(by_hand)) == np.array(of_balanced).T
-    assert cell(balanced_table(section), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
+    assert cell(named("Balanced accuracy", section), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
 
 
 def test_differences_are_paired_and_starred_where_the_test_rejects(section):
     ours, theirs = [85.0, 82.5, 82.5], [75.0, 75.0, 75.0]
     low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert low > 0
-    table = balanced_table(section)
+    table = named("Balanced accuracy", section)
     assert cell(table, "importance", "over balanced") == f"+{(low + high) / 2:.1f} ± {(high - low) / 2:.1f}*"
     assert cell(table, "balanced", "over balanced") == "-"
     assert cell(table, "importance", "over logit-adjusted-loss") == "-"
@@ -90,7 +94,7 @@ def test_seeds_without_a_partner_do_not_count(folder):
     runs = [run_of("balanced", seed, COUNTS[0], BALANCED[seed]) for seed in (0, 1)]
     runs += [run_of("importance", seed, COUNTS[0], FADING[seed]) for seed in (1, 2)]
     section = section_of(folder, *runs)
-    assert cell(balanced_table(section), "importance", "over balanced") == "+7.5"
+    assert cell(named("Balanced accuracy", section), "importance", "over balanced") == "+7.5"
 
 
 @pytest.mark.parametrize(
@@ -104,18 +108,18 @@ def test_seeds_without_a_partner_do_not_count(folder):
     ],
 )
 def test_a_star_is_given_only_where_0_is_left_out(mean, half_width, text):
-    assert Interval(mean, half_width).show_difference() == text
+    assert Effect(mean, mean - half_width, mean + half_width, is_ratio=False).show() == text
 
 
 def test_classes_without_test_samples_are_left_out(folder):
     section = section_of(folder, run_of("balanced", 0, COUNTS[0], [0.1, 0.3, None, None]))
-    assert balanced_accuracy(section).tolist() == pytest.approx([80.0])
-    assert [measure.isna().all() for measure in thirds(section).values()] == [False, True, True]
+    assert section.measures["balanced accuracy"].tolist() == pytest.approx([80.0])
+    assert [section.measures[third].isna().all() for third in THIRDS] == [False, True, True]
 
 
 def test_it_is_for_classes_of_unequal_size(folder):
-    assert balanced_table(section_of(folder / "a", run_of("balanced", 0, [10] * 4, BALANCED[0]))) is None
-    assert balanced_table(section_of(folder / "b", record("balanced", 0, [1.0]))) is None
+    assert named("Balanced accuracy", section_of(folder / "a", run_of("balanced", 0, [10] * 4, BALANCED[0]))) is None
+    assert named("Balanced accuracy", section_of(folder / "b", record("balanced", 0, [1.0]))) is None
 
 
 def test_variants_are_rows_of_their_own(folder):
@@ -123,7 +127,7 @@ def test_variants_are_rows_of_their_own(folder):
         config = {"mixing_rate": 0.1, "every": "step", "warm_up_epochs": int(passes)}
         write(folder / str(passes), run_of("curriculum", 0, COUNTS[0], errors, config=config))
     (section,), _ = collect([folder / "15.0", folder / "30.0"])
-    assert list(balanced_table(section).cells.index) == [
+    assert list(named("Balanced accuracy", section).cells.index) == [
         "curriculum (warm_up_epochs=15)",
         "curriculum (warm_up_epochs=30)",
     ]
@@ -131,14 +135,14 @@ def test_variants_are_rows_of_their_own(folder):
 
 class TestOrder:
     def test_groups_of_equal_rank_are_joined_where_seeds_cut_others(self, section):
-        assert section.group_names == ("1st largest", "2nd largest", "3rd largest", "4th largest")
+        assert section.group_names == [f"largest, no. {rank}" for rank in (1, 2, 3, 4)]
         assert section.train_counts.tolist() == [40, 30, 20, 10]
-        table = per_group_table(section)
+        table = named("Each group", section)
         # The smallest: d of seed 0, a of seed 1, b of seed 2.
-        assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("4th largest", "10")
-        assert cell(table, "4th largest", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
+        assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("largest, no. 4", "10")
+        assert cell(table, "largest, no. 4", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
         assert "equal rank" in table.note
-        assert section.mix.to_numpy().tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2 * 6
+        assert section.values["mix"].to_numpy().tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2 * 6
 
     def test_pictures_say_so(self, section):
         captions = {picture.name: picture.caption for picture in draw_section(section)}
@@ -146,7 +150,7 @@ class TestOrder:
 
     def test_equal_orders_keep_their_names(self, folder):
         section = section_of(folder, *(run_of("balanced", seed, COUNTS[1], BALANCED[1]) for seed in (0, 1)))
-        assert section.group_names == tuple(NAMES)
+        assert section.group_names == NAMES
         assert section.train_counts.tolist() == COUNTS[1]
         assert not any("equal rank" in table.note for table in section_tables(section))
 
@@ -158,11 +162,12 @@ def test_one_line_a_task_says_what_ours_gains(folder):
         for seed in range(3)
     ]
     section = section_of(folder, *runs)
-    table = long_tail_table([section])
+    table = overview_table("Long tails", [section])
     assert cell(table, section.title, "seeds") == "3"
     assert cell(table, section.title, "learn2mix-passes") == Interval.of([85.0, 82.5, 82.5]).show(1)
     assert (
-        cell(table, section.title, "learn2mix-passes over balanced") == Interval.of([10.0, 7.5, 7.5]).show_difference()
+        cell(table, section.title, "learn2mix-passes over balanced")
+        == Effect.of([10.0, 7.5, 7.5], [0.0] * 3, is_ratio=False).show()
     )
     assert (
         cell(table, section.title, "mix-adjusted")
@@ -172,4 +177,4 @@ def test_one_line_a_task_says_what_ours_gains(folder):
 
 
 def test_where_ours_was_not_run_there_is_no_such_line(section):
-    assert long_tail_table([section]) is None
+    assert overview_table("Long tails", [section]) is None

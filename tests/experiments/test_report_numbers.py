@@ -11,22 +11,19 @@ from scipy import stats
 from experiments.errors import UserError
 from experiments.report import report
 from experiments.report.collect import collect
-from experiments.report.facts import command, facts
-from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Interval, Ratio
-from experiments.report.overview import MATRICES, matrix, overview_table, problem_table
-from experiments.report.published import PUBLISHED, published
-from experiments.report.sections import Section
+from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Effect, Interval
+from experiments.report.page import facts
+from experiments.report.sections import AT, Section
+from experiments.report.sweeps import sweep_table, sweeps
 from experiments.report.tables import (
     MAX_GROUPS,
+    OVERVIEW,
+    PROBLEMS,
+    PUBLISHED,
     Table,
     error_table,
-    mixing_rates,
-    per_group_table,
-    published_table,
-    rate_table,
-    ratio_table,
+    overview_table,
     section_tables,
-    time_table,
 )
 from made_up import record, write, write_failure, write_unsuitable
 
@@ -42,6 +39,11 @@ def section_of(folder, *records: dict) -> Section:
     return section
 
 
+def named(section: Section, title: str) -> Table | None:
+    """The section's table of this title, if it has one."""
+    return next((table for table in section_tables(section) if table.title == title), None)
+
+
 def cell(table: Table, row: str, column: str) -> str:
     return table.cells.loc[row, column]
 
@@ -51,7 +53,8 @@ def rows(table: Table) -> list[tuple[str, ...]]:
 
 
 def at(section: Section, share: float, method: str = "classical") -> list[float]:
-    return section.error_at(share)[method].tolist()
+    (at_share,) = (name for name, one in AT.items() if one == share)
+    return section.measures[at_share][method].tolist()
 
 
 class TestIntervals:
@@ -82,7 +85,7 @@ class TestIntervals:
         ours, theirs = [1.0, 2.5, 2.0, 4.0], [2.0, 3.0, 3.5, 5.0]
         test = stats.ttest_rel(np.log(ours), np.log(theirs))
         low, high = np.exp(test.confidence_interval(0.95))
-        ratio = Ratio.of(ours, theirs)
+        ratio = Effect.of(ours, theirs)
         assert ratio.mean == pytest.approx(math.prod(a / b for a, b in zip(ours, theirs, strict=True)) ** (1 / 4))
         assert (ratio.low, ratio.high) == pytest.approx((low, high))
 
@@ -92,7 +95,7 @@ class TestIntervals:
         ours, theirs = np.exp(rng.normal(rng.normal(scale=0.3), 0.3, 5)), np.exp(rng.normal(0, 0.3, 5))
         test = stats.ttest_rel(np.log(ours), np.log(theirs))
         expected = NOT_SHOWN if test.pvalue >= 0.05 else LOWER if test.statistic < 0 else HIGHER
-        assert Ratio.of(ours, theirs).difference == expected
+        assert Effect.of(ours, theirs).word == expected
 
     @pytest.mark.parametrize(
         ("low", "high", "words"),
@@ -107,20 +110,20 @@ class TestIntervals:
         ],
     )
     def test_the_words_follow_from_the_interval_alone(self, low, high, words):
-        assert Ratio(0.7, low, high).difference == words
+        assert Effect(0.7, low, high).word == words
 
     def test_one_seed_shows_no_difference(self):
-        assert Ratio.of([1.0], [2.0]).show() == f"0.500 (one seed) {NOT_SHOWN}"
+        assert Effect.of([1.0], [2.0]).show() == f"0.500 (one seed) {NOT_SHOWN}"
 
     def test_no_seeds_zeros_and_unknown_errors_have_no_ratio(self):
         for ours, theirs in (([], []), ([0.0, 1.0], [1.0, 1.0]), ([math.nan, 1.0], [1.0, 1.0])):
-            assert Ratio.of(ours, theirs).show() == "-"
-            assert Ratio.of(ours, theirs).difference == NOT_SHOWN
+            assert Effect.of(ours, theirs).show() == "-"
+            assert Effect.of(ours, theirs).word == NOT_SHOWN
 
     def test_enough_digits_are_shown_to_see_the_difference(self):
-        assert Ratio(0.9991, 0.9984, 0.99984).show() == "0.9991 [0.9984, 0.9998] lower"
-        assert Ratio(1.00002, 1.00001, 1.00003).show() == "1.00002 [1.00001, 1.00003] higher"
-        assert Ratio(1.0, 0.9999, 1.0001).show() == f"1.000 [1.000, 1.000] {NOT_SHOWN}"
+        assert Effect(0.9991, 0.9984, 0.99984).show() == "0.9991 [0.9984, 0.9998] lower"
+        assert Effect(1.00002, 1.00001, 1.00003).show() == "1.00002 [1.00001, 1.00003] higher"
+        assert Effect(1.0, 0.9999, 1.0001).show() == f"1.000 [1.000, 1.000] {NOT_SHOWN}"
 
 
 class TestLength:
@@ -164,7 +167,7 @@ class TestErrors:
         runs[0]["history"][-1]["test_by_group"] = [7.0, 2.0]
         runs[1]["history"][-1]["test_by_group"] = [3.0, None]
         section = section_of(folder, *runs)
-        assert section.worst_group["classical"].tolist() == [7, 3]
+        assert section.measures["worst group"]["classical"].tolist() == [7, 3]
 
     def test_rows_stand_in_the_order_of_the_registry(self, folder):
         section = section_of(folder, *(record(name, 0, [1.0]) for name in ("my-own", "balanced", "classical")))
@@ -192,6 +195,14 @@ class TestCatchingUp:
         section = section_of(folder, *records, record("learn2mix", 0, [5, 4]), record("learn2mix", 1, [1, 4]))
         assert catching_up(section, "learn2mix") == "1.0 (1/2 seeds)"
 
+    def test_seeds_that_only_one_of_both_has_do_not_count(self, folder):
+        both = [record("classical", seed, [5, 4]) for seed in (0, 1)]
+        more = section_of(folder / "a", *both, record("learn2mix", 0, [4, 3]))
+        assert catching_up(more, "learn2mix") == "1.0"
+        both = [record("learn2mix", seed, [4, 3]) for seed in (0, 1)]
+        fewer = section_of(folder / "b", record("classical", 0, [5, 4]), *both)
+        assert catching_up(fewer, "learn2mix") == "1.0"
+
     def test_no_seed_may_do(self, folder):
         section = section_of(folder, record("classical", 0, [5, 1]), record("learn2mix", 0, [5, 4]))
         assert catching_up(section, "learn2mix") == "never"
@@ -200,7 +211,9 @@ class TestCatchingUp:
 
 def against(sections: list[Section], which: int) -> Table | None:
     """All against classical, then learn2mix against each half-way and at the end."""
-    return matrix(sections, *MATRICES[which])
+    return overview_table(
+        [title for title in OVERVIEW if (" against " in title and "each" in title) or "All" in title][which], sections
+    )
 
 
 class TestRatios:
@@ -211,11 +224,9 @@ class TestRatios:
             *(record("learn2mix", seed, [error]) for seed, error in ours.items()),
             *(record("classical", seed, [error]) for seed, error in theirs.items()),
         )
-        expected = Ratio.of([1, 2, 4], [2, 3, 6]).show()
-        assert cell(ratio_table(section), "learn2mix", "at the end") == expected
-        assert cell(against([section], 0), "toy", "learn2mix") == expected.replace(" lower", "\nlower").replace(
-            " no difference", "\nno difference"
-        )
+        expected = Effect.of([1, 2, 4], [2, 3, 6]).show()
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "at the end") == expected
+        assert cell(against([section], 0), "toy", "learn2mix") == expected
 
     def test_of_learn2mix_to_every_other_method_need_no_baseline(self, folder):
         errors = {"learn2mix": [[4.0, 1.0], [6.0, 2.5], [5.0, 2.0]], "balanced": [[2.0, 2.0], [9.0, 3.0], [8.0, 3.5]]}
@@ -228,18 +239,18 @@ class TestRatios:
             table = against([section], 1 if fraction < 1 else 2)
             assert list(table.cells) == ["balanced"]
             shown = cell(table, "toy", "balanced")
-            assert shown.splitlines()[0] == f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}]"
+            assert shown.startswith(f"{stats.gmean(np.divide(ours, theirs)):.3f} [{low:.3f}, {high:.3f}] ")
         assert against([section_of(folder / "other", record("balanced", 0, [1.0]))], 2) is None
 
     def test_need_a_baseline(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]))
-        assert ratio_table(section) is None
+        assert named(section, "Ratio to classical") is None
         assert against([section], 0) is None
-        assert overview_table([section]) is None
+        assert overview_table("learn2mix against classical", [section]) is None
 
     def test_without_common_seeds_there_are_none(self, folder):
         section = section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 1, [1.0]))
-        assert cell(ratio_table(section), "learn2mix", "at the end") == "-"
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "at the end") == "-"
 
     def test_no_table_claims_a_difference_that_is_not_shown(self, folder):
         rng = np.random.default_rng(0)
@@ -248,8 +259,11 @@ class TestRatios:
             folder, *(record(name, seed, rng.uniform(1, 3, 8).tolist()) for name in methods for seed in range(4))
         )
         num_named = 0
-        of_all = (overview_table([section]), *(against([section], which) for which in range(3)))
-        for table in (ratio_table(section), *of_all):
+        of_all = (
+            overview_table("learn2mix against classical", [section]),
+            *(against([section], which) for which in range(3)),
+        )
+        for table in (named(section, "Ratio to classical"), *of_all):
             for text in (text for row in rows(table) for text in row if "[" in text):
                 low, high = (float(bound) for bound in text.split("[")[1].split("]")[0].split(", "))
                 words = " ".join(text.split("]")[1].split())
@@ -262,19 +276,20 @@ class TestGroups:
     def test_the_largest_group_is_the_one_with_most_training_samples(self, folder):
         section = section_of(folder, record("learn2mix", 0, [4.0]), record("classical", 0, [2.0]))
         assert cell(error_table(section), "learn2mix", "worst group") == "8.00"
-        assert cell(ratio_table(section), "learn2mix", "worst group").startswith("2.000")
-        assert cell(ratio_table(section), "learn2mix", "largest group (common)").startswith("2.000")
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "worst group").startswith("2.000")
+        assert cell(named(section, "Ratio to classical"), "learn2mix", "largest group (common)").startswith("2.000")
 
     def test_each_group_has_a_line_unless_there_are_too_many(self, folder):
         section = section_of(folder, record("classical", 0, [4.0]))
-        assert rows(per_group_table(section)) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
+        assert rows(named(section, "Each group")) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
         many = [str(group) for group in range(MAX_GROUPS + 1)]
         run = record("balanced", 0, [1.0], task="many")
-        run["groups"] |= {"names": many, "train_counts": [1] * len(many), "initial_proportions": [1.0] * len(many)}
+        run["groups"] |= {"names": many, "train_counts": [1] * len(many), "test_counts": [1] * len(many)}
+        run["groups"] |= {"initial_proportions": [1.0] * len(many)}
         run["history"][0] |= {"test_by_group": [1.0] * len(many), "proportions": [1.0] * len(many)}
         write(folder, run)
         sections, _ = collect([folder])
-        assert per_group_table(sections[1]) is None
+        assert named(sections[1], "Each group") is None
 
 
 class TestTime:
@@ -289,23 +304,23 @@ class TestTime:
 
     def test_is_each_seeds_median_epoch_and_its_ratio(self, folder, runs):
         self.give_seconds(runs, [1, 2, 9], [3, 4, 8], [1, 1, 1], [5, 2, 1])
-        table = time_table(section_of(folder, *runs))
+        table = named(section_of(folder, *runs), "Time")
         assert cell(table, "learn2mix", "s an epoch") == Interval.of([2, 4]).show()
-        assert cell(table, "learn2mix", "ratio") == Ratio.of([2, 4], [1, 2]).show()
+        assert cell(table, "learn2mix", "ratio") == Effect.of([2, 4], [1, 2]).show()
         assert cell(table, "learn2mix", "preparation, s") == "0.500 ± 0.000"
         assert cell(table, "classical", "ratio") == "-"
 
     def test_seeds_whose_seconds_differ_by_more_than_a_factor_of_2_have_none(self, folder, runs):
         self.give_seconds(runs, [1, 1, 1], [2.1, 2.1, 2.1], [1, 1, 1], [1, 1, 1])
         section = section_of(folder, *runs)
-        assert time_table(section) is None
+        assert named(section, "Time") is None
         assert not any(" s " in f" {name} " for table in section_tables(section) for name in table.cells)
 
 
 class TestPublished:
     def test_stands_beside_ours(self, folder):
         section = section_of(folder, record("learn2mix", 0, [8.0, 2.0], task="wine-quality"))
-        table = published_table(section)
+        table = named(section, "Beside the paper")
         assert cell(table, "learn2mix", "paper, at 1/2") == "4.26 ± 1.55"
         assert cell(table, "learn2mix", "ours, at 1/2") == "8.00"
         assert cell(table, "learn2mix", "paper, at the end") == "1.75 ± 0.21"
@@ -315,21 +330,21 @@ class TestPublished:
             "classical", 0, [0.25], task="cifar10",
             objective={"kind": "classification", "error_name": "test error, %", "scale": 100.0},
         )  # fmt: skip
-        table = published_table(section_of(folder, run))
+        table = named(section_of(folder, run), "Beside the paper")
         assert cell(table, "classical", "ours, at the end") == "75.0"
         assert cell(table, "classical", "paper, at the end") == "59.62 ± 0.16"
 
     def test_there_is_none_for_other_tasks(self, folder):
-        assert published_table(section_of(folder, record("classical", 0, [1.0]))) is None
-        assert published("toy", "classical") == (None, None, None)
+        assert named(section_of(folder, record("classical", 0, [1.0])), "Beside the paper") is None
 
     def test_learn2mix_has_all_three_numbers_of_every_task_of_the_paper(self):
-        assert len(PUBLISHED) == 12
-        assert all(None not in published(task, "learn2mix") for task in PUBLISHED)
+        ours = PUBLISHED.xs("learn2mix", level="method")
+        assert len(ours) == len(PUBLISHED.index.unique("task")) == 12
+        assert ours.notna().all(axis=None)
 
     def test_is_in_the_overview(self, folder):
         runs = [record(name, 0, [8.0, 2.0], task="wine-quality") for name in ("learn2mix", "classical")]
-        (row,) = rows(overview_table([section_of(folder, *runs)]))
+        (row,) = rows(overview_table("learn2mix against classical", [section_of(folder, *runs)]))
         assert row[0] == "wine-quality"
         assert "1 seed, 2 epochs (the task's: 300)" in row[1]
         assert "8.00 (paper 4.26 ± 1.55)" in row
@@ -354,23 +369,13 @@ class TestSettings:
         return section
 
     def test_several_mixing_rates_are_variants_of_one_method(self, several_rates):
-        assert several_rates.labels == [
+        assert list(several_rates.methods) == [
             "learn2mix (mixing_rate=0.02)",
             "learn2mix",
             "learn2mix (mixing_rate=0.5)",
             "classical",
         ]
         assert several_rates.compared == ["learn2mix", "classical"]
-        assert list(mixing_rates(several_rates)["learn2mix"]) == [0.02, 0.1, 0.5]
-
-    def test_several_mixing_rates_have_a_table(self, several_rates):
-        table = rate_table(several_rates)
-        assert [row[:2] for row in rows(table)] == [("learn2mix", rate) for rate in ("0.02", "0.1", "0.5")]
-        assert rows(table)[2][-2] == Interval.of([3.0, 4.0]).show()
-        assert rows(table)[2][-1] == Ratio.of([3.0, 4.0], [6.0, 6.0]).show()
-
-    def test_one_mixing_rate_has_none(self, folder):
-        assert rate_table(section_of(folder, record("learn2mix", 0, [1.0]), record("classical", 0, [1.0]))) is None
 
     def test_a_run_that_is_stored_twice_counts_once_and_is_told(self, folder):
         write(folder / "a", record("classical", 0, [1.0]))
@@ -390,6 +395,95 @@ class TestSettings:
             collect([folder])
 
 
+class TestSweeps:
+    def swept(self, folder, *configs: dict, methods=("learn2mix", "classical")) -> list:
+        """Sections of two seeds; learn2mix's error is lr x batch_size, classical's twice that."""
+        for number, config in enumerate(configs):
+            end = config.get("lr", 0.01) * config.get("batch_size", 100)
+            for factor, method in enumerate(methods, start=1):
+                runs = (record(method, seed, [9.0, factor * (end + seed)], config=config) for seed in (0, 1))
+                write(folder / str(number), *runs)
+        return sweeps(collect([folder])[0])
+
+    def test_a_setting_of_the_task_has_a_row_a_method_and_the_ratio_at_each_value(self, folder):
+        (sweep,) = self.swept(folder, *({"lr": lr} for lr in (0.1, 0.01, 1.0)))
+        table = sweep_table(sweep)
+        assert table.title == "toy: error by lr"
+        assert list(table.cells) == ["error", "0.01", "0.1", "1"]
+        names = ("learn2mix", "classical", "learn2mix / classical")
+        of_learner, of_classical, ratio = ([row for row in rows(table) if row[0] == name] for name in names)
+        assert [row[1] for row in of_learner] == ["at 1/2", "at the end"]
+        assert of_learner[1][2:] == tuple(Interval.of([end, end + 1]).show() for end in (1, 10, 100))
+        assert of_classical[1][2:] == tuple(Interval.of([2 * end, 2 * (end + 1)]).show() for end in (1, 10, 100))
+        assert ratio == [("learn2mix / classical", "at the end", *["0.500 [0.500, 0.500] lower"] * 3)]
+
+    def test_of_two_settings_in_a_grid_one_is_swept_and_the_other_tells_lines_apart(self, folder):
+        grid = [{"optimizer": name, "batch_size": size} for name in ("SGD", "Adam") for size in (1000, 250, 500)]
+        (sweep,) = self.swept(folder, *grid)
+        assert (sweep.setting, sweep.values) == ("batch_size", [250, 500, 1000])
+        expected = {f"{method} (optimizer={name})" for method in ("learn2mix", "classical") for name in ("SGD", "Adam")}
+        assert sweep.lines.keys() == expected
+        ratios = [row for row in rows(sweep_table(sweep)) if "/" in row[0]]
+        assert {row[0] for row in ratios} == {f"learn2mix (optimizer={name}) / classical" for name in ("SGD", "Adam")}
+
+    def test_settings_varied_one_at_a_time_are_swept_each(self, folder):
+        configs = ({"lr": lr, "batch_size": size} for lr, size in ((0.1, 8), (0.2, 8), (0.1, 9)))
+        both = self.swept(folder, *configs)
+        assert {sweep.setting: sweep.values for sweep in both} == {"lr": [0.1, 0.2], "batch_size": [8, 9]}
+
+    def test_a_methods_own_setting_has_the_baseline_beside_it(self, folder):
+        for rate, error in ((0.1, 4.0), (0.5, 3.0), (0.02, 5.0)):
+            runs = (record("learn2mix", seed, [9.0, error + seed], config={"mixing_rate": rate}) for seed in (0, 1))
+            write(folder / f"rate-{rate}", *runs)
+        write(folder, *(record("classical", seed, [9.0, 6.0]) for seed in (0, 1)))
+        (sweep,) = sweeps(collect([folder])[0])
+        table = sweep_table(sweep)
+        assert list(table.cells) == ["error", "0.02", "0.1", "0.5"]
+        assert rows(table)[1] == ("learn2mix", "at the end", *(Interval.of([e, e + 1]).show() for e in (5, 4, 3)))
+        assert rows(table)[3] == ("classical", "at the end", *["6.00 ± 0.00"] * 3)
+        assert rows(table)[4][2:] == tuple(Effect.of([e, e + 1], [6, 6]).show() for e in (5, 4, 3))
+
+    def test_without_classical_there_is_no_ratio_and_without_several_values_no_sweep(self, folder):
+        (sweep,) = self.swept(folder / "a", {"lr": 0.1}, {"lr": 0.2}, methods=("learn2mix",))
+        assert {row[0] for row in rows(sweep_table(sweep))} == {"learn2mix"}
+        assert self.swept(folder / "b", {"lr": 0.1}) == []
+
+
+class TestOverview:
+    def test_the_worst_and_the_largest_group_have_a_line_a_task(self, folder):
+        ends = {"learn2mix": ([1, 2], [2, 2.5]), "classical": ([2, 6], [2, 5.5]), "static": ([1, 1], [1, 1])}
+        runs = {(name, seed): record(name, seed, [1.0]) for name in ends for seed in (0, 1)}
+        for (name, seed), run in runs.items():
+            run["history"][-1]["test_by_group"] = ends[name][seed]
+        table = overview_table("Worst and largest group", [section_of(folder, *runs.values())])
+        assert cell(table, "toy", "classical") == Interval.of([6.0, 5.5]).show()
+        assert cell(table, "toy", "static") == "1.00 ± 0.00"
+        assert cell(table, "toy", "ratio, worst group") == Effect.of([2.0, 2.5], [6.0, 5.5]).show()
+        assert cell(table, "toy", "ratio, largest group") == Effect.of([1.0, 2.0], [2.0, 2.0]).show()
+        assert (
+            overview_table("Worst and largest group", [section_of(folder / "other", record("classical", 0, [1.0]))])
+            is None
+        )
+
+    def test_the_gap_weighs_the_groups_in_training_as_the_test_part_does(self, folder):
+        # In training the rare group, of half the test part's samples, has an error of 3, the common one one of 1.
+        ends = {"classical": (4.0, 4.0), "learn2mix": (4.0, 5.0)}
+        runs = [record(name, seed, [end]) for name, of_seeds in ends.items() for seed, end in enumerate(of_seeds)]
+        for run in runs:
+            run["history"][-1]["train_by_group"] = [1.0, 3.0]
+        table = overview_table("Training against test", [section_of(folder, *runs)])
+        gap = Effect.of([2.0, 3.0], [2.0, 2.0], is_ratio=False)
+        assert rows(table) == [
+            ("toy", "classical", "2.00 ± 0.00", "4.00 ± 0.00", "2.00 ± 0.00", "-"),
+            ("toy", "learn2mix", "2.00 ± 0.00", Interval.of([4, 5]).show(), Interval.of([2, 3]).show(), gap.show(None)),
+        ]
+
+    def test_a_group_that_was_not_drawn_at_the_end_leaves_the_gap_unknown(self, folder):
+        run = record("classical", 0, [4.0])
+        run["history"][-1]["train_by_group"] = [1.0, None]
+        assert overview_table("Training against test", [section_of(folder, run)]) is None
+
+
 CONFIG = {"epochs": 1, "lr": 0.01}
 
 
@@ -407,7 +501,7 @@ class TestProblems:
             "focal": "left out",
             "importance": "0; seeds 0, 2 failed; seed 1 missing",
         }
-        assert rows(problem_table([section])) == [
+        assert rows(overview_table(PROBLEMS, [section])) == [
             ("toy", "balanced", "seeds 0, 2", "missing"),
             ("toy", "focal", "all", "left out: there is no class"),
             ("toy", "importance", "seeds 0, 2", "failed: MemoryError: all gone"),
@@ -417,7 +511,7 @@ class TestProblems:
     def test_a_failure_that_has_been_mended_is_forgotten(self, folder):
         write_failure(folder, "classical", 0, "no", CONFIG)
         section = section_of(folder, record("classical", 0, [1.0]))
-        assert problem_table([section]) is None
+        assert overview_table(PROBLEMS, [section]) is None
 
     def test_failures_alone_make_a_report(self, folder):
         write_failure(folder, "classical", 0, "ValueError: [x]", CONFIG)
@@ -431,30 +525,15 @@ class TestProblems:
             report([folder], Console(file=io.StringIO()))
 
 
-class TestFacts:
-    def test_the_command_makes_the_runs_again(self, folder):
-        config = {"batch_size": 10, "optimizer": "Adam", "lr": 0.02}
-        section = section_of(
-            folder,
-            record("learn2mix", 1, [1.0, 1.0], config={**config, "mixing_rate": 0.3}),
-            record("classical", 0, [1.0, 1.0], config=config),
-        )
-        assert command(section) == (
-            "python -m experiments run toy --methods learn2mix classical --seeds 2 --epochs 2 "
-            "--set lr=0.02 mixing_rate=0.3"
-        )
-
-    def test_a_budget_is_part_of_the_command(self, folder):
-        config = {"batch_size": 10, "optimizer": "Adam", "epochs": 3, "time_budget": 50.0}
-        section = section_of(folder, record("classical", 0, [1.0], config=config))
-        assert command(section) == "python -m experiments run toy --methods classical --seeds 1 --time-budget 50"
-
-    def test_hardware_time_and_changes_are_stated(self, folder):
-        section = section_of(folder, *(record("classical", seed, [1.0] * 4, config={"lr": 0.5}) for seed in (0, 1)))
-        stated = dict(facts(section))
-        assert "an abacus, 2 CPUs" in stated["made on"]
-        assert stated["time"] == "8 s of training in 2 runs"
-        assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
+def test_commands_hardware_time_and_changes_are_stated(folder):
+    config = {"config": {"lr": 0.5}, "command": "python -m experiments run toy --set lr=0.5"}
+    section = section_of(folder, *(record("classical", seed, [1.0] * 4, **config) for seed in (0, 1)))
+    stated = facts(section)
+    assert stated["command"] == "python -m experiments run toy --set lr=0.5"
+    assert "processor=an abacus, cpus=2" in stated["made on"]
+    assert stated["time"] == "8 s of training in 2 runs"
+    assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
+    assert "command" not in facts(section_of(folder / "other", record("classical", 0, [1.0])))
 
 
 def test_a_folder_with_some_of_the_runs_is_reported(folder):

@@ -40,6 +40,8 @@ OVERVIEW = [
     "All methods against classical",
     "learn2mix against each, half-way",
     "learn2mix against each, at the end",
+    "Worst and largest group",
+    "Training against test",
     "Failed, missing and left out",
 ]
 SECTION_TABLES = ("test MSE", "Ratio to classical", "Each group", "Time")
@@ -50,17 +52,19 @@ def draw_runs(rng: np.random.Generator, method: str, task: str, num_groups: int,
     moves = method == "learn2mix"
     for seed in range(3):
         errors = 1 + 5 / np.arange(1, 13) + rng.normal(0, 0.05, 12)
-        run = record(method, seed, errors.tolist(), task=task, config=config)
+        command = f"python -m experiments run {task} --methods all"
+        run = record(method, seed, errors.tolist(), task=task, config=config, command=command)
         start = np.ones(num_groups) / num_groups
         end = rng.dirichlet(np.ones(num_groups)) if moves else start
         names = [f"a rather long name {group}" for group in range(num_groups)]
         run["groups"] = {
             "names": names, "train_counts": [100 - group for group in range(num_groups)],
-            "initial_proportions": start.tolist(),
+            "test_counts": [10] * num_groups, "initial_proportions": start.tolist(),
         }  # fmt: skip
         for step, row in enumerate(run["history"], start=1):
             row["proportions"] = (start + (end - start) * step / 12).tolist()
             row["test_by_group"] = (row["test_error"] * rng.uniform(0.5, 2, num_groups)).tolist()
+            row["train_by_group"] = [row["train_error"]] * num_groups
         yield run
 
 
@@ -133,7 +137,7 @@ def test_every_table_is_there_and_can_be_seen(seen):
     assert set(OVERVIEW) <= set(titles)
     for title in SECTION_TABLES:
         assert titles.count(title) == 2, title
-    for title in ("Mixing rates", "Beside the paper"):
+    for title in ("toy: error by mixing_rate", "Beside the paper"):
         assert titles.count(title) == 1
     assert len(titles) == len(OVERVIEW) + 2 * len(SECTION_TABLES) + 2
     for table in seen["tables"]:
@@ -181,8 +185,8 @@ def test_what_went_wrong_is_shown_as_it_is(seen):
 
 
 def test_the_page_says_how_the_runs_were_made(seen):
-    assert "python -m experiments run toy --methods learn2mix classical" in seen["text"]
-    assert "an abacus, 2 CPUs" in seen["text"]
+    assert "python -m experiments run toy --methods all" in seen["text"]
+    assert "processor=an abacus, cpus=2" in seen["text"]
 
 
 def test_the_markdown_has_the_same_tables(folder):

@@ -9,19 +9,20 @@ from matplotlib.text import Text
 from scipy import stats
 
 from experiments.methods import METHODS
+from experiments.report.collect import collect
 from experiments.report.drawing import spread, to_inline, to_svg
 from experiments.report.pictures import (
     draw_curves,
     draw_groups,
     draw_mix,
-    draw_rates,
     draw_section,
+    draw_sweep,
     draw_train_test,
-    over_epochs,
     over_seconds,
+    picture_of,
 )
 from experiments.report.sections import Section
-from experiments.report.tables import mixing_rates
+from experiments.report.sweeps import sweeps
 from made_up import record, write
 
 
@@ -46,10 +47,9 @@ def test_only_what_there_is_is_drawn(section_of):
     assert names(section_of(record("balanced", 0, [2.0, 2.0]))) == ["curves", "seconds", "groups", "train-test"]
 
 
-def test_a_mix_that_moves_and_mixing_rates_are_drawn(section_of, tmp_path):
+def test_a_mix_that_moves_is_drawn(section_of):
     moving = record("learn2mix", 0, [3.0, 1.0], shares=[0.2, 0.5, 0.6])
-    write(tmp_path / "fast", record("learn2mix", 0, [3.0, 1.0], config={"mixing_rate": 0.5}))
-    expected = ["curves", "seconds", "groups", "proportions", "mixing-rates", "train-test"]
+    expected = ["curves", "seconds", "groups", "proportions", "train-test"]
     assert names(section_of(moving, record("balanced", 0, [2.0, 2.0]))) == expected
 
 
@@ -120,7 +120,7 @@ def test_seeds_of_different_length_are_drawn_as_far_as_all_go(section_of):
     section = section_of(
         record("classical", 0, [4.0, 2.0], **budget), record("classical", 1, [6.0, 4.0, 1.0], **budget)
     )
-    assert over_epochs(section, "classical").mean(axis=1).tolist() == [5.0, 3.0]
+    assert section.curve("classical").dropna().mean(axis=1).tolist() == [5.0, 3.0]
     assert names(section) == ["curves", "seconds", "groups", "train-test"]
 
 
@@ -133,7 +133,10 @@ def test_single_epochs_and_seeds_that_share_no_second_are_points(section_of):
 
 
 def test_training_is_drawn_beside_the_test(section_of):
-    section = section_of(record("learn2mix", 0, [4.0, 2.0]), record("smote", 0, [6.0, 5.0]))
+    run = record("learn2mix", 0, [4.0, 2.0])
+    for row, of_groups in zip(run["history"], ([3.0, 4.2], [1.5, 2.1]), strict=True):
+        row["train_by_group"] = of_groups  # as many samples of both to test on: the mean
+    section = section_of(run, record("smote", 0, [6.0, 5.0]))
     (ax,) = draw_train_test(section, ["learn2mix"]).axes
     assert ax.get_title("left") == "learn2mix"
     assert line(ax, "test").get_ydata().tolist() == pytest.approx([4.0, 2.0])
@@ -153,7 +156,7 @@ def test_many_groups_are_a_line_by_their_rank(section_of):
     run = record("classical", 0, [4.0])
     many = 30
     run["groups"] = {
-        "names": [str(group) for group in range(many)], "train_counts": list(range(many)),
+        "names": [str(group) for group in range(many)], "train_counts": list(range(many)), "test_counts": [1] * many,
         "initial_proportions": [1 / many] * many,
     }  # fmt: skip
     run["history"][0] |= {"test_by_group": [float(group) for group in range(many)], "proportions": [1 / many] * many}
@@ -162,13 +165,40 @@ def test_many_groups_are_a_line_by_their_rank(section_of):
     assert line(ax, "classical").get_ydata().tolist() == list(range(many))[::-1]
 
 
-def test_mixing_rates_are_drawn_with_the_baseline(section_of, tmp_path):
+def sweep_of(tmp_path, name: str, ends: dict):
+    for value, end in ends.items():
+        runs = [record(method, 0, [9.0, end], config={name: value}) for method in ("learn2mix", "classical")]
+        write(tmp_path / str(value), *runs)
+    (sweep,) = sweeps(collect([tmp_path])[0])
+    return sweep
+
+
+def test_a_setting_of_numbers_is_drawn_on_its_scale(toy, tmp_path):
+    sweep = sweep_of(tmp_path, "lr", {0.5: 3.0, 0.02: 5.0, 0.1: 4.0})
+    (ax,) = draw_sweep(sweep).axes
+    assert ax.get_xscale() == "log"
+    assert line(ax, "learn2mix").get_xdata().tolist() == [0.02, 0.1, 0.5]
+    assert line(ax, "learn2mix").get_ydata().tolist() == [5.0, 4.0, 3.0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0.02", "0.1", "0.5"]
+    assert ax.get_xlabel() == "lr"
+    assert picture_of(sweep).title == "Test MSE, by lr"
+    (ax,) = draw_sweep(sweep_of(tmp_path / "close", "lr", {0.5: 3.0, 0.1: 4.0})).axes
+    assert ax.get_xscale() == "linear"
+
+
+def test_a_setting_of_words_is_drawn_side_by_side(toy, tmp_path):
+    (ax,) = draw_sweep(sweep_of(tmp_path, "optimizer", {"SGD": 3.0, "Adam": 5.0})).axes
+    assert line(ax, "classical").get_xdata().tolist() == [0, 1]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["Adam", "SGD"]
+
+
+def test_a_methods_own_setting_is_drawn_with_the_baseline(section_of, tmp_path):
     for rate in (0.5, 0.02):
         write(tmp_path / str(rate), record("learn2mix", 0, [9.0, 4.0 + rate], config={"mixing_rate": rate}))
     section = section_of(record("learn2mix", 0, [9.0, 3.0]), record("classical", 0, [9.0, 6.0]))
-    (ax,) = draw_rates(section, mixing_rates(section)).axes
-    assert line(ax, "at the end").get_ydata().tolist() == pytest.approx([4.02, 3.0, 4.5])
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["0.02", "0.1", "0.5"]
+    (sweep,) = sweeps([section])
+    (ax,) = draw_sweep(sweep).axes
+    assert line(ax, "learn2mix").get_ydata().tolist() == pytest.approx([4.02, 3.0, 4.5])
     assert line(ax, "classical").get_ydata().tolist() == [6.0] * 3
 
 

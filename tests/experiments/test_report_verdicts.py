@@ -29,18 +29,18 @@ def test_a_verdict_says_what_the_paired_interval_shows(section_of, ours, tone, w
     assert (verdict.tone, verdict.word) == (tone, word)
     assert verdict.number == f"{verdict.mean:.2f}\N{MULTIPLICATION SIGN}"
     assert verdict.interval == f"{verdict.mean:.3f} [{low:.3f}, {high:.3f}]"
-    sentence, details = one.words
+    sentence, details = one.sentence, one.details
     assert sentence.endswith(ends)
-    assert [name for name, _ in details] == ["at the end", "half-way"]
+    assert list(details) == ["at the end", "half-way"]
 
 
 def test_it_says_after_which_share_of_the_epochs_ours_is_as_good(section_of):
     ours = [record("learn2mix", 0, [4.0, 2.0, 1.0, 1.0]), record("learn2mix", 1, [4.0, 4.0, 2.0, 1.0])]
     one = compare(section_of(*ours, *(record("classical", seed, [5.0, 4.0, 3.0, 2.0]) for seed in (0, 1))))
-    assert one.words[0].startswith("learn2mix reaches classical's final error in 0.62 of its epochs, and")
+    assert one.sentence.startswith("learn2mix reaches classical's final error in 0.62 of its epochs, and")
     ours[1]["history"][2]["test_error"] = ours[1]["history"][3]["test_error"] = 2.5
     one = compare(section_of(*ours))
-    assert one.words[0].startswith(
+    assert one.sentence.startswith(
         "learn2mix reaches classical's final error in 0.50 of its epochs with 1 of 2 seeds, and"
     )
 

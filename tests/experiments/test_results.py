@@ -6,9 +6,8 @@ import pytest
 
 import experiments.report
 from experiments.report.collect import collect
-from experiments.report.overview import long_tail_table, overview
 from experiments.report.page import markdown_table
-from experiments.report.tables import Table, balanced_table
+from experiments.report.tables import Table, overview, overview_table, section_tables
 
 FOLDER = Path(experiments.report.__file__).parent.parent
 
@@ -26,7 +25,7 @@ def rows_of(tables: list[Table]) -> list[str]:
 def test_the_tables_of_the_page_are_those_of_the_runs(sections):
     page = (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
     tables = [table for table in overview(sections) if table.title != "Failed, missing and left out"]
-    assert len(tables) == 4
+    assert len(tables) == 6
     rows = rows_of(tables)
     assert len(rows) > 12
     assert set(rows) <= set(page)
@@ -39,7 +38,7 @@ def test_the_regressions_in_full_have_the_paper_s_ratio_at_half_of_the_epochs(se
     (section,) = (section for section in sections if section.task == task)
     half = {}
     for method in ("learn2mix", "classical"):
-        errors = section.curves["error"][method].unstack("seed")
+        errors = section.curve(method)
         assert errors.shape == (num_epochs, 5)
         half[method] = errors.loc[num_epochs // 2].mean()
     assert half["learn2mix"] / half["classical"] <= bar
@@ -52,8 +51,10 @@ def long_tails():
 
 def test_the_tables_of_the_long_tails_are_those_of_the_runs(long_tails):
     page = (FOLDER / "long-tails" / "README.md").read_text(encoding="utf-8").splitlines()
-    tables = [long_tail_table(long_tails), *(balanced_table(section) for section in long_tails)]
-    rows = rows_of([table for table in tables if table is not None])
+    tables = [
+        table for section in long_tails for table in section_tables(section) if table.title == "Balanced accuracy"
+    ]
+    rows = rows_of([overview_table("Long tails", long_tails), *tables])
     assert len(rows) > 40
     assert set(rows) <= set(page)
 
@@ -63,7 +64,7 @@ def cells(line):
 
 
 def long_tail_rows(long_tails):
-    return rows_of([long_tail_table(long_tails)])
+    return rows_of([overview_table("Long tails", long_tails)])
 
 
 def test_the_page_of_long_tails_shows_the_same_table(long_tails):
@@ -100,7 +101,7 @@ REQUIRED = 6  # cifar10-long-tail at three lengths and at 20:1, fashion-mnist-lo
 
 
 def test_learn2mix_with_passes_is_above_both_baselines_and_beyond_the_intervals_in_most(long_tails):
-    cells = long_tail_table(long_tails).cells
+    cells = overview_table("Long tails", long_tails).cells
     enough = cells[cells["seeds"].astype(int) >= 5]
     assert len(enough) == REQUIRED
     gains = enough.iloc[:, -2:].to_numpy().tolist()
@@ -110,5 +111,5 @@ def test_learn2mix_with_passes_is_above_both_baselines_and_beyond_the_intervals_
 
 def test_the_worst_class_gains_at_sixteen_epochs(long_tails):
     (section,) = (one for one in long_tails if one.task == "cifar10-long-tail" and one.config["epochs"] == 16)
-    worst = 100 - section.worst_group.groupby(level="label").mean()
+    worst = 100 - section.measures["worst group"].groupby(level="label").mean()
     assert worst["learn2mix-passes"] >= 5 + max(worst["balanced"], worst["logit-adjusted-loss"])
