@@ -24,6 +24,7 @@ RUN = ["label", "seed"]
 # A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
 STORED = ("task", "method", "seed", "objective", "groups", "environment", "command", "preparation_seconds", "history")
 COLUMNS = [*STORED, "shared", "own", "failure", "reason"]
+ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 UNKNOWN_OBJECTIVE = {"kind": "unknown", "error_name": "test error"}
 
 
@@ -178,11 +179,9 @@ def _groups(runs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     orders = np.argsort(-counts, axis=1, kind="stable")
     if len(np.unique(orders, axis=0)) <= 1:
         return names, counts, np.tile(np.arange(len(names)), (len(groups), 1))
-    return (
-        [f"largest, no. {rank}" for rank in range(1, len(names) + 1)],
-        np.take_along_axis(counts, orders, axis=1),
-        orders,
-    )
+    ends = {n: "th" if n // 10 % 10 == 1 else ENDINGS.get(n % 10, "th") for n in range(1, len(names) + 1)}
+    ranks = [f"{rank}{end} largest" for rank, end in ends.items()]
+    return ranks, np.take_along_axis(counts, orders, axis=1), orders
 
 
 def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:

@@ -135,12 +135,12 @@ def test_variants_are_rows_of_their_own(folder):
 
 class TestOrder:
     def test_groups_of_equal_rank_are_joined_where_seeds_cut_others(self, section):
-        assert section.group_names == [f"largest, no. {rank}" for rank in (1, 2, 3, 4)]
+        assert section.group_names == ["1st largest", "2nd largest", "3rd largest", "4th largest"]
         assert section.train_counts.tolist() == [40, 30, 20, 10]
         table = named("Each group", section)
         # The smallest: d of seed 0, a of seed 1, b of seed 2.
-        assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("largest, no. 4", "10")
-        assert cell(table, "largest, no. 4", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
+        assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("4th largest", "10")
+        assert cell(table, "4th largest", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
         assert "equal rank" in table.note
         assert section.values["mix"].to_numpy().tolist() == [[0.4, 0.3, 0.2, 0.1]] * 2 * 6
 
