@@ -9,8 +9,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.report import drawing
-from experiments.report.drawing import GREY, STRONG, Look, cut, draw_lines, panels, styled, to_svg
+from experiments.report.drawing import (
+    DASHES,
+    GREY,
+    INK,
+    MOST_PLACES,
+    STRONG,
+    Look,
+    band,
+    cut,
+    draw_lines,
+    label_ends,
+    looks,
+    needs_log,
+    panels,
+    scale,
+    styled,
+    thinned,
+    to_svg,
+)
 from experiments.report.sections import END, Section
 from experiments.report.sweeps import Sweep, method_of, show_value
 from experiments.report.tables import note_of
@@ -58,7 +75,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def over_seconds(section: Section, label: str, num_places: int = drawing.MOST_PLACES) -> pd.DataFrame:
+def over_seconds(section: Section, label: str, num_places: int = MOST_PLACES) -> pd.DataFrame:
     """The test error against seconds of training, from the end of the first epoch of all seeds.
 
     It ends where the first seed of any method does. Between two epochs a seed's error is interpolated linearly.
@@ -76,7 +93,7 @@ def draw_curves(section: Section, by: str) -> Figure:
     along = over_seconds if by == "seconds" else lambda section, label: section.curve(label).dropna()
     values = {label: along(section, label) for label in section.compared}
     figure, (ax,) = panels([210], ["1000"], list(values))
-    draw_lines(ax, values, drawing.looks(section.compared))
+    draw_lines(ax, values, looks(section.compared))
     ax.set_xlabel("seconds of training" if by == "seconds" else by)
     return figure
 
@@ -89,7 +106,7 @@ def draw_train_test(section: Section, labels: Sequence[str]) -> Figure:
         look = STRONG[label]._replace(dash="-", marker="")
         values = {"test": section.curve(label).dropna(), "training": section.curve(label, "weighed").dropna()}
         values = {part: frame for part, frame in values.items() if not frame.empty}
-        draw_lines(ax, values, {"test": look, "training": look._replace(dash=drawing.DASHES[2])})
+        draw_lines(ax, values, {"test": look, "training": look._replace(dash=DASHES[2])})
         ax.set_title(label, color=look.color)
     axes[-1].set_xlabel("epoch")
     return figure
@@ -107,16 +124,16 @@ def draw_mix(section: Section, labels: Sequence[str]) -> Figure:
     styles = {name: Look(color, "-", "", False) for name, color in zip(names, MOVERS, strict=False)}
     figure, axes = panels([130 if len(labels) > 1 else 190] * len(labels), ["0.000"], names)
     for ax, (label, path) in zip(axes, paths.items(), strict=True):
-        path = drawing.thinned(path)
+        path = thinned(path)
         ax.plot(path.index, path.drop(columns=named), color=GREY, linewidth=0.6, drawstyle="steps-post")
         for group, look in zip(named, styles.values(), strict=True):
             ax.plot(path.index, path[group], color=look.color, linewidth=1.6, drawstyle="steps-post")
-        ax.set_title(label, color=STRONG[label].color if label in STRONG else drawing.INK)
-        drawing.scale(ax, "y")
-        drawing.scale(ax, "x", is_whole=True)
+        ax.set_title(label, color=STRONG[label].color if label in STRONG else INK)
+        scale(ax, "y")
+        scale(ax, "x", is_whole=True)
         ax.margins(x=0)
         ends = {name: (path.index[-1], path[group].iloc[-1]) for name, group in zip(styles, named, strict=True)}
-        drawing.label_ends(ax, ends, styles)
+        label_ends(ax, ends, styles)
     axes[-1].set_xlabel("epoch")
     return figure
 
@@ -126,7 +143,7 @@ def draw_groups(section: Section) -> Figure:
     """Each group's error at the end, from most training samples at the top to fewest; many groups by their rank."""
     errors = section.at_end()
     values = {label: errors.loc[label].T.iloc[section.by_size] for label in section.compared}
-    names, styles = [cut(section.group_names[group]) for group in section.by_size], drawing.looks(section.compared)
+    names, styles = [cut(section.group_names[group]) for group in section.by_size], looks(section.compared)
     strong = [label for label in values if styles[label].is_strong]
     if len(names) > MOST_NAMED:
         lines = {label: values[label].set_axis(range(1, len(names) + 1)) for label in strong or values}
@@ -134,11 +151,11 @@ def draw_groups(section: Section) -> Figure:
         draw_lines(ax, lines, styles)
         ax.set_xlabel("group, from most to fewest training samples")
         return figure
-    is_log = drawing.needs_log([of_label.dropna() for of_label in values.values()])
+    is_log = needs_log([of_label.dropna() for of_label in values.values()])
     figure, (ax,) = panels([max(90, 21 * len(names))], names, ["    "])
     rows = np.arange(len(names))
     for label, look in styles.items():
-        mean, low, high = drawing.band(values[label], is_log=is_log)
+        mean, low, high = band(values[label], is_log=is_log)
         # Those that matter stand apart within a row.
         shift = (strong.index(label) + 0.5) / len(strong) * 0.56 - 0.28 if look.is_strong else 0.0
         ax.errorbar(
@@ -146,7 +163,7 @@ def draw_groups(section: Section) -> Figure:
             label=label, color=look.color, markersize=4 if look.is_strong else 3.2, elinewidth=1.2, markeredgewidth=0,
             zorder=3 if look.is_strong else 2,
         )  # fmt: skip
-    drawing.scale(ax, "x", is_log=is_log)
+    scale(ax, "x", is_log=is_log)
     if not is_log:
         ax.set_xlim(left=0)
     ax.set_yticks(rows, names)
@@ -165,12 +182,12 @@ def draw_sweep(sweep: Sweep) -> Figure:
         frame, method = pd.DataFrame(of_line).T.dropna(axis=1), method_of(line)
         if not frame.empty:
             # A method's lines have its colour, and each its own dashes.
-            dash = drawing.DASHES[[*map(method_of, lines)].count(method) % len(drawing.DASHES)]
-            lines[line], styles[line] = frame, drawing.looks([method])[method]._replace(dash=dash)
+            dash = DASHES[[*map(method_of, lines)].count(method) % len(DASHES)]
+            lines[line], styles[line] = frame, looks([method])[method]._replace(dash=dash)
     figure, (ax,) = panels([190], ["1000"], list(lines))
     draw_lines(ax, lines, styles, has_bars=True)
     if is_numeric and 0 < LOG_VALUES_FROM * values[0] < values[-1]:
-        drawing.scale(ax, "x", is_log=True)
+        scale(ax, "x", is_log=True)
     ax.set_xticks(values if is_numeric else range(len(values)), [*map(show_value, values)])
     ax.margins(x=0.08)
     ax.set_xlabel(sweep.setting)
