@@ -97,7 +97,7 @@ def panels(heights: Sequence[float], names: Sequence[str], labels: Sequence[str]
 
 
 def draw_lines(
-    ax: Axes, values: Mapping[str, pd.DataFrame], styles: Mapping[str, Look], *, has_bars: bool = False
+    ax: Axes, values: Mapping[str, pd.DataFrame], styles: Mapping[str, Look], *, whole_bands: bool = False
 ) -> None:
     """The means of values, a row a place and a column a seed, the strong ones above the others and with bands."""
     values = {label: thinned(frame) for label, frame in values.items()}
@@ -111,13 +111,11 @@ def draw_lines(
             marker=look.marker, markersize=4.5 if look.is_strong else 3.5, markeredgewidth=0,
             markevery=(number % every, every),
         )  # fmt: skip
-        if has_bars:
-            ax.errorbar(places, mean, (mean - low, high - mean), fmt="none", color=look.color, elinewidth=1.2)
-        elif look.is_strong:
+        if look.is_strong:
             ax.fill_between(places, low, high, color=look.color, alpha=0.16, linewidth=0)
     # The means decide what is seen: the interval of a few seeds may be anything.
-    means = np.concatenate([mean for mean, *_ in bands.values()])
-    low, high = np.nanmin(means), np.nanmax(means)
+    seen = np.concatenate([line for lines in bands.values() for line in (lines if whole_bands else lines[:1])])
+    low, high = np.nanmin(seen), np.nanmax(seen)
     room = ((high / low) ** 0.08 if high > low else 1.5) if is_log else 0.08 * (high - low) or 0.5
     ax.set_ylim(*((low / room, high * room) if is_log else (low - room, high + room)))
     scale(ax, "y", is_log=is_log)

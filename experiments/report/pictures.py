@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -176,16 +178,19 @@ def draw_groups(section: Section) -> Figure:
 def draw_sweep(sweep: Sweep) -> Figure:
     """The errors at the end against a setting's values: numbers on their scale, anything else side by side."""
     is_numeric, values, lines, styles = sweep.is_numeric, sweep.values, dict[str, pd.DataFrame](), dict[str, Look]()
+    num_lines = Counter[str]()
     for line, points in sweep.lines.items():
         places = {value if is_numeric else values.index(value): value for value in values if value in points}
         of_line = {place: points[value][0].measures[END][points[value][1]] for place, value in places.items()}
         frame, method = pd.DataFrame(of_line).T.dropna(axis=1), method_of(line)
         if not frame.empty:
             # A method's lines have its colour, and each its own dashes.
-            dash = DASHES[[*map(method_of, lines)].count(method) % len(DASHES)]
-            lines[line], styles[line] = frame, looks([method])[method]._replace(dash=dash)
+            dash = DASHES[num_lines[method] % len(DASHES)]
+            num_lines[method] += 1
+            name = method + "".join(f", {value}" for value in re.findall(r"=([^,)]+)", line))
+            lines[name], styles[name] = frame, looks([method])[method]._replace(dash=dash)
     figure, (ax,) = panels([190], ["1000"], list(lines))
-    draw_lines(ax, lines, styles, has_bars=True)
+    draw_lines(ax, lines, styles, whole_bands=True)
     if is_numeric and 0 < LOG_VALUES_FROM * values[0] < values[-1]:
         scale(ax, "x", is_log=True)
     ax.set_xticks(values if is_numeric else range(len(values)), [*map(show_value, values)])

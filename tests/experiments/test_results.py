@@ -1,5 +1,7 @@
 """The results in the repository: what experiments/README.md says of them is what the runs say."""
 
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import experiments.report
 from experiments.report.collect import collect
 from experiments.report.page import markdown_table
+from experiments.report.sweeps import sweep_table, sweeps
 from experiments.report.tables import Table, overview, overview_table, section_tables
 
 FOLDER = Path(experiments.report.__file__).parent.parent
@@ -42,6 +45,19 @@ def test_the_regressions_in_full_have_the_paper_s_ratio_at_half_of_the_epochs(se
         assert errors.shape == (num_epochs, 5)
         half[method] = errors.loc[num_epochs // 2].mean()
     assert half["learn2mix"] / half["classical"] <= bar
+
+
+def test_the_tables_of_the_ablations_are_those_of_the_runs():
+    found = collect([FOLDER / "ablations"])[0]
+    page = (FOLDER / "ablations" / "README.md").read_text(encoding="utf-8").splitlines()
+    varied = [sweep for _, of_task in groupby(found, key=attrgetter("task")) for sweep in sweeps(list(of_task))]
+    assert len(varied) == 9
+    about = ("Worst and largest group", "Training against test")
+    rows = rows_of([*map(sweep_table, varied), *(table for table in overview(found) if table.title in about)])
+    assert len(rows) > 90
+    assert set(rows) <= set(page)
+    pictures = {f"]({sweep.section.task}-settings-{sweep.setting}.svg)" for sweep in varied}
+    assert all(any(picture in line for line in page) for picture in pictures)
 
 
 @pytest.fixture(scope="module")
