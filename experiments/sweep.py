@@ -106,7 +106,11 @@ class _Sweep:
     def _start(self, run: Run, needed: Run | None, claim: BaseFileLock) -> None:
         worker = next((worker for worker in self._workers if worker not in self._underway), None)
         if worker is None and self._options.jobs > 1:
-            worker = Worker(self._options)
+            try:
+                worker = Worker(self._options)
+            except BaseException:  # Ctrl-C while it starts, which takes seconds
+                storage.release(claim)
+                raise
             self._workers.append(worker)
         bar = _bar(str(run), run.time_budget or run.settings["epochs"], "s" if run.time_budget else "epochs")
         job = self._underway[worker] = _Job(run, claim, bar)
