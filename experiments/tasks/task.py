@@ -30,6 +30,7 @@ OUR_MIX = by(PAPER, mixing_rate=0.1) | by(OURS, every="step")
 # What the stored results were made on.
 H200 = "an NVIDIA H200 that 16 runs share"
 TWO_CORES = "one thread of an Intel Xeon"
+BUSY_CORES = "one thread of an AMD EPYC, beside other work"
 
 
 @dataclass(frozen=True)
