@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.libraries import F, torch
+from experiments.lazily import F, torch
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.datasets.splits import Data
-from experiments.libraries import np, torch
+from experiments.lazily import np, torch
 from experiments.settings import NONE, Values, read_imbalance
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import UserError
-from experiments.libraries import np, torch
+from experiments.lazily import np, torch
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from experiments.context import Context
 from experiments.errors import UserError
-from experiments.libraries import np, torch
+from experiments.lazily import np, torch
 from experiments.methods.method import Classical, Method
 from experiments.settings import CODE, PAPER, WHOLE, Setting, number
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from experiments.context import Context
 from experiments.datasets.splits import Split
-from experiments.libraries import F, learn2mix, np, torch
+from experiments.lazily import F, learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.methods.mixing import MIXING_RATE, Mixing
 from experiments.settings import AT_LEAST_0, OURS, POSITIVE, Setting, one_of

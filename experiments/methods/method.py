@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from experiments.context import Context
 from experiments.datasets.splits import Split
-from experiments.libraries import np, torch
+from experiments.lazily import np, torch
 from experiments.settings import Setting
 from experiments.tasks.task import Task
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from experiments.context import Context
 from experiments.errors import UserError
-from experiments.libraries import learn2mix, np, torch
+from experiments.lazily import learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.settings import EVERY, FRACTION, PAPER, Setting
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from experiments.context import Context
 from experiments.datasets.splits import Data, Split
-from experiments.libraries import np, torch
+from experiments.lazily import np, torch
 from experiments.methods.method import Method
 from experiments.tasks.task import Task
 

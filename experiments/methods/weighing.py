@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from experiments.context import Context
 from experiments.datasets.splits import Split
-from experiments.libraries import F, learn2mix, np, torch
+from experiments.lazily import F, learn2mix, np, torch
 from experiments.methods.method import Method
 from experiments.methods.mixing import Learn2MixMethod
 from experiments.settings import AT_LEAST_0, PAPER, Setting

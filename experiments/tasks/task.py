@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.datasets.splits import Data
-from experiments.lazily import lazily
-from experiments.libraries import np, torch
+from experiments.lazily import lazily, np, torch
 from experiments.objectives import Objective
 from experiments.settings import OURS, PAPER, Setting, Values
 

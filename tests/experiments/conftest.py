@@ -77,3 +77,8 @@ def real_data() -> Path:
     if "LEARN2MIX_DATA" not in os.environ or not (root / "tabular" / "winequality-red.csv").is_file():
         pytest.skip("LEARN2MIX_DATA names no folder with the real data sets")
     return root
+
+
+@pytest.fixture
+def folder(toy, tmp_path):
+    return tmp_path

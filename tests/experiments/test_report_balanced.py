@@ -30,11 +30,6 @@ def named(title: str, section: Section) -> Table | None:
     return next((table for table in section_tables(section) if table.title == title), None)
 
 
-@pytest.fixture
-def folder(toy, tmp_path):
-    return tmp_path
-
-
 def section_of(folder, *records: dict) -> Section:
     write(folder, *records)
     (section,), _ = collect([folder])
