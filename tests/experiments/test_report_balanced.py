@@ -8,8 +8,9 @@ from experiments.report.collect import collect
 from experiments.report.intervals import Effect, Interval
 from experiments.report.pictures import draw_section
 from experiments.report.sections import THIRDS, Section
-from experiments.report.tables import Table, overview_table, section_tables
+from experiments.report.tables import overview_table, section_tables
 from made_up import record, write
+from report_tables import named, section_of
 
 CLASSES = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
 NAMES = ["a", "b", "c", "d"]
@@ -23,17 +24,6 @@ def run_of(method: str, seed: int, counts: list[int], errors: list[float | None]
     run["groups"] = {"names": NAMES, "train_counts": counts, "test_counts": [10] * 4, "initial_proportions": mix}
     run["history"][0] |= {"test_by_group": errors, "proportions": mix}
     return run
-
-
-def named(title: str, section: Section) -> Table | None:
-    """The section's table of this title, if it has one."""
-    return next((table for table in section_tables(section) if table.title == title), None)
-
-
-def section_of(folder, *records: dict) -> Section:
-    write(folder, *records)
-    (section,), _ = collect([folder])
-    return section
 
 
 # Each seed has its own order of sizes: of a, b, c, d.
@@ -58,7 +48,7 @@ def cell(table, row: str, column: str) -> str:
 
 def test_accuracies_count_every_class_alike(section):
     assert section.measures["balanced accuracy"]["balanced"].tolist() == pytest.approx([75.0, 75.0, 75.0])
-    table = named("Balanced accuracy", section)
+    table = named(section, "Balanced accuracy")
     assert cell(table, "balanced", "balanced accuracy") == "75.0 ± 0.0"
     assert cell(table, "balanced", "worst class") == Interval.of([60.0, 50.0, 60.0]).show(1)
 
@@ -72,14 +62,14 @@ def test_thirds_are_those_of_each_runs_own_sizes(section):
     ]
     of_balanced = [section.measures[third]["balanced"] for third in THIRDS]
     assert pytest.approx(np.array(by_hand)) == np.array(of_balanced).T
-    assert cell(named("Balanced accuracy", section), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
+    assert cell(named(section, "Balanced accuracy"), "balanced", "few") == Interval.of([60.0, 50.0, 60.0]).show(1)
 
 
 def test_differences_are_paired_and_starred_where_the_test_rejects(section):
     ours, theirs = [85.0, 82.5, 82.5], [75.0, 75.0, 75.0]
     low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert low > 0
-    table = named("Balanced accuracy", section)
+    table = named(section, "Balanced accuracy")
     assert cell(table, "importance", "over balanced") == f"+{(low + high) / 2:.1f} ± {(high - low) / 2:.1f}*"
     assert cell(table, "balanced", "over balanced") == "-"
     assert cell(table, "importance", "over logit-adjusted-loss") == "-"
@@ -89,7 +79,7 @@ def test_seeds_without_a_partner_do_not_count(folder):
     runs = [run_of("balanced", seed, COUNTS[0], BALANCED[seed]) for seed in (0, 1)]
     runs += [run_of("importance", seed, COUNTS[0], FADING[seed]) for seed in (1, 2)]
     section = section_of(folder, *runs)
-    assert cell(named("Balanced accuracy", section), "importance", "over balanced") == "+7.5"
+    assert cell(named(section, "Balanced accuracy"), "importance", "over balanced") == "+7.5"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +103,9 @@ def test_classes_without_test_samples_are_left_out(folder):
 
 
 def test_it_is_for_classes_of_unequal_size(folder):
-    assert named("Balanced accuracy", section_of(folder / "a", run_of("balanced", 0, [10] * 4, BALANCED[0]))) is None
-    assert named("Balanced accuracy", section_of(folder / "b", record("balanced", 0, [1.0]))) is None
+    even = section_of(folder / "a", run_of("balanced", 0, [10] * 4, BALANCED[0]))
+    assert named(even, "Balanced accuracy") is None
+    assert named(section_of(folder / "b", record("balanced", 0, [1.0])), "Balanced accuracy") is None
 
 
 def test_variants_are_rows_of_their_own(folder):
@@ -122,7 +113,7 @@ def test_variants_are_rows_of_their_own(folder):
         config = {"mixing_rate": 0.1, "every": "step", "warm_up_epochs": int(passes)}
         write(folder / str(passes), run_of("curriculum", 0, COUNTS[0], errors, config=config))
     (section,), _ = collect([folder / "15.0", folder / "30.0"])
-    assert list(named("Balanced accuracy", section).cells.index) == [
+    assert list(named(section, "Balanced accuracy").cells.index) == [
         "curriculum (warm_up_epochs=15)",
         "curriculum (warm_up_epochs=30)",
     ]
@@ -132,7 +123,7 @@ class TestOrder:
     def test_groups_of_equal_rank_are_joined_where_seeds_cut_others(self, section):
         assert section.group_names == ["1st largest", "2nd largest", "3rd largest", "4th largest"]
         assert section.train_counts.tolist() == [40, 30, 20, 10]
-        table = named("Each group", section)
+        table = named(section, "Each group")
         # The smallest: d of seed 0, a of seed 1, b of seed 2.
         assert (table.cells.index[3], table.cells["training samples"].iloc[3]) == ("4th largest", "10")
         assert cell(table, "4th largest", "balanced") == Interval.of([40.0, 50.0, 40.0]).show()
