@@ -166,3 +166,15 @@ def test_many_pixels_do_not_leave_float16():
         mean = one(logits, targets)
         assert mean.dtype == one.losses.dtype == torch.float16
         assert mean.item() == pytest.approx(1.386, abs=0.01)
+
+
+def test_losses_that_were_taken_are_gone_and_the_next_calls_are_counted_anew():
+    criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
+    criterion(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    assert criterion.take().tolist() == [0.0, 4.0]
+    assert criterion.losses is None
+    assert criterion.take() is None
+    assert criterion.num_calls == 0
+    criterion(torch.tensor([3.0, 2.0]), torch.tensor([1.0, 4.0]))
+    assert criterion.num_calls == 1
+    assert criterion.take().tolist() == [4.0, 4.0]

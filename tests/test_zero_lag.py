@@ -54,6 +54,10 @@ def large(index):
     return {"image": torch.full((60, 60), index), "point": Point(np.float32(index), np.full((2, 2), index))}
 
 
+def row_of_500(index):
+    return torch.full((500,), index)
+
+
 def of_two_kinds(index):
     return small(index)[0], (index / 2 if LABELS[index] else index)
 
@@ -270,11 +274,11 @@ def test_no_memory_and_no_process_outlives_a_kill(killed):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
-@pytest.mark.parametrize("zero_lag", [False, True])
-def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(zero_lag):
+@pytest.mark.parametrize(("context", "zero_lag"), [("fork", False), ("fork", True), ("forkserver", False)])
+def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(context, zero_lag):
     code = f"""
-    data = Made(lambda index: torch.full((500,), index))
-    loader = MixedLoader(data, sampler_of(), num_workers=2, prefetch_factor=16, zero_lag={zero_lag})
+    how = {{"multiprocessing_context": "{context}", "prefetch_factor": 16, "zero_lag": {zero_lag}}}
+    loader = MixedLoader(Made(row_of_500), sampler_of(), num_workers=2, **how)
     for batch in loader:
         loader.observe(None)
         time.sleep(1)  # the answers, of 32 kB each, fill the pipe

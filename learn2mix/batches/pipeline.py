@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -122,6 +124,9 @@ class _Answering:
 
 def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_id: int) -> None:
     """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
+    parent = parent_process()
+    if parent is not None and parent.pid != os.getppid():  # of a fork server, which lives on as long as its workers
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
     object.__setattr__(get_worker_info(), "dataset", dataset)
     if user_init is not None:
@@ -132,6 +137,11 @@ def _end_if_orphaned(parent: int) -> None:
     """End a worker whose loop was killed: it would wait for ever until somebody takes its last answers."""
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _end_workers(answers: Any) -> None:

@@ -56,6 +56,13 @@ class TestSweeps:
         assert rows(table)[3] == ("classical", "at the end", *["6.00 ± 0.00"] * 3)
         assert rows(table)[4][2:] == tuple(Effect.of([e, e + 1], [6, 6]).show() for e in (5, 4, 3))
 
+    def test_values_of_several_methods_stand_in_their_order(self, folder):
+        for method, rates in (("learn2mix", (0.1, 0.5)), ("static", (0.02, 0.1))):
+            for rate in rates:
+                write(folder / f"{method}-{rate}", record(method, 0, [9.0, 4.0], config={"mixing_rate": rate}))
+        (sweep,) = sweeps(collect([folder])[0])
+        assert sweep.values == [0.02, 0.1, 0.5]
+
     def test_without_classical_there_is_no_ratio_and_without_several_values_no_sweep(self, folder):
         (sweep,) = self.swept(folder / "a", {"lr": 0.1}, {"lr": 0.2}, methods=("learn2mix",))
         assert {row[0] for row in rows(sweep_table(sweep))} == {"learn2mix"}
