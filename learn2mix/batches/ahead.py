@@ -59,6 +59,15 @@ class AheadDecoder:
         self._urgent: deque[Chunk] = deque()  # to decode for the batch that is waited for
         self._foreseen: deque[Indices] = deque()  # and for those after it
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can answer: see :attr:`Pipeline.alive`."""
+        return self._pipeline.alive
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pipeline.close()
+
     def answer(self, request: MapRequest) -> Answer:
         """Return a batch, once all its samples are decoded.
 

@@ -131,6 +131,8 @@ class MixedLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
+        if not all(part is None or part.alive for part in (self._pipeline, self._decoder)):
+            self._pipeline = self._decoder = None
         batches = _Batches(self, self.sampler._begin(None, by_loader=True))
         self.sampler._watch(batches)
         return batches
@@ -189,7 +191,9 @@ class MixedLoader:
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
-        self._pipeline = self._decoder = None
+        for part in (self._pipeline, self._decoder):
+            if part is not None:
+                part.close()
 
     def observe(
         self,
@@ -251,6 +255,9 @@ class _Batches:
             raise
         except Exception:
             self._batches = None
+            raise
+        except BaseException:  # Ctrl-C: in the middle of whatever, and it has ended the workers too
+            self._loader.close()
             raise
 
     def __del__(self) -> None:

@@ -124,6 +124,9 @@ class SourcePasses:
             self._failed_at = self._next
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
+        except BaseException:  # Ctrl-C ends a generator too
+            self._failed_at = self._next
+            raise
         if self._next == end:
             return
         if self._failed_at == self._next:  # a generator ends when it has failed, which is no end of the data
@@ -194,6 +197,7 @@ class Shuffled:
         self._samples, self._size, self._generator = samples, size, generator
         self._buffer: list[Any] = []
         self._wanted = min(size, FIRST_FILL)
+        self._failed = False  # whether the last sample that was asked for raised an error
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -203,8 +207,14 @@ class Shuffled:
         while len(self._buffer) <= self._wanted:
             try:
                 self._buffer.append(next(self._samples))
+                self._failed = False
             except StopIteration:
+                if self._failed:  # a generator that has failed: what is in the buffer is not the end of the data
+                    raise
                 break
+            except BaseException:
+                self._failed = True
+                raise
         if not self._buffer:
             raise StopIteration
         self._wanted = min(self._wanted + 1, self._size)

@@ -46,12 +46,26 @@ class Pipeline:
             **loader_args,
         )
         self._answers: Iterator[Any] | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
+        self._ended = False
         if not num_workers and not self._loader.pin_memory:  # nothing to carry
             self._answers = map(answering.__getitem__, self._requests)
 
     def feed(self, requests: Iterator[Any]) -> None:
         """Send these requests from now on; what is on its way still comes."""
         self._requests.current, self._requests.failure = requests, None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can answer: it was not closed, and no worker has died, as of Ctrl-C or for want of memory."""
+        workers = getattr(self._answers, "_workers", ())
+        return not self._ended and all(worker.is_alive() for worker in workers)
+
+    def close(self) -> None:
+        """End the workers, also where an error that is kept holds what waits for them; nothing is answered any more."""
+        self._ended = True
+        if self._end is not None:
+            self._end()
 
     @property
     def drained(self) -> bool:
@@ -68,7 +82,15 @@ class Pipeline:
         """Return the next answer; None for a request for nothing.
 
         An error of the reader is raised; one of the requests once all before it are answered.
+
+        Raises:
+            RuntimeError: if the workers have ended; what they had on its way is lost.
         """
+        if self._ended:
+            raise RuntimeError(
+                "MixedLoader: its worker processes have ended (one died, Ctrl-C, or close), and with them the batches "
+                "on their way; begin a new iteration, which starts new ones"
+            )
         if self._requests.failure is not None and self._requests.num_open == 0:
             failure, self._requests.failure = self._requests.failure, None
             raise failure
@@ -76,11 +98,13 @@ class Pipeline:
             self._answers = iter(self._loader)
             # Held by the finalizer, the iterator is whole when it ends its workers. Collected as part of a cycle (an
             # error with its traceback makes one), it would find its queues closed, and wait 5 s for each worker.
-            weakref.finalize(self, _end_workers, self._answers)
+            self._end = weakref.finalize(self, _end_workers, self._answers)
         try:
             answer = next(self._answers)
         except Exception:
             self._requests.num_open -= 1
+            if not self.alive:
+                self.close()
             raise
         self._requests.num_open -= answer is not None
         return answer.unpack() if type(answer) is Packed else answer

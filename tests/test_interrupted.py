@@ -1,0 +1,150 @@
+"""Ctrl-C, and workers that end before the loop does: the next iteration has the batches that it would have had."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, MixedStream
+
+LABELS = np.repeat([0, 1], [30, 10])
+KINDS = {
+    "sampler": {},
+    "kept": {"persistent_workers": True},
+    "zero lag": {"zero_lag": True},
+    "stream": {},
+    "pinned": {"pin_memory": True},
+}
+
+
+class Ends:
+    """Samples that are their indices; once a file is there, a worker that reads one ends, by Ctrl-C or killed alone."""
+
+    def __init__(self, path, how=None):
+        self.path, self.how = path, how
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, index):
+        if self.path.exists() and os.getpid() != int(self.path.read_text()):
+            if self.how == "interrupted":
+                os.kill(os.getppid(), signal.SIGINT)
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+class Part(Ends):
+    """The samples of one group, as a source of a stream."""
+
+    def __init__(self, path, how, group):
+        super().__init__(path, how)
+        self.indices = np.flatnonzero(group == LABELS).tolist()
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, place):
+        return super().__getitem__(self.indices[place])
+
+
+def make_loader(kind, num_workers, path, how=None):
+    settings = KINDS[kind] if num_workers else {}
+    if kind == "stream":
+        sources = [Part(path, how, group) for group in (0, 1)]
+        stream = MixedStream(sources, FixedMix("uniform"), batch_size=4, shuffle_buffer=50)
+        return MixedLoader(stream, num_workers=num_workers, **settings)
+    sampler = MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=4)
+    return MixedLoader(Ends(path, how), sampler, num_workers=num_workers, **settings)
+
+
+def take(batches, count):
+    return [next(batches).tolist() for _ in range(count)]
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("how", "error"), [("interrupted", KeyboardInterrupt), ("killed", RuntimeError)])
+def test_the_next_iteration_has_the_batches_that_it_would_have(kind, how, error, tmp_path):
+    path = tmp_path / "ends"
+    loader, without = make_loader(kind, 2, path, how), make_loader(kind, 0, path)
+    batches, expected = iter(loader), iter(without)
+    assert take(batches, 2) == take(expected, 2)
+    path.write_text(str(os.getpid()))
+    with pytest.raises(error) as broken:  # held, as a notebook holds the last error with its frames
+        take(batches, 20)
+    path.unlink()
+    assert broken.value is not None
+    # A loop that does not observe has trained on what it got, and the next epoch begins after it.
+    loader.load_state_dict(without.state_dict(), strict=True)
+    assert take(iter(loader), 5) == take(iter(without), 5)
+
+
+@pytest.mark.parametrize("kind", ["sampler", "zero lag", "stream"])
+def test_the_same_iteration_says_that_they_have_ended(kind, tmp_path):
+    path = tmp_path / "ends"
+    batches = iter(make_loader(kind, 2, path, "killed"))
+    path.write_text(str(os.getpid()))
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        take(batches, 20)
+    with pytest.raises(RuntimeError, match="worker processes have ended"):
+        next(batches)
+
+
+@pytest.mark.parametrize("kind", ["kept", "zero lag", "stream"])
+def test_close_ends_them_though_an_error_holds_the_iteration(kind, tmp_path):
+    loader = make_loader(kind, 2, tmp_path / "ends")
+    batches, before = iter(loader), set(_children())
+    next(batches)
+    children = set(_children()) - before
+    assert len(children) == 2
+    loader.close()
+    assert not children & set(_children())
+    with pytest.raises(RuntimeError, match="worker processes have ended"):
+        take(batches, 20)
+
+
+class FailsOnce:
+    """Samples that can only be iterated; once, reading one of them raises an error."""
+
+    def __init__(self, first, size, at=None, error=None):
+        self.samples, self.at, self.error = range(first, first + size), at, error
+
+    def __iter__(self):
+        for sample in self.samples:
+            if sample == self.at:
+                self.at = None
+                raise self.error
+            yield sample
+
+
+@pytest.mark.parametrize("shuffle_buffer", [0, 4])
+@pytest.mark.parametrize(("error", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, RuntimeError)])
+def test_a_source_that_is_read_when_it_comes_has_not_ended(error, raised, shuffle_buffer):
+    def make(at):
+        sources = {"a": FailsOnce(0, 20, at, error), "b": FailsOnce(100, 6)}
+        return MixedStream(sources, FixedMix("uniform"), batch_size=4, shuffle_buffer=shuffle_buffer)
+
+    stream, unbroken = make(at=15), make(at=None)
+    loader, expected = MixedLoader(stream), iter(MixedLoader(unbroken))
+    given = []
+    with pytest.raises(raised):
+        for batch in loader:
+            given.append(batch.tolist())
+    given += take(iter(loader), 30 - len(given))
+    assert given == take(expected, 30)
+    assert stream.passes.tolist() == unbroken.passes.tolist()
+
+
+def _children():
+    """The processes that this one started and that are not over."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == os.getpid() and state != "Z":
+            yield pid
