@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learn2mix.checks import Counts, Vector, as_proportions, check_whole, total
 
-__all__ = ["apportion", "apportion_owed", "hand_out"]
+__all__ = ["apportion", "apportion_owed", "cut_evenly", "hand_out"]
 
 FEW = 512  # values that are sorted as fast as they are narrowed down
 SAMPLE = 256  # values that tell where a rank lies
@@ -113,3 +113,16 @@ def _bound(values: Vector, number: int) -> float:
     expected = len(sample) * number / len(values)  # values of the sample that are among the smallest
     place = int(expected + SPREAD * math.sqrt(expected)) + 1
     return float(np.partition(sample, place)[place]) if place < len(sample) else math.inf
+
+
+def cut_evenly(counts: Counts, num_groups: int) -> Counts:
+    """Return where each group begins among the sorted values, so that sizes are as even as the counts allow."""
+    before = np.concatenate([[0], np.cumsum(counts)])  # samples below each value
+    cuts = np.zeros(num_groups, dtype=np.int64)
+    for group in range(1, num_groups):
+        first, left = cuts[group - 1], num_groups - group
+        goal = before[first] + (before[-1] - before[first]) / (left + 1)
+        cut = int(np.searchsorted(before, goal))
+        cut -= bool(goal - before[cut - 1] < before[cut] - goal)  # the nearer of the two
+        cuts[group] = min(max(cut, first + 1), len(counts) - left)  # at least one value for each group
+    return cuts

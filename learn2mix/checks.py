@@ -129,6 +129,12 @@ def check_whole(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
+def check_function(value: Any, name: str) -> None:
+    """Raise a TypeError unless ``value`` is a function or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function or None, got {value!r}")
+
+
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Say which settings differ between a state and the code that loads it, by name.
 
@@ -169,12 +175,32 @@ def on_the_host(values: Any, name: str) -> Any:
     """Return a tensor of any device as a NumPy array, and anything else as it is."""
     if not hasattr(values, "detach"):
         return values
-    if values.is_meta:
-        raise ValueError(
-            f"{name} is on the meta device, which holds no data; make it, or load it, with device or map_location 'cpu'"
-        )
+    check_dense(values, name)
     tensor = values.detach().cpu()
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+def check_dense(tensor: Any, name: str) -> None:
+    """Raise a ValueError or a TypeError where a tensor has no values to be read."""
+    if tensor.is_meta:
+        raise ValueError(
+            f"{name}: on the meta device, which holds no data; make them, or load them, with device or map_location "
+            "'cpu'"
+        )
+    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    if kind != "strided":
+        way_out = "" if tensor.is_nested else f"; give {name}.to_dense()"
+        raise TypeError(f"{name} must be a dense tensor, got a {kind} one{way_out}")
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise a ValueError where values of a masked array are missing: NumPy would give what lies behind the mask."""
+    missing = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+    if missing:
+        raise ValueError(
+            f"{name}: {missing} of {values.size} are masked; leave these samples out, or give them values of their "
+            f"own: {name}.filled(value)"
+        )
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -117,6 +117,18 @@ def for_numbers(array: Array, labels: Any) -> str:
     return f"; {BY_QUANTILE}"
 
 
+def for_others(array: Array) -> str:
+    """Say what to give for labels that are neither numbers nor text.
+
+    Example:
+        >>> for_others(np.array([b"cat"]))
+        '; give np.char.decode(labels)'
+    """
+    if array.dtype.kind == "S":
+        return "; give np.char.decode(labels)"
+    return "; give the text of each: [str(label) for label in labels]"
+
+
 def for_mixture(kinds: list[str]) -> str:
     """Say what to give where some labels are missing among others, as in a column of a table."""
     missing = [kind for kind in kinds if kind in ("NoneType", "NAType")]

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learn2mix.checks import Counts, on_the_host
-from learn2mix.label_advice import BY_DATASET, for_many, for_mixture, for_numbers, for_object, for_several, for_table
+from learn2mix.checks import Counts, on_the_host, refuse_masked
+from learn2mix.label_advice import (
+    BY_DATASET,
+    for_many,
+    for_mixture,
+    for_numbers,
+    for_object,
+    for_others,
+    for_several,
+    for_table,
+)
 
 Array = NDArray[Any]
 FEW_GROUPS = 64  # never said to be too many
@@ -114,6 +123,21 @@ def sort_by_group(codes: Codes, num_groups: int) -> tuple[Counts, Array]:
     return sizes, order
 
 
+def check_order(order: Any, num_samples: int) -> Array:
+    """Return an array that has each index of a data set once, or raise a TypeError or a ValueError."""
+    array = np.asarray(order)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"order must be whole numbers, got {array.dtype}")
+    if array.shape != (num_samples,):
+        raise ValueError(f"order must have the index of each of {num_samples} samples, got shape {array.shape}")
+    missing = np.ones(num_samples, dtype=bool)
+    inside = (array >= 0) & (array < num_samples)
+    missing[array[inside]] = False
+    if missing.any():
+        raise ValueError(f"order must have each index from 0 to {num_samples - 1} once, but lacks {missing.argmax()}")
+    return array
+
+
 def _stable_order(codes: Array) -> Array:
     """Return what sorts codes below 2 ** 32, equal ones in their order; of 16 bits NumPy sorts in linear time."""
     if codes.dtype.itemsize <= 2:
@@ -168,6 +192,39 @@ def _as_columns(labels: Any) -> list[Any] | None:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def as_tuples(labels: Any, count: int | None) -> list[Any]:
+    """Return tuples, one per sample, of rows or, as torch's ``default_collate`` makes it of them, of columns.
+
+    Args:
+        labels: rows, or columns.
+        count: of samples, None where not known; as many columns as samples are an error.
+
+    Example:
+        >>> as_tuples([("cat", "dog", "cat"), np.array([0, 1, 1])], count=3)
+        [('cat', 0), ('dog', 1), ('cat', 1)]
+    """
+    try:
+        parts = [_plain(label) for label in labels]
+    except TypeError:
+        raise ValueError(f"groups must be one label per loss, got {labels!r}") from None
+    is_list = isinstance(labels, (list, tuple)) and all(isinstance(part, tuple) for part in parts)
+    are_columns = is_list and count is not None and all(len(part) == count for part in parts)
+    if not are_columns or len(parts) == count:
+        if are_columns and any(hasattr(label, "dtype") for label in labels):
+            raise ValueError(
+                f"groups: {count} arrays of {count} labels may be rows or columns; give one tuple per loss: "
+                "list(zip(*columns))"
+            )
+        return parts
+    return list(zip(*parts, strict=True))
+
+
+def _plain(label: Any) -> Any:
+    """Return a label as it may be a name: lists and arrays as tuples, what NumPy and torch hold as Python does."""
+    label = label.tolist() if hasattr(label, "tolist") else label
+    return tuple(map(_plain, label)) if isinstance(label, (list, tuple)) else label
+
+
 def _as_labels(labels: Any) -> Array:
     """Return labels as an array of integers (at least 0) or strings, shape ``(num_samples,)``."""
     array = _as_array(labels)
@@ -177,7 +234,7 @@ def _as_labels(labels: Any) -> Array:
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got none")
     if array.dtype.kind not in "iubUT":
-        hint = for_numbers(array, labels) if array.dtype.kind == "f" else ""
+        hint = for_numbers(array, labels) if array.dtype.kind == "f" else for_others(array)
         raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
     if array.dtype.kind == "i" and array.min() < 0:
         negative = np.flatnonzero(array < 0)
@@ -227,4 +284,5 @@ def _check_one_for_each(values: Any, name: str) -> Any:
             f"{name} must be a 1-D array or sequence, one {name.removesuffix('s')} a sample, got "
             f"{type(values).__name__}{for_object(values, name)}"
         )
+    refuse_masked(values, name)
     return values

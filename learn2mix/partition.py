@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from learn2mix.apportioning import cut_evenly
 from learn2mix.checks import Counts, Vector, check_whole, frozen
-from learn2mix.labels import Array, Codes, as_targets, encode, encode_combinations, index_type, sort_by_group
+from learn2mix.labels import (
+    Array,
+    Codes,
+    as_targets,
+    check_order,
+    encode,
+    encode_combinations,
+    index_type,
+    sort_by_group,
+)
 from learn2mix.partition_file import Contents, fingerprint, read_partition, write_partition
 
 MOST_SAMPLES = 1 << 62
@@ -31,8 +41,9 @@ class Partition:
         offsets: where each group begins in ``order``, and the last one ends, shape ``(num_groups + 1,)``, as ``sizes``.
 
     Raises:
-        ValueError: if a size is negative, all are 0, or there is not one name per group.
-        TypeError: if a size is not whole, or a name is neither an integer, a string nor a tuple of them.
+        ValueError: if a size is negative, all are 0, there is not one name per group, or ``order`` does not have each
+            index once.
+        TypeError: if a size or an index is not whole, or a name is neither an integer, a string nor a tuple of them.
 
     Example:
         >>> partition = Partition.by_class(["dog", "cat", "dog"])
@@ -44,7 +55,7 @@ class Partition:
         self._group_names = plain_names(group_names)
         self.sizes = _check_sizes(sizes, self._group_names)
         self.offsets: Counts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        self._order = None if order is None else order.view()
+        self._order = None if order is None else check_order(order, self.num_samples).view()
         self._fingerprint: int | None = None
         self._path: str | None = None  # of the file that the order is mapped from
         self._freeze()
@@ -95,8 +106,7 @@ class Partition:
         names, codes = encode(labels)
         if more_labels:
             names, codes = encode_combinations([(names, codes), *map(encode, more_labels)])
-        sizes, order = sort_by_group(codes, len(names))
-        return cls(sizes, names, order)
+        return _ordered(cls, names, *sort_by_group(codes, len(names)))
 
     @classmethod
     def by_quantile(cls, targets: Sequence[float] | ArrayLike, num_groups: int) -> Partition:
@@ -122,9 +132,8 @@ class Partition:
             raise ValueError(
                 f"num_groups must be at most the number of different targets, {len(values)}, got {num_groups}"
             )
-        group_of_value = np.repeat(np.arange(num_groups), np.diff(_cuts(counts, num_groups), append=len(values)))
-        sizes, order = sort_by_group(Codes(codes, group_of_value), num_groups)
-        return cls(sizes, range(num_groups), order)
+        group_of_value = np.repeat(np.arange(num_groups), np.diff(cut_evenly(counts, num_groups), append=len(values)))
+        return _ordered(cls, range(num_groups), *sort_by_group(Codes(codes, group_of_value), num_groups))
 
     @classmethod
     def by_dataset(
@@ -212,10 +221,17 @@ class Partition:
             array([0, 2], dtype=int32)
         """
         found = read_partition(path)
-        partition = cls(found.sizes, found.group_names, found.order)
+        partition = _ordered(cls, found.group_names, found.sizes, found.order)
         partition._fingerprint = found.fingerprint
         partition._path = None if found.order is None else os.path.abspath(path)
         return partition
+
+
+def _ordered(kind: type[Partition], group_names: Iterable[Any], sizes: Counts, order: Array | None) -> Partition:
+    """Make a partition of an order that is known to have each index once."""
+    partition = kind(sizes, group_names)
+    partition._order = None if order is None else frozen(order.view())
+    return partition
 
 
 def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any]:
@@ -274,16 +290,3 @@ def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:
     if sum(array.tolist()) > MOST_SAMPLES:
         raise ValueError(f"sizes must sum to at most 2 ** 62, got {sum(array.tolist())}")
     return array.astype(np.int64)
-
-
-def _cuts(counts: Counts, num_groups: int) -> Counts:
-    """Return where each group begins among the sorted values, so that sizes are as even as the counts allow."""
-    before = np.concatenate([[0], np.cumsum(counts)])  # samples below each value
-    cuts = np.zeros(num_groups, dtype=np.int64)
-    for group in range(1, num_groups):
-        first, left = cuts[group - 1], num_groups - group
-        goal = before[first] + (before[-1] - before[first]) / (left + 1)
-        cut = int(np.searchsorted(before, goal))
-        cut -= bool(goal - before[cut - 1] < before[cut] - goal)  # the nearer of the two
-        cuts[group] = min(max(cut, first + 1), len(counts) - left)  # at least one value for each group
-    return cuts

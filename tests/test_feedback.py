@@ -240,7 +240,7 @@ def test_the_tensors_of_a_state_lie_on_the_cpu_and_come_back_from_anywhere():
 class OnAnotherDevice:
     """A tensor that has to be fetched: NumPy cannot read it where it is."""
 
-    is_meta = False
+    is_meta, is_nested, layout = False, False, torch.strided
 
     def __init__(self, tensor):
         self.tensor = tensor

@@ -69,11 +69,14 @@ def test_taking_the_losses_forgets_them():
 
 @pytest.mark.parametrize("criterion", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="sum")])
 def test_a_criterion_that_returns_a_scalar_is_refused(criterion):
-    wrapped = PerSampleLoss(criterion)
-    message = (
-        'criterion must return one loss a sample, but CrossEntropyLoss returned a scalar; make it with reduction="none"'
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r'but this CrossEntropyLoss .*; make it with reduction="none"'):
+        PerSampleLoss(criterion)
+
+    class OnesOwn(type(criterion)):  # which may do otherwise
+        pass
+
+    wrapped = PerSampleLoss(OnesOwn())
+    with pytest.raises(ValueError, match=r'but OnesOwn returned a scalar; make it with reduction="none"'):
         wrapped(seeded(4, 2), torch.tensor([0, 1, 0, 1]))
     assert wrapped.losses is None
 

@@ -288,7 +288,7 @@ def test_by_dataset_refuses_bad_input(datasets, names, error, message):
         (torch.rand(4, 3) * 9, ValueError, r"pick one column: Partition.by_quantile\(labels\[:, 0\], num_groups=10\)"),
         (torch.tensor([0.5, 1.0]), TypeError, r"got float32; bin .* Partition.by_quantile\(targets, num_groups=10\)$"),
         (np.array([1e6, np.inf]), TypeError, "got float64; bin continuous targets"),
-        (torch.zeros(3, device="meta").long(), ValueError, "labels is on the meta device, which holds no data"),
+        (torch.zeros(3, device="meta").long(), ValueError, "labels: on the meta device, which holds no data"),
         ([("a", 0), "b"], TypeError, "labels must be all tuples or none of them, got tuples and str"),
         ([("a", 0), ("b",)], ValueError, r"tuples must all have the same length of at least 1, got \[1, 2\]"),
         ([()], ValueError, r"tuples must all have the same length of at least 1, got \[0\]"),

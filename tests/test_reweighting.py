@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import reference
 from helpers import through_a_file
@@ -164,7 +165,9 @@ def test_a_mixer_of_one_s_own_that_waits_for_the_end_of_an_epoch_needs_its_lengt
 def test_bad_losses_and_criteria_are_refused():
     with pytest.raises(ValueError, match="batch 1 has NaN or infinite losses in 1 of 3 groups"):
         make(FixedMix())(torch.tensor([1.0, torch.nan]), groups=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r'this MSELoss returns their mean; make it with reduction="none"'):
+        ReweightedLoss(nn.MSELoss(), FixedMix(), LABELS)
     with pytest.raises(ValueError, match=r'returned a scalar; use reduction="none"'):
-        ReweightedLoss(nn.MSELoss(), FixedMix(), LABELS)(VALUES, VALUES, groups=torch.from_numpy(LABELS))
+        ReweightedLoss(F.mse_loss, FixedMix(), LABELS)(VALUES, VALUES, groups=torch.from_numpy(LABELS))
     with pytest.raises(ValueError, match="num_batches must be given for a mixer that updates once an epoch"):
         ReweightedLoss(itself, Learn2Mix(every="epoch"), Partition.by_class(LABELS))

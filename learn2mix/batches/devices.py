@@ -18,9 +18,10 @@ def place(dataset: Any, device: torch.device | str | None, num_workers: int, pin
     Raises:
         ValueError: if it was to be gathered there by workers, or into pinned memory.
     """
+    device = None if device is None else torch.device(device)  # an error where it is none
     if not isinstance(dataset, InMemory):
         return dataset
-    where = dataset.device if device is None or dataset.columns.mapped else torch.device(device)
+    where = dataset.device if device is None or dataset.columns.mapped else device
     if where.type == "cpu":
         return dataset
     if num_workers:

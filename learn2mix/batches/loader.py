@@ -17,7 +17,7 @@ from learn2mix.batches.devices import place, to_device
 from learn2mix.batches.loader_arguments import check_kinds, check_loader_args
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.sampler import MixedBatchSampler
+from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
 from learn2mix.history import History
@@ -77,11 +77,11 @@ class MixedLoader:
         device: torch.device | str | None = None,
         **loader_args: Any,
     ) -> None:
-        self._loader_args = check_loader_args(loader_args, num_workers)
+        self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
+        self._loader_args = check_loader_args(loader_args, self.num_workers)
         check_kinds(dataset, batch_sampler, zero_lag, collate_fn)
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
-        self.num_workers = check_whole(num_workers, "num_workers", minimum=int(zero_lag))
         dataset = place(dataset, device, self.num_workers, bool(loader_args.get("pin_memory")))
         self.dataset, self.batch_sampler = dataset, batch_sampler
         self.sampler: Any = dataset if batch_sampler is None else batch_sampler
@@ -93,8 +93,8 @@ class MixedLoader:
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
         )
         self.collate_fn = self._reader.collate
-        self._pipeline: Pipeline | None = None
-        self._decoder: AheadDecoder | None = None
+        self._pipeline: Any = None  # a Pipeline
+        self._decoder: Any = None  # an AheadDecoder
 
     @property
     def mixer(self) -> Mixer:
@@ -131,11 +131,11 @@ class MixedLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
-        if not all(part is None or part.alive for part in (self._pipeline, self._decoder)):
+        if self.batch_sampler is not None:  # the data set may have changed since
+            check_dataset(self.dataset, self.batch_sampler.partition)
+        if not all(part.alive for part in filter(None, (self._pipeline, self._decoder))):
             self._pipeline = self._decoder = None
-        batches = _Batches(self, self.sampler._begin(None, by_loader=True))
-        self.sampler._watch(batches)
-        return batches
+        return _Batches(self, self.sampler._begin(None, by_loader=True))
 
     def _read(self, iteration: int) -> Iterator[Any]:
         for answer in self._composed_last(iteration) if self.zero_lag else self._asked_ahead(iteration):
@@ -191,9 +191,8 @@ class MixedLoader:
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
-        for part in (self._pipeline, self._decoder):
-            if part is not None:
-                part.close()
+        for part in filter(None, (self._pipeline, self._decoder)):
+            part.close()
 
     def observe(
         self,
@@ -241,6 +240,7 @@ class _Batches:
     def __init__(self, loader: MixedLoader, iteration: int) -> None:
         self._loader, self._iteration = loader, iteration
         self._batches: Iterator[Any] | None = None
+        loader.sampler._watch(self)
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import warnings
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
-from learn2mix.checks import check_whole, did_you_mean
+from learn2mix.checks import check_function, check_whole, did_you_mean
 
 __all__ = ["check_kinds", "check_loader_args"]
 
@@ -19,6 +20,7 @@ OWN = ("zero_lag", "on_error", "device")  # arguments of MixedLoader that DataLo
 
 def check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
     """Raise a TypeError or a ValueError unless the data set and the sampler belong together, or it is a stream."""
+    check_function(collate_fn, "collate_fn")
     if isinstance(dataset, MixedStream):
         if batch_sampler is not None or zero_lag or collate_fn is not None:
             raise TypeError(
@@ -56,7 +58,12 @@ def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str
         raise TypeError(f"MixedLoader: unexpected keyword argument {unknown[0]!r}{hint}")
     if loader_args.get("prefetch_factor") is not None:
         check_whole(loader_args["prefetch_factor"], "prefetch_factor")
+    check_function(loader_args.get("worker_init_fn"), "worker_init_fn")
     context = loader_args.get("multiprocessing_context")
     if isinstance(context, str):
         loader_args["multiprocessing_context"] = multiprocessing.get_context(context) if num_workers else None
+    others = {name: value for name, value in loader_args.items() if name != "persistent_workers"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those come where the loader is used
+        DataLoader(range(1), num_workers=num_workers, **others)  # type: ignore[arg-type]  # torch's own checks
     return loader_args

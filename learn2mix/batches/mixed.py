@@ -14,9 +14,10 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Handed
 from learn2mix.batches.iterations import Iterations
 from learn2mix.batches.split import group_after_group, own_places, shuffled_order
-from learn2mix.checks import Counts, Vector, as_proportions, frozen
-from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses
+from learn2mix.checks import Counts, Vector, as_proportions, frozen, on_the_host
+from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses, check_weights
 from learn2mix.functional import importance_weights, log_mix
+from learn2mix.labels import as_tuples
 from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import refuse_unknown, starting_mix
@@ -72,7 +73,7 @@ class MixedBatches(Iterations):
         self, losses: Any, weights: Any, members: NDArray[np.int64], number: int, counts: Counts | None = None
     ) -> None:
         losses = check_losses(losses, len(members), by_callback=self.trusted)
-        weights = None if weights is None else check_losses(weights, len(members))
+        weights = None if weights is None else check_weights(weights, len(members))
         self._feedback.add(losses, members, batch=number, weights=weights, counts=counts)
 
     def _mark_observed(self) -> None:
@@ -230,20 +231,23 @@ def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) ->
         >>> as_group_numbers(["dog", "cat", "dog"], ["cat", "dog"])
         array([1, 0, 1])
     """
-    labels = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    labels = on_the_host(labels, "groups")
     numbers = {name: number for number, name in enumerate(group_names)}
+    count = len(losses) if hasattr(losses, "__len__") and getattr(losses, "ndim", 1) != 0 else None
+    inverse = None
     if any(isinstance(name, tuple) for name in group_names):
-        arrays = (np.ndarray, torch.Tensor)
-        names = [tuple(label.tolist()) if isinstance(label, arrays) else label for label in labels]
-        inverse = None
+        names = as_tuples(labels, count)
     else:
         array = np.asarray(labels)
         if array.ndim != 1:
             raise ValueError(f"groups must be one label per loss, 1-D, got shape {array.shape}")
-        unique, inverse = np.unique(array, return_inverse=True)
-        names = unique.tolist()
+        names = array.tolist()
+        if array.dtype != object:
+            unique, inverse = np.unique(array, return_inverse=True)
+            names = unique.tolist()
     refuse_unknown(names, group_names, "groups")
-    if hasattr(losses, "__len__") and not getattr(losses, "ndim", 1) == 0 and len(losses) != len(labels):
-        raise ValueError(f"groups must be one label per loss, got {len(labels)} for {len(losses)} losses")
+    num_labels = len(names) if inverse is None else len(inverse)
+    if count not in (None, num_labels):
+        raise ValueError(f"groups must be one label per loss, got {num_labels} for {count} losses")
     found = np.array([numbers[name] for name in names], dtype=np.int64)
     return found if inverse is None else found[inverse]

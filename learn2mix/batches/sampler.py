@@ -256,7 +256,8 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
         subset = "labels[subset.indices]" if hasattr(dataset, "indices") else "subset.dataset's labels[subset.indices]"
         raise ValueError(
             f"dataset: it has {size} samples, but the sampler has labels of {partition.num_samples}; labels belong to "
-            f"the data set of the loader, in its order: for a Subset they are {subset}"
+            f"the data set of the loader, in its order: for a Subset they are {subset}; where data have come or gone, "
+            "make a new sampler, and keep the mix: new.load_state_dict(old.state_dict(), strict=False)"
         )
 
 

@@ -169,7 +169,13 @@ def name_sources(sources: Mapping[Any, Any] | Sequence[Any]) -> list[Source]:
         raise ValueError(f"sources must be at least 2 to be mixed, got {len(named)}")
     names = plain_names(named, "names of sources")
     found = [Source(name, samples) for name, samples in zip(names, named.values(), strict=True)]
+    owners: dict[int, Any] = {}  # of iterators, by identity
     for source in found:
         if source.size == 0:
             raise ValueError(f"sources: {source.name!r} is empty")
+        if isinstance(source.samples, Iterator) and owners.setdefault(id(source.samples), source.name) != source.name:
+            raise ValueError(
+                f"sources: {owners[id(source.samples)]!r} and {source.name!r} are the same iterator, so each of its "
+                "samples would come under one of the two names; give each source an iterable of its own"
+            )
     return found

@@ -20,7 +20,7 @@ from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
 from learn2mix.batches.torch_loader import find_torch_loader
-from learn2mix.checks import check_whole, did_you_mean
+from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.mixes import by_name
@@ -100,6 +100,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
         _check_removed(removed)
         if on_exhausted not in ON_EXHAUSTED:
             raise ValueError(f"on_exhausted must be one of {', '.join(map(repr, ON_EXHAUSTED))}, got {on_exhausted!r}")
+        for name, function in (("collate_fn", collate_fn), ("decode_fn", decode_fn)):
+            check_function(function, name)
         named = name_sources(sources)
         sizes = _check_batch_sizes(batch_size, [source.name for source in named])
         super().__init__(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from learn2mix.checks import check_function
 from learn2mix.data.columns import Column, Columns, Indices
 from learn2mix.data.images import in_turn
 from learn2mix.data.reading import read
@@ -60,6 +61,7 @@ class InMemory(Dataset[Any]):
         transform: Callable[[Any], Any] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        check_function(transform, "transform")
         by_name = len(arrays) == 1 and isinstance(arrays[0], Mapping)
         self.columns = Columns(arrays[0] if by_name else arrays, device)
         self.transform = transform

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_losses
+from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_losses, check_dense, refuse_masked
 
+SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # as they are
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
 TO_THE_CALLBACK = (
@@ -23,24 +24,42 @@ def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = 
 
     ``by_callback`` says that MixingCallback found them, so that an error says what the module returns to it.
     """
-    losses = _as_tensor(losses)
+    losses = _as_floats(losses, "losses")
     if losses.shape != (count,):
         shape = tuple(losses.shape)
         advice = _advice(shape, count) + (TO_THE_CALLBACK if by_callback else "")
         raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
-    return losses if losses.is_floating_point() else losses.float()
+    return losses
 
 
-def _as_tensor(values: Tensor | ArrayLike) -> Tensor:
+def check_weights(weights: Tensor | ArrayLike, count: int) -> Tensor:
+    """Return what each loss counts as :func:`check_losses` returns the losses."""
+    weights = _as_floats(weights, "weights")
+    if weights.shape != (count,):
+        raise ValueError(f"weights must be one per loss, shape ({count},), got shape {tuple(weights.shape)}")
+    return weights
+
+
+def _as_floats(values: Tensor | ArrayLike, name: str) -> Tensor:
+    tensor = _as_tensor(values, name)
+    check_dense(tensor, name)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must be real numbers, got {tensor.dtype}; give their sizes: {name}.abs()")
+    return tensor if tensor.dtype in SUMMED else tensor.float()
+
+
+def _as_tensor(values: Tensor | ArrayLike, name: str) -> Tensor:
     if isinstance(values, torch.Tensor):
         return values.detach()
+    refuse_masked(values, name)
     if isinstance(values, (list, tuple)):
         device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
         if device is not None:
             return torch.stack([torch.as_tensor(value, device=device).detach() for value in values])
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"losses must be a tensor or array of numbers, one per sample, got {type(values).__name__}")
+        raise TypeError(f"{name} must be a tensor or array of numbers, one per sample, got {type(values).__name__}")
+    array = array if array.flags.writeable else array.copy()  # torch warns of those that are not, such as a Series'
     return torch.as_tensor(array, device="cpu")  # whatever torch.set_default_device says
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from learn2mix.checks import as_proportions
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
@@ -70,6 +71,12 @@ class MixAdjustedLoss(PerSampleLoss):
         super().__init__(nn.CrossEntropyLoss(reduction="none") if criterion is None else criterion)
         if observed not in ("adjusted", "plain"):
             raise ValueError(f'observed must be "adjusted" or "plain", got {observed!r}')
+        if isinstance(target, str) and target not in ("uniform", "prior"):
+            raise ValueError(
+                f'target must be "uniform", "prior", a vector of shares or a mapping to them, got {target!r}'
+            )
+        if not isinstance(target, (str, Mapping)):
+            as_proportions(target, name="target")
         self.target, self.observed = target, observed
         self._source: weakref.ref[Any] | None = None
         self._columns: list[int] | None = (

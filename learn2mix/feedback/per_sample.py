@@ -15,6 +15,23 @@ CLASSIFICATION = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 CLASSIFICATION_FUNCTIONS = (F.cross_entropy, F.nll_loss)
 
 
+def check_criterion(criterion: Any) -> None:
+    """Raise a TypeError or a ValueError for a criterion that cannot return one loss per sample."""
+    if isinstance(criterion, type):
+        raise TypeError(
+            f"criterion must be a module or a function, got the class {criterion.__name__}; make one: "
+            f'{criterion.__name__}(reduction="none")'
+        )
+    if not callable(criterion):
+        raise TypeError(f"criterion must be a module or a function, got {criterion!r}")
+    # A subclass may return one per sample whatever it inherits.
+    if type(criterion).__module__ == nn.CrossEntropyLoss.__module__ and criterion.reduction != "none":
+        raise ValueError(
+            f"criterion must return one loss a sample, but this {type(criterion).__name__} returns their "
+            f'{criterion.reduction}; make it with reduction="none"'
+        )
+
+
 class PerSampleLoss(nn.Module):
     """Returns the mean of a criterion's losses and keeps the loss of each sample.
 
@@ -30,8 +47,8 @@ class PerSampleLoss(nn.Module):
             (per pixel, per token), shape ``(batch_size, ...)``: made with ``reduction="none"``.
 
     Raises:
-        ValueError: when called, if the criterion returns a scalar.
-        TypeError: if the criterion is a class.
+        ValueError: if the criterion is one of torch's that averages; when called, if it returns a scalar.
+        TypeError: if the criterion is a class, or cannot be called.
 
     Example:
         >>> criterion = PerSampleLoss(nn.MSELoss(reduction="none"))
@@ -43,11 +60,7 @@ class PerSampleLoss(nn.Module):
 
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
         super().__init__()
-        if isinstance(criterion, type):
-            raise TypeError(
-                f"criterion must be a module or a function, got the class {criterion.__name__}; make one: "
-                f'{criterion.__name__}(reduction="none")'
-            )
+        check_criterion(criterion)
         self.criterion = criterion
         self._kept = self._counted = _Kept()
 

@@ -13,6 +13,7 @@ from learn2mix.checks import check_whole
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_group_losses, check_groups, to_device
+from learn2mix.feedback.per_sample import check_criterion
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -59,6 +60,7 @@ class ReweightedLoss(nn.Module):
         process_group: Any = None,
     ) -> None:
         super().__init__()
+        check_criterion(criterion)
         check_mixer(mixer)
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         mixer.attach(partition.proportions, partition.group_names, owner=self, sizes=partition.sizes)

@@ -62,6 +62,8 @@ class AnnealedMix(ByBatch):
     ) -> None:
         self.floor, self.most = floor, most
         self._asked = {"start": start, "end": end}
+        if isinstance(start, Mixer) and start is end:
+            raise ValueError("start and end must be two mixers, got the same one twice; make one for each")
         self._mixers: dict[str, Any] = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         self.num_steps = check_whole(num_steps, "num_steps")
         self.schedule = find_schedule(schedule)
@@ -73,7 +75,7 @@ class AnnealedMix(ByBatch):
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         for mixer in self._mixers.values():
-            mixer.attach(prior, self.group_names, sizes=self.sizes)
+            mixer.attach(prior, self.group_names, owner=self, sizes=self.sizes)
         self._mixes = {
             name: None if isinstance(asked, Mixer) else starting_mix(asked, prior, name, self.group_names)
             for name, asked in self._asked.items()

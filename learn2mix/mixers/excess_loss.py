@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, check_mixing_rate, frozen
+from learn2mix.checks import Vector, as_losses, check_mixing_rate, frozen
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.following import Following, check_above_zero
 from learn2mix.mixers.info import MixInfo
@@ -61,11 +61,9 @@ class ExcessLoss(Following):
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         asked = by_name(self._asked, "reference", self.group_names, kind="loss")
-        self._reference = np.array(asked, dtype=np.float64)
-        if self._reference.shape != prior.shape or not np.isfinite(self._reference).all():
-            raise ValueError(
-                f"reference must be one finite loss per group, shape {prior.shape}, got {self._reference.tolist()}"
-            )
+        self._reference = as_losses(asked, len(prior), "reference", signed=True).copy()
+        if np.isnan(self._reference).any():
+            raise ValueError(f"reference must be one finite loss per group, got {self._reference.tolist()}")
         self._sum, self._num_moves = np.zeros(len(prior)), 0
         return super().initial_proportions(prior)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, check_mixing_rate, check_power
+from learn2mix.checks import Vector, check_power
 from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.fading import refuse_unknown_sizes
-from learn2mix.mixers.following import check_above_zero
+from learn2mix.mixers.following import check_above_zero, check_share
 from learn2mix.mixers.mixes import plain_request, starting_mix
 
 __all__ = ["FixedMix"]
@@ -98,7 +98,7 @@ class FixedMix(Mixer):
             >>> mixer.proportions.round(3)
             array([0.851, 0.149])
         """
-        return cls._by(partial(effective_numbers, beta=check_mixing_rate(beta, "beta")))
+        return cls._by(partial(effective_numbers, beta=check_share(beta, "beta")))
 
     @classmethod
     def _by(cls, formula: partial[Vector]) -> FixedMix:

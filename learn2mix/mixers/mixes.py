@@ -88,11 +88,18 @@ def refuse_unknown(wanted: Iterable[Any], names: list[Any], argument: str) -> No
         ValueError: initial: there is no group 'medum'; the groups are 'easy', 'medium'; did you mean 'medium'?
     """
     known = set(names)
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in wanted if not _is_among(name, known)]
     if unknown:
         listed = ", ".join(map(repr, names[:MAX_LISTED])) + (", ..." if len(names) > MAX_LISTED else "")
         hint = _did_you_mean(unknown[0], names)
         raise ValueError(f"{argument}: there is no group {unknown[0]!r}; the groups are {listed}{hint}")
+
+
+def _is_among(name: Any, known: set[Any]) -> bool:
+    try:
+        return name in known
+    except TypeError:  # what cannot be hashed is no name
+        return False
 
 
 def _did_you_mean(name: Any, names: list[Any]) -> str:

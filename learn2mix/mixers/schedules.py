@@ -60,7 +60,7 @@ def find_schedule(schedule: str | Schedule) -> Schedule:
             known = ", ".join(map(repr, SCHEDULES))
             raise ValueError(f"schedule must be one of {known} or a function of progress, got {schedule!r}")
         return SCHEDULES[schedule]
-    if not callable(schedule):
+    if not callable(schedule) or isinstance(schedule, type):
         raise TypeError(f"schedule must be a name or a function of progress, got {type(schedule).__name__}")
     for percent in range(101):  # now, and not hours into the run
         evaluate(schedule, percent / 100)

@@ -43,7 +43,8 @@ class StagedMix(ByBatch):
         self.floor, self.most = floor, most
         if not isinstance(stages, Mapping):
             raise TypeError(f"stages must be a mapping from batches to mixes, got {type(stages).__name__}")
-        self._asked = {check_whole(start, "stages: a batch", minimum=0): stages[start] for start in sorted(stages)}
+        starts = sorted((check_whole(start, "stages: a batch", minimum=0), start) for start in stages)
+        self._asked = {number: stages[start] for number, start in starts}
         if 0 not in self._asked:
             raise ValueError(f"stages must have one that begins at batch 0, got {list(self._asked)}")
 
