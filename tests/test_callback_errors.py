@@ -185,8 +185,11 @@ class TestNoLosses:
         assert len(fit(tmp_path, module).steps) == 2 * tools.EPOCH
 
     def test_a_scalar_criterion(self, tmp_path):
-        module = net("criterion", criterion=torch.nn.CrossEntropyLoss())
-        with pytest.raises(ValueError, match=r'CrossEntropyLoss returned a scalar; make it with reduction="none"'):
+        class Own(torch.nn.CrossEntropyLoss):
+            pass
+
+        module = net("criterion", criterion=Own())
+        with pytest.raises(ValueError, match=r'Own returned a scalar; make it with reduction="none"'):
             fit(tmp_path, module)
 
 

@@ -13,6 +13,7 @@ from learn2mix.batches.torch_loader import (
     TorchLoader,
     batches_fetched_ahead,
     call_if_alive,
+    called_by_search,
     called_by_trainer,
     refuse_second_skip,
     refuse_second_split,
@@ -33,6 +34,7 @@ class Iterations(Progress):
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()
         self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
+        self._delivery.told = called_by_search()  # it does not observe, and MixingCallback undoes it
         if loader is not None:
             self._watch(loader.iterator)
         return self._iteration
@@ -124,6 +126,12 @@ class Iterations(Progress):
                 "iter(loader), and call next(batches)"
             )
         return look and self._looks <= LOOKS
+
+    @property
+    def num_unobserved(self) -> int:
+        """Batches that the loop has to train on and has not observed; 1 in a training step of a plain loop."""
+        self._delivery.catch_up()
+        return max(len(self._delivery.handed) - self._delivery.fetch_ahead, 0)
 
     def _check_current(self, iteration: int) -> None:
         """Raise a RuntimeError if an iteration is not the newest."""

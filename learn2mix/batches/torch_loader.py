@@ -133,6 +133,11 @@ def called_by_trainer() -> bool:
     return any(_module(frame).endswith(".loops.fit_loop") for frame in _frames())
 
 
+def called_by_search() -> bool:
+    """Whether Lightning searches for a learning rate or a batch size, with the callbacks taken out."""
+    return any(".tuner." in _module(frame) for frame in _frames())
+
+
 def in_stateful_worker() -> bool:
     """Whether this is a worker of torchdata's StatefulDataLoader, which saves and restores what it iterates."""
     return any(_module(frame).startswith("torchdata.stateful_dataloader") for frame in _frames())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
+from learn2mix.lightning.search import Search
 from learn2mix.lightning.showing import Showing
 
 
@@ -69,10 +70,10 @@ class MixingCallback(Callback):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
         self._losses, self._validation = finding.LossFinder(losses, groups), validation
         self._showing = Showing(log, log_groups, progress_bar, figure, live_picture)
+        self._search = Search()
         self._sampler: Mixed | None = None
         self._restored: dict[str, Any] | None = None
-        self._validation_due = False  # after the batch just trained on
-        self._evaluating = False
+        self._validation_due = self._evaluating = False  # the first after the batch just trained on
 
     @property
     def sampler(self) -> Mixed:
@@ -93,16 +94,14 @@ class MixingCallback(Callback):
         trainer.callbacks.sort(key=lambda callback: callback is not self)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember where the sampler is, where a learning rate finder trains before the training."""
-        if self._restored is None and any(hasattr(callback, "lr_find") for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            trainer.fit_loop.setup_data()
-            self._restored = finding.find_sampler(trainer).state_dict()
+        """Remember where the sampler is, where a search trains before the training."""
+        self._restored = self._restored or self._search.begin(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._losses.find_criteria(pl_module)
-        restored, self._restored = self._restored, None
+        restored, self._restored = self._search.end(finding.find_sampler(trainer), self._restored), None
         self._steer(trainer, restored)
         if self._followed(trainer) is not None:
             finding.check_validates(trainer, self.sampler)
@@ -168,10 +167,12 @@ class MixingCallback(Callback):
         """End the workers of a loader of ours, and leave the progress bar as it was."""
         self._showing.stop()
         finding.close_loaders(trainer)
+        self._restored = self._search.undo(self._restored)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End them too."""
         finding.close_loaders(trainer)
+        finding.explain(exception, trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, with a note where a validation run that the mix follows is due."""

@@ -52,6 +52,26 @@ def _flat(loaders: Any) -> list[Any]:
     return [] if loaders is None else [loaders]
 
 
+def check_one_batch(sampler: Any) -> None:
+    """Raise a RuntimeError where a training step took several batches, of which losses would go to the first."""
+    if sampler.num_unobserved > 1:
+        raise RuntimeError(
+            f"MixingCallback: training_step took {sampler.num_unobserved} batches (from dataloader_iter), so it is not "
+            'known which one its losses are of; return {"loss": loss, "losses": losses, "labels": labels} of all of '
+            'them, with MixingCallback(groups="labels"), or take one batch in each step'
+        )
+
+
+def explain(exception: BaseException, trainer: Trainer) -> None:
+    """Say in an error of Lightning's what to do about it, where it is ours that it does not know."""
+    overfits = trainer.overfit_batches  # type: ignore[attr-defined]
+    if overfits and "MixedLoader" in str(exception) and "needs to subclass" in str(exception):
+        exception.args = (
+            f"{exception}; overfit_batches takes a DataLoader(dataset, batch_sampler=sampler), or pass "
+            f"Trainer(limit_train_batches={overfits}), which does the same",
+        )
+
+
 def close_loaders(trainer: Trainer) -> None:
     """End the workers of the training loaders that are ours."""
     for loader in _flat(trainer.train_dataloader):
@@ -66,6 +86,7 @@ class LossFinder:
         self._losses, self._groups = losses, groups
         self._criteria: list[PerSampleLoss] = []
         self._num_calls = 0  # of the criteria, before a backward pass
+        self._sampler: Any = None  # that is steered
 
     def find_criteria(self, pl_module: LightningModule) -> None:
         """Look for the criteria that keep losses."""
@@ -73,6 +94,7 @@ class LossFinder:
 
     def follow(self, sampler: Mixed) -> None:
         """Let the criteria that know their mix follow the one that is steered."""
+        self._sampler = sampler
         for criterion in self._criteria:
             if isinstance(criterion, MixAdjustedLoss):
                 criterion.follow(sampler)
@@ -118,6 +140,7 @@ class LossFinder:
     def groups(self, outputs: Any, batch: Any) -> Any:
         """Return the labels of what the losses are of; None where they are of the batch, in its order."""
         if self._groups is None:
+            check_one_batch(self._sampler)
             return None
         if callable(self._groups):
             return self._groups(outputs, batch)
