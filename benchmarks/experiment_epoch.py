@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments.datasets.splits import Data, Split
+from experiments.datasets import Data, Split
 from experiments.errors import UserError
 from experiments.execution import load_data
 from experiments.methods import METHODS

@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.gpu_checks import host_waits, marked_tests, other_device, other_stream
 from benchmarks.gpu_training import SMALL, Size, epochs
-from experiments.environment import choose_device, describe_environment
 from experiments.errors import UserError
+from experiments.execution import choose_device, describe_environment
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 CANNOT_CHECK = "cannot be checked here"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.environment import describe_environment
+from experiments.execution import describe_environment
 
 LEAST_ROUNDS = 3
 seconds = time.process_time

@@ -8,14 +8,16 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.catalogue import catalogue
 from experiments.errors import UserError
-from experiments.plan import ALL, all_kinds, find_pairs, plan, plan_run
-from experiments.settings import POSITIVE, WHOLE, parse_overrides
+from experiments.methods import METHODS
+from experiments.plan import ALL, all_kinds, plan
+from experiments.settings import POSITIVE, WHOLE, Setting, parse_overrides
+from experiments.tasks import TASKS, find_task
 
 DEFAULT_METHODS = ("learn2mix", "classical", "balanced")
 # Learn2mix against its baselines, on real digits and on the paper's synthetic task, without any files.
@@ -24,15 +26,11 @@ LOG_WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Returns:
-        The exit code: 0; 1 if runs failed; 2 for what the user has to mend; 130 after Ctrl-C.
-    """
+    """Run a command; returns the exit code: 0, 1 if runs failed, 2 for what the user has to mend, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     options.words = sys.argv[1:] if arguments is None else arguments
     try:
-        options.command(options)
+        failures = options.command(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,39 +47,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; finished runs are stored, and the same command does the rest", file=sys.stderr)
         return 130
-    return 1 if getattr(options, "failures", None) else 0
+    return 1 if failures else 0
 
 
-def _list(_options: argparse.Namespace) -> None:
-    print(catalogue(shutil.get_terminal_size((LOG_WIDTH, 0)).columns))
+def catalogue(width: int) -> str:
+    """Every task and method, every setting with its source, and what it takes, in lines of at most ``width``."""
+    wrap = textwrap.TextWrapper(width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False).wrap
+    return "\n".join(line for text in _lines() for line in wrap(text) or [""])
 
 
-def _run(options: argparse.Namespace) -> None:
+def _lines() -> Iterator[str]:
+    yield "TASKS, their settings and who says so"
+    for task in TASKS.values():
+        yield from ("", task.name, f"  {task.summary}")
+        if task.expected is not None:
+            yield f"  expect: {task.expected.in_words(task.objective.error_name)}"
+        yield from _by_source({**task.settings, **task.method_settings})
+    yield from ("", "", "METHODS, and their own settings where the task has none")
+    for method in METHODS.values():
+        yield from ("", method.name, f"  {method.summary}", *_by_source(method.settings))
+    yield from ("", "", "--set takes", "", *(f"{name}  {kind.rule}" for name, kind in all_kinds().items()))
+
+
+def _by_source(settings: Mapping[str, Setting]) -> Iterator[str]:
+    """The settings as ``--set`` takes them, those of one source together."""
+    for source in dict.fromkeys(setting.source for setting in settings.values()):
+        pairs = " ".join(f"{name}={setting.value}" for name, setting in settings.items() if setting.source == source)
+        yield f"  {pairs} ({source})"
+
+
+def _run(options: argparse.Namespace) -> bool:
     overrides = parse_overrides(options.set, all_kinds())
     if options.epochs is not None:
         overrides["epochs"] = options.epochs
-    parts: list[Any] = options.parts or [(options.tasks, options.methods)]
-    where = {"time_budget": options.time_budget, "data_root": options.data_root}
-    runs = [run for tasks, methods in parts for run in plan(tasks, methods, options.seeds, overrides, **where)]
+    runs, left_out = [], []
+    for tasks, methods in options.parts or [(options.tasks, options.methods)]:
+        where = {"time_budget": options.time_budget, "data_root": options.data_root}
+        runs += plan(tasks, methods, options.seeds, overrides, **where)
+        left_out += plan(tasks, methods, 1, overrides, **where, suitable=False)
 
-    from experiments import storage
-    from experiments.environment import choose_device
-    from experiments.execution import RunOptions
+    from experiments import results
+    from experiments.execution import RunOptions, choose_device
     from experiments.sweep import sweep
 
     device, command = choose_device(options.device), f"python -m experiments {shlex.join(options.words)}"
-    for task, method in [pair for tasks, methods in parts for pair in find_pairs(tasks, methods, options.data_root)]:
-        if reason := method.unsuitable(task):
-            print(f"{task.name} {method.name} is left out: {reason}", file=sys.stderr)
-            run = plan_run(task, method, 0, overrides, options.time_budget)
-            note = {"task": run.task, "method": run.method, "config": run.config, "reason": reason}
-            storage.write(storage.path_of(options.out, run).with_name("unsuitable.json"), note)
+    for run in left_out:
+        reason = METHODS[run.method].unsuitable(find_task(run.task, options.data_root))
+        print(f"{run.task} {run.method} is left out: {reason}", file=sys.stderr)
+        note = {"task": run.task, "method": run.method, "config": run.settings, "reason": reason}
+        results.write(results.path_of(options.out, run).with_name("unsuitable.json"), note)
     run_options = RunOptions(options.data_root, device, options.threads, options.jobs, command)
-    options.failures = sweep(runs, run_options, options.out)
+    failures = sweep(runs, run_options, options.out)
     if options.report:
         _report(argparse.Namespace(folders=[options.out], out=None))
-    for failure in options.failures:
+    for failure in failures:
         print(f"failed: {failure.run}: {failure.error}", file=sys.stderr)
+    return bool(failures)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -103,12 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description="The benchmark of learn2mix.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, do: Callable[[argparse.Namespace], None], text: str, **defaults: Any) -> Callable[..., Any]:
+    def command(name: str, do: Callable[..., bool | None], text: str, **defaults: Any) -> Callable[..., Any]:
         added = commands.add_parser(name, help=text)
         added.set_defaults(command=do, **defaults)
         return added.add_argument
 
-    command("list", _list, "show the tasks, the methods and the settings with their sources")
+    width = shutil.get_terminal_size((LOG_WIDTH, 0)).columns
+    command("list", lambda _: print(catalogue(width)), "show tasks, methods and settings with their sources")
     run = command("run", _run, "train what is not stored yet, then report", parts=None)
     run("tasks", nargs="+", metavar="TASK")
     methods = f"or {ALL}; default {' '.join(DEFAULT_METHODS)}"
@@ -116,19 +138,16 @@ def _parser() -> argparse.ArgumentParser:
     run("--set", nargs="+", action="extend", metavar="KEY=VALUE", default=[], help="change settings")
     report = command("report", _report, "print the tables of folders of runs, and make the page of them")
     report("folders", type=Path, nargs="+", metavar="DIR", help="where runs are, however deep")
-    place = "FILE.html for the page alone, or a folder; default the first DIR"
-    report("--out", type=Path, metavar="PATH", help=place)
+    report("--out", type=Path, metavar="PATH", help="FILE.html for the page alone, or a folder; default the first DIR")
     pack = command("pack", _pack, "write the runs of a folder as one table for a repository, to six digits")
     pack("folder", type=Path, metavar="DIR")
     pack("target", type=Path, metavar="TARGET")
-    text = "learn2mix against its baselines in a few minutes, without any files"
-    demo = command("demo", _run, text, parts=DEMO, set=[])
+    demo = command("demo", _run, "learn2mix against its baselines in minutes, without any files", parts=DEMO, set=[])
     data_root = Path(os.environ.get("LEARN2MIX_DATA", "data"))
-    budget = "end a run with the epoch that fills S seconds of training"
     for add, num_seeds, out in ((run, 5, "runs"), (demo, 3, "runs/demo")):
         add("--seeds", type=WHOLE.parse, default=num_seeds, metavar="N", help=f"default {num_seeds}")
         add("--epochs", type=WHOLE.parse, metavar="E", help="instead of each task's own number")
-        add("--time-budget", type=POSITIVE.parse, metavar="S", help=budget)
+        add("--time-budget", type=POSITIVE.parse, metavar="S", help="end a run with the epoch that fills S seconds")
         add("--data-root", type=Path, default=data_root, metavar="DIR", help="default $LEARN2MIX_DATA, else data/")
         add("--out", type=Path, default=Path(out), metavar="DIR", help=f"where runs are stored, default {out}/")
         add("--no-report", dest="report", action="store_false", help="leave out tables and pictures")

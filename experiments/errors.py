@@ -9,10 +9,5 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What a mistyped name may have been, to be put behind it; nothing where no name is near.
-
-    Example:
-        >>> did_you_mean("mnits", ["imdb", "mnist"])
-        ' (did you mean mnist?)'
-    """
+    """What a mistyped name may have been, to be put behind it; nothing where no name is near."""
     return "".join(f" (did you mean {near}?)" for near in get_close_matches(name, list(known), n=1))

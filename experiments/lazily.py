@@ -25,12 +25,7 @@ __all__ = ["F", "lazily", "learn2mix", "np", "torch"]
 
 
 def lazily(place: str, **options: Any) -> Callable[..., Any]:
-    """A function that calls the one at ``place``, its module and name, with some more arguments.
-
-    Example:
-        >>> lazily("json:dumps", sort_keys=True)({"b": 2, "a": 1})
-        '{"a": 1, "b": 2}'
-    """
+    """A function that calls the one at ``place``, as "module:name", with some more arguments."""
 
     def call(*args: Any) -> Any:
         module, _, name = place.partition(":")

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.datasets.splits import Data, Split
+from experiments.datasets import Data
 from experiments.errors import UserError
 from experiments.settings import Values
 
@@ -23,34 +23,27 @@ class Network(NamedTuple):
 
 def chosen_model(data: Data, settings: Values) -> nn.Module:
     """Make the network that the setting ``model`` names; a UserError if it takes other data than these."""
-    name, kind = settings["model"], _kind_of(data.train)
+    name, inputs = settings["model"], data.train.inputs
     make, takes, own = NETWORKS[name]
+    kind = "features" if inputs.is_floating_point() else "tokens"
+    if inputs.dtype == torch.uint8:
+        kind = "images again" if data.train.targets.ndim > 1 else "images"
     if takes != kind:
         suitable = ", ".join(other for other, network in NETWORKS.items() if network.takes == kind)
         raise UserError(f"--set model={name} is for {takes}; these data are {kind}, for: {suitable}")
     return make(data, **{key: settings[key] for key in own if key in settings})
 
 
-def _kind_of(samples: Split) -> str:
-    if samples.inputs.dtype == torch.uint8:
-        return "images again" if samples.targets.ndim > 1 else "images"
-    return "features" if samples.inputs.is_floating_point() else "tokens"
-
-
-def exchange(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
-
-
 class Normalise(nn.Module):
-    """Pixels 0..255, uint8 until here, -> float32 from ``low`` to ``high``: -1..1 as the authors do for most tasks."""
+    """Pixels 0..255, uint8 until here, -> float32, -1..1 as the authors do for most tasks; grey to ``channels``."""
 
-    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
+    def __init__(self, low: float = -1.0, high: float = 1.0, channels: int | None = None) -> None:
         super().__init__()
-        self._low, self._scale = low, (high - low) / 255
+        self._low, self._scale, self._channels = low, (high - low) / 255, channels
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.float() * self._scale + self._low
+        pixels = images.float() * self._scale + self._low
+        return pixels if self._channels is None else pixels.expand(-1, self._channels, -1, -1)
 
 
 def _pooled_relu() -> list[nn.Module]:
@@ -98,18 +91,12 @@ def small_conv(data: Data, width: int = 16) -> nn.Module:
 
 
 def from_torchvision(data: Data, name: str) -> nn.Module:
-    """A network of torchvision's from random weights, for images of any size and number of channels.
+    """A network of torchvision's from random weights, for images of any size; grey ones are three equal channels.
 
     The authors' code starts MobileNetV3-Small from ImageNet's weights and enlarges CIFAR to 224 x 224; we do neither.
     """
     network = torchvision.models.get_model(name, weights=None, num_classes=len(data.group_names))
-    layers = ((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
-    (first, layer), channels = next(layers), data.train.inputs.shape[1]
-    if layer.in_channels != channels:
-        # Torch's stubs know a convolution's sizes as tuples of any length.
-        sizes: Any = {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
-        exchange(network, first, nn.Conv2d(channels, layer.out_channels, bias=layer.bias is not None, **sizes))
-    return nn.Sequential(Normalise(), network)
+    return nn.Sequential(Normalise(channels=3), network)
 
 
 def autoencoder(data: Data) -> nn.Module:

@@ -1,82 +1,132 @@
-"""Stored runs as data: JSON files while a sweep works, and for a repository one table of all of them.
+"""Stored runs: files ``<task>/<method>/seed-<n>.json`` while a sweep works, for a repository one table of all of them.
 
 A row of ``runs.csv.xz`` is an epoch of a run, as a whole (``group`` is empty) or of one group; epoch 0 has the first
 proportions. Its ``settings`` are a place in the list of that name in ``runs.json``, which says what made the runs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import lzma
-from collections.abc import Iterator
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments import storage
+import pandas as pd
+from filelock import BaseFileLock, FileLock, Timeout
+
 from experiments.errors import UserError
-from experiments.run import Run
-from experiments.storage import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
+from experiments.run import Record, Run
 
 TABLE, MADE_WITH, SPENT = "runs.csv.xz", "runs.json", "preparation_seconds"
+RUN_KEYS = ("task", "method", "seed", "config", "objective", "groups", "history")
 # The columns of values, by their names in a record: of a whole epoch, and of lists by group.
 WHOLE = ("train_seconds", "train_loss", "train_error", "test_loss", "test_error")
 BY_GROUP = {
-    "train_by_group": "train_error",
-    "test_by_group": "test_error",
-    "group_losses": "train_loss",
+    "train_by_group": "train_error", "test_by_group": "test_error", "group_losses": "train_loss",
     "proportions": "proportion",
-}
+}  # fmt: skip
 COLUMNS = ["task", "settings", "method", "seed", "epoch", "group", *WHOLE, "proportion"]
 
 
+def path_of(folder: Path, run: Run, prefix: str = "") -> Path:
+    """Where a run is stored, or with the prefix ``failed-`` why the last try at it failed."""
+    return folder / run.task / run.method / f"{prefix}seed-{run.seed}.json"
+
+
+def claim(folder: Path, run: Run) -> BaseFileLock | None:
+    """Tell other sweeps on this machine that a run is being done; None while another one is at it."""
+    path = path_of(folder, run).with_suffix(".lock")
+    lock = FileLock(path, timeout=0, thread_local=False)
+    # A full disk or a file system without locks is no hindrance: what comes of the run will tell.
+    with suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
+    return lock
+
+
+def release(lock: BaseFileLock) -> None:
+    """Let others have the run."""
+    if lock.is_locked:
+        with suppress(OSError):  # Windows keeps a file that is open
+            Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def write(path: Path, content: Record | bytes) -> None:
+    """Put a file in place in one step, so that a stop leaves whole files only; a record's numbers must be finite."""
+    if isinstance(content, dict):
+        content = json.dumps(content, indent=1, allow_nan=False).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own for each writer: two sweeps may store the same run at once, and the last one stays.
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_file(path: Path, keys: Iterable[str] = RUN_KEYS) -> Record:
+    """Read a stored run, or another file that has to hold an object with some keys; a ``UserError`` if it does not."""
+    try:
+        record: Record = json.loads(path.read_bytes())
+        absent = [key for key in keys if record.get(key) in (None, [])]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not a stored run: {error}; delete it and run again") from error
+    if absent:
+        raise UserError(f"{path} is not a stored run: it lacks {absent}; delete it and run again")
+    return record
+
+
 def read(folder: Path) -> list[Record]:
-    """Every run stored below a folder, in either form, however deep."""
+    """Every run below a folder, in either form, however deep."""
     return [record for _, record in read_runs(folder)]
 
 
 def read_runs(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Every run below a folder and the file that it is in, in the order of paths; a ``UserError`` if a file is none."""
+    """The same, each with the file that it is in, in the order of paths; a ``UserError`` if a file is no run."""
     for path in sorted([*folder.rglob("seed-*.json"), *folder.rglob(TABLE)]):
-        for record in _packed(path) if path.name == TABLE else [storage.read(path)]:
+        for record in _read_table(path, path.stat().st_mtime_ns) if path.name == TABLE else [read_file(path)]:
             yield path, record
 
 
 def read_failures(folder: Path) -> Iterator[Record]:
     """Every failure stored below a folder whose run has not succeeded."""
-    for path in sorted(folder.rglob("failed-seed-*.json")):
-        if not path.with_name(path.name.removeprefix("failed-")).exists():
-            yield storage.read(path, ("task", "method", "seed", "config", "error"))
-    yield from _notes(folder, "failures")
+    return _notes(folder, "failed-seed-*.json", ("task", "method", "seed", "config", "error"), "failures")
 
 
 def read_unsuitable(folder: Path) -> Iterator[Record]:
     """Every note below a folder on a method that was left out."""
-    for path in sorted(folder.rglob("unsuitable.json")):
-        yield storage.read(path, ("task", "method", "config", "reason"))
-    yield from _notes(folder, "unsuitable")
+    return _notes(folder, "unsuitable.json", ("task", "method", "config", "reason"), "unsuitable")
 
 
-def _notes(folder: Path, what: str) -> Iterator[Record]:
+def _notes(folder: Path, files: str, keys: Iterable[str], packed_as: str) -> Iterator[Record]:
+    for path in sorted(folder.rglob(files)):
+        mended = path.with_name(path.name.removeprefix("failed-"))
+        if mended == path or not mended.exists():
+            yield read_file(path, keys)
     for path in sorted(folder.rglob(MADE_WITH)):
-        yield from storage.read(path, ("settings",)).get(what, [])
+        yield from read_file(path, ("settings",)).get(packed_as, [])
 
 
 def find(folder: Path, run: Run) -> Record | None:
-    """What is stored of a run in a folder, as a file or in its table; None if it is still to be done.
-
-    A file made with other settings is neither reused nor overwritten: that is a ``UserError``.
-    """
-    path, table = storage.path_of(folder, run), folder / TABLE
+    """What is stored of a run in a folder; None if it is still to do, a ``UserError`` if a file has other settings."""
+    path, table = path_of(folder, run), folder / TABLE
     if not path.exists():
-        packed = _packed(table) if table.exists() else []
+        packed = _read_table(table, table.stat().st_mtime_ns) if table.exists() else []
         return next((one for one in packed if run.identity.items() <= one.items()), None)
-    record = storage.read(path)
-    stored, asked = record["config"], run.config
+    record = read_file(path)
+    stored, asked = record["config"], run.settings
     names = sorted(name for name in stored.keys() | asked.keys() if stored.get(name) != asked.get(name))
     if names:
         changed = "".join(f"  {name}: stored {stored.get(name)}, asked {asked.get(name)}\n" for name in names)
@@ -89,8 +139,6 @@ def find(folder: Path, run: Run) -> Record | None:
 
 def pack(source: Path, target: Path) -> int:
     """Write all runs below ``source`` as one table into ``target``, numbers to six digits; return how many."""
-    import pandas as pd
-
     frames, settings, seen = [], dict[str, Record](), set[str]()
     for path, record in read_runs(source):
         task, method, seed = (record[name] for name in ("task", "method", "seed"))
@@ -111,15 +159,13 @@ def pack(source: Path, target: Path) -> int:
     table = lzma.compress(pd.concat(frames).to_csv(columns=COLUMNS, index=False, float_format="%.6g").encode())
     beside = {"sha256": hashlib.sha256(table).hexdigest(), "settings": list(settings.values())}
     notes = {"failures": list(read_failures(source)), "unsuitable": list(read_unsuitable(source))}
-    storage.write(target / MADE_WITH, beside | notes)
-    storage.replace(target / TABLE, table)
+    write(target / MADE_WITH, beside | notes)
+    write(target / TABLE, table)
     return len(frames)
 
 
 def _rows(history: list[Record], initial: list[float]) -> pd.DataFrame:
     """A run's rows: of each epoch as a whole, then of its groups."""
-    import pandas as pd
-
     first = pd.DataFrame({"epoch": 0, "group": range(len(initial)), "proportion": initial})
     epochs = pd.DataFrame(history).set_index("epoch")
     by_group = epochs.filter(BY_GROUP).rename(columns=BY_GROUP)
@@ -129,16 +175,10 @@ def _rows(history: list[Record], initial: list[float]) -> pd.DataFrame:
     return rows.reindex(columns=COLUMNS).sort_values(["epoch", "group"], na_position="first")
 
 
-def _packed(path: Path) -> list[Record]:
-    return _read_table(path, path.stat().st_mtime_ns)
-
-
 @lru_cache(maxsize=8)
-def _read_table(path: Path, _changed: int) -> list[Record]:
-    """The runs of a table, as they were packed; read once while the file is the same."""
-    import pandas as pd
-
-    beside = storage.read(path.with_name(MADE_WITH), ("settings", "sha256"))
+def _read_table(path: Path, changed: int) -> list[Record]:
+    """The runs of a table, as they were packed; read once while the time when it ``changed`` is the same."""
+    beside = read_file(path.with_name(MADE_WITH), ("settings", "sha256"))
     if hashlib.sha256(path.read_bytes()).hexdigest() != beside["sha256"]:
         raise UserError(f"{path} is not the table that {MADE_WITH} is of, or it was cut short; pack the runs again")
     try:

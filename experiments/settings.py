@@ -6,6 +6,7 @@ A task's setting means the same everywhere, so its name decides what it takes (`
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,23 +14,24 @@ from experiments.errors import UserError, did_you_mean
 
 PAPER, CODE, OURS = "paper", "authors' code", "ours"
 NONE = "none"
-
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What values a setting takes: in words, and as a reader of texts that raises ``ValueError`` on anything else."""
+    """What values a setting takes: a rule in words, how to read a text (or ``ValueError``), and what has to hold."""
 
     rule: str
     read: Callable[[str], Any]
+    holds: Callable[[Any], bool] = lambda value: True
 
     def parse(self, text: str) -> Any:
         """Read a text; the error names the rule, and argparse shows it."""
-        try:
-            return self.read(text)
-        except ValueError:
-            raise ArgumentTypeError(f"must be {self.rule}, got {text!r}") from None
+        with suppress(ValueError):
+            value = self.read(text)
+            if value != math.inf and self.holds(value):
+                return value
+        raise ArgumentTypeError(f"must be {self.rule}, got {text!r}")
 
 
 @dataclass(frozen=True)
@@ -41,42 +43,27 @@ class Setting:
     kind: Kind | None = None
 
 
-def number(rule: str, read: Callable[[str], Any], holds: Callable[[Any], bool]) -> Kind:
-    """The numbers that ``read`` reads and that hold to the rule."""
-
-    def parse(text: str) -> Any:
-        value = read(text)
-        if not (holds(value) and math.isfinite(value)):
-            raise ValueError(text)
-        return value
-
-    return Kind(f"{'a whole number' if read is int else 'a number'}{rule}", parse)
-
-
 def one_of(*names: str) -> Kind:
     """One of some words."""
-    return Kind("one of " + ", ".join(names), lambda text: names[names.index(text)])
+    return Kind("one of " + ", ".join(names), str, lambda text: text in names)
 
 
-def words_or(words: Iterable[str], kind: Kind, rule: str) -> Kind:
-    """One of some words, or what a kind takes."""
-    return Kind(rule, lambda text: text if text in words else kind.read(text))
+def whole_or(*words: str, rule: str) -> Kind:
+    """A whole number of at least 1, or one of some words."""
+    return Kind(rule, lambda text: text if text in words else int(text), lambda value: value in words or value >= 1)
 
 
-WHOLE = number(", at least 1", int, lambda value: value >= 1)
-COUNT = number(", at least 0", int, lambda value: value >= 0)
-POSITIVE = number(" above 0", float, lambda value: value > 0)
-AT_LEAST_0 = number(" of at least 0", float, lambda value: value >= 0)
-FRACTION = number(" from 0 to 1", float, lambda value: 0 <= value <= 1)
-BELOW_1 = number(" of at least 0, below 1", float, lambda value: 0 <= value < 1)
-EVERY = words_or(("step", "epoch"), WHOLE, "step, epoch or a whole number of steps")
+WHOLE = Kind("a whole number, at least 1", int, lambda value: value >= 1)
+POSITIVE = Kind("a number above 0", float, lambda value: value > 0)
+AT_LEAST_0 = Kind("a number of at least 0", float, lambda value: value >= 0)
+FRACTION = Kind("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
+EVERY = whole_or("step", "epoch", rule="step, epoch or a whole number of steps")
 
 
 def read_imbalance(text: str) -> tuple[str, float]:
     """Form and number of a text that says which share of its samples each group keeps; else a ``ValueError``."""
     form, _, digits = text.rpartition(":")
-    value = float(digits)
-    form = form or "long-tail"
+    form, value = form or "long-tail", float(digits)
     in_range = {"step": 0 < value <= 1, "linear": 0 < value <= 1, "long-tail": 1 <= value < math.inf}
     if not in_range.get(form, False):
         raise ValueError(text)
@@ -84,12 +71,7 @@ def read_imbalance(text: str) -> tuple[str, float]:
 
 
 def normalise(text: str) -> str:
-    """Check such a text, and write it in full.
-
-    Example:
-        >>> normalise("20"), normalise("step:.05")
-        ('long-tail:20', 'step:0.05')
-    """
+    """Check such a text, and write it in full: "20" is "long-tail:20"."""
     return text if text == NONE else "{}:{:.12g}".format(*read_imbalance(text))
 
 
@@ -105,10 +87,10 @@ KINDS: dict[str, Kind] = {
     "width": WHOLE,
     "optimizer": one_of("Adam", "AdamW", "RMSprop", "SGD"),
     "lr": POSITIVE,
-    "momentum": BELOW_1,
+    "momentum": Kind("a number of at least 0, below 1", float, lambda value: 0 <= value < 1),
     "weight_decay": AT_LEAST_0,
     "schedule": one_of("constant", "cosine"),
-    "shift": COUNT,
+    "shift": Kind("a whole number, at least 0", int, lambda value: value >= 0),
     "flip": one_of("yes", "no"),
     "imbalance": Kind(
         "none, step:S (the task's rare groups, where it names none the upper half, keep the share S), linear:S (shares "
@@ -116,25 +98,20 @@ KINDS: dict[str, Kind] = {
         normalise,
     ),
     "class_order": one_of("data", "seed"),
-    "per_class": words_or([NONE], WHOLE, "a whole number of samples, at least 1, or none for all"),
-    "image_size": words_or([NONE], WHOLE, "a whole number of pixels, at least 1, or none for the images as they are"),
+    "per_class": whole_or(NONE, rule="a whole number of samples, at least 1, or none for all"),
+    "image_size": whole_or(NONE, rule="a whole number of pixels, at least 1, or none for the images as they are"),
     "max_tokens": WHOLE,
 }
 
 
 def kind_of(name: str, setting: Setting) -> Kind:
     """What values a setting takes: as it says, else as all settings of its name do, else what its value's type does."""
-    types = {int: WHOLE, float: number("", float, lambda value: True)}
+    types = {int: WHOLE, float: Kind("a number", float, math.isfinite)}
     return setting.kind or KINDS.get(name) or types.get(type(setting.value), Kind("any text", str))
 
 
 def parse_overrides(pairs: Iterable[str], kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
-    """Read ``key=value`` pairs by what each setting takes; a ``UserError`` where one is not as it must be.
-
-    Example:
-        >>> parse_overrides(["lr=1e-3", "epochs=7"])
-        {'lr': 0.001, 'epochs': 7}
-    """
+    """Read ``key=value`` pairs by what each setting takes; a ``UserError`` where one is not as it must be."""
     overrides = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,17 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from experiments.context import Context
-from experiments.datasets.splits import Data, Split
+from experiments.datasets import Data, Split
 from experiments.errors import UserError
-from experiments.methods.method import Method
-from experiments.run import Run
+from experiments.methods.method import Context, Method
+from experiments.run import Record, Run
 from experiments.settings import Values
 from experiments.tasks.task import Task
 from learn2mix import GroupLossMeter
 from learn2mix.data import InMemory
-
-Row = dict[str, Any]
 
 CPU = torch.device("cpu")
 SMALL = 3 * 32 * 32  # numbers in an image of CIFAR
@@ -59,27 +56,14 @@ class Judged(NamedTuple):
 
 
 class Training:
-    """A run in the making: the model, its optimiser, and the method with what it remembers.
+    """A run in the making: the model, its optimiser, and the method with what it remembers; ``data`` are on the CPU."""
 
-    ``data`` are the task's for the run's seed, on the CPU; ``prerequisite`` is the stored record of the run that the
-    method needs first, where it names one.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        task: Task,
-        method: type[Method],
-        data: Data,
-        device: torch.device = CPU,
-        prerequisite: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, run: Run, task: Task, method: type[Method], data: Data, device: torch.device = CPU) -> None:
         self._run, self._task, self._device = run, task, device
         # Rounded down, as the authors do; what an epoch leaves over, the next one begins with.
         num_batches = max(1, len(data.train) // run.settings["batch_size"])
-        self.method = method(Context(run, task, data, device, num_batches, prerequisite))
-        # Seeded after what the method does first, so that all methods start from the same weights and go on with
-        # the same random numbers.
+        self.method = method(Context(run, task, data, device, num_batches))
+        # After what the method does first, so that all start from the same weights and go on with the same numbers.
         torch.manual_seed(run.seed)
         self.model = self.method.model(task.model(data, run.settings)).to(device)
         self._optimizer = make_optimizer(self.model, run.settings)
@@ -89,38 +73,34 @@ class Training:
         self._test = data.test.to(device)
         self._num_groups = len(data.group_names)
 
-    def epochs(self, time_budget: float | None = None) -> Iterator[Row]:
+    def epochs(self) -> Iterator[Record]:
         """Train and yield a row of the history after each epoch, the last when ``time_budget`` seconds are trained.
 
-        ``train_seconds`` is the time of this epoch's training alone; the other ``train_...`` numbers are of the samples
-        as they were drawn, each before the step that it took part in; ``proportions`` are the mix for the next epoch.
-        A loss that stops being finite is a UserError.
+        ``train_seconds`` are of this epoch's training alone; other ``train_...`` numbers are of the samples as drawn,
+        each before its step; ``proportions`` are the mix for the next epoch. A loss that is not finite is a UserError.
         """
-        total, has_classes = 0.0, self._task.objective.kind == "classification"
+        total = 0.0
         for epoch in range(1, self._run.settings["epochs"] + 1):
             started = time.perf_counter()
             seen = self.train_epoch()
             seconds = time.perf_counter() - started
+            row: Record = {"epoch": epoch, "train_seconds": seconds}
+            for part, judged in (("train", seen), ("test", self._test_model())):
+                row[f"{part}_loss"], row[f"{part}_error"] = judged.losses.mean().item(), judged.errors.mean().item()
+                row[f"{part}_by_group"] = self._group_means(judged.errors, judged.groups)
+            if self._task.objective.kind == "classification":
+                row["test_accuracy"] = 1 - row["test_error"]
+            losses = self._group_means(seen.losses, seen.groups)
+            yield {**row, "group_losses": losses, "proportions": self.method.proportions.tolist()}
             total += seconds
-            tested = self._test_model()
-            yield {
-                "epoch": epoch,
-                "train_seconds": seconds,
-                **self._means("train", seen),
-                **self._means("test", tested),
-                **({"test_accuracy": 1 - tested.errors.mean().item()} if has_classes else {}),
-                "group_losses": self._group_means(seen.losses, seen.groups),
-                "proportions": self.method.proportions.tolist(),
-            }
-            if time_budget is not None and total >= time_budget:
+            if total >= self._run.settings.get("time_budget", math.inf):
                 return
 
     def train_epoch(self) -> Judged:
         """Train on every batch of an epoch; return the samples stepped on, each as judged before its step."""
         judged: list[Judged] = []
         try:
-            for batch in self.steps():
-                judged.append(batch)
+            judged.extend(self.steps())
         except ValueError:
             # The library refuses losses that are not finite at once; other methods go on to the epoch's end.
             if judged:
@@ -160,10 +140,8 @@ class Training:
     @torch.no_grad()
     def _test_model(self) -> Judged:
         # At least 1,000 small samples at once; of large ones as many as in training, so that what trains can be tested.
-        batch_size = self._run.settings["batch_size"]
-        if self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens":
-            batch_size = max(batch_size, 1000)
-        judged = []
+        is_small = self._test.inputs[0].numel() <= SMALL and self._task.inputs != "tokens"
+        batch_size, judged = max(self._run.settings["batch_size"], 1000 if is_small else 1), []
         self.model.eval()
         for index in torch.arange(len(self._test), device=self._device).split(batch_size):
             batch = self._test.take(index)
@@ -183,11 +161,6 @@ class Training:
         if len(bad):
             raise UserError(f"{self._run}: the {part} loss became {bad[0].item()}; try a lower lr")
         return Judged(losses, errors, groups)
-
-    def _means(self, part: str, judged: Judged) -> Row:
-        loss, error = judged.losses.mean().item(), judged.errors.mean().item()
-        by_group = self._group_means(judged.errors, judged.groups)
-        return {f"{part}_loss": loss, f"{part}_error": error, f"{part}_by_group": by_group}
 
     def _group_means(self, values: Tensor, groups: Tensor) -> list[float | None]:
         """Mean value a group; None, as JSON has no NaN, for groups without samples."""

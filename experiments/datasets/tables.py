@@ -13,8 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch.hub import download_url_to_file
 
-from experiments.datasets import cut
-from experiments.datasets.splits import Data, Split, downloading, reading
+from experiments.datasets import Data, Split, cut, obtaining, reading
 from experiments.errors import UserError
 from experiments.settings import Values
 
@@ -35,9 +34,8 @@ WINE_COLUMNS = (
     "total sulfur dioxide", "density", "pH", "sulphates", "alcohol", "quality",
 )  # fmt: skip
 
-_Draw = Callable[[np.random.Generator, np.ndarray, tuple[int, int]], np.ndarray]
 # Each: the range of the means, training samples, and how draws with the means (N, 1) are made.
-DISTRIBUTIONS: dict[str, tuple[tuple[float, float], int, _Draw]] = {
+DISTRIBUTIONS: dict[str, tuple[tuple[float, float], int, Callable[..., np.ndarray]]] = {
     "normal": ((0, 1), 1000, lambda rng, mean, shape: rng.normal(mean, 1.0, shape)),
     "exponential": ((0, 1), 1000, lambda rng, mean, shape: rng.exponential(mean, shape)),
     "chi-squared": ((0, 1), 800, lambda rng, mean, shape: rng.chisquare(mean, shape)),
@@ -47,17 +45,15 @@ DISTRIBUTIONS: dict[str, tuple[tuple[float, float], int, _Draw]] = {
 
 def mean_estimation(_root: Path, _settings: Values, rng: np.random.Generator) -> Data:
     """Ten numbers with the mean that they were drawn with: drawn anew for each seed, 1,000 of each group to test on."""
-    sizes = [size for _, size, _ in DISTRIBUTIONS.values()]
-    return Data(_draw(sizes, rng), _draw([1000] * len(sizes), rng), tuple(DISTRIBUTIONS))
-
-
-def _draw(sizes: Sequence[int], rng: np.random.Generator) -> Split:
-    features, targets = [], []
-    for size, (limits, _, draw) in zip(sizes, DISTRIBUTIONS.values(), strict=True):
-        means = rng.uniform(*limits, size=(size, 1))
-        features.append(draw(rng, means, (size, 10)))
-        targets.append(means[:, 0])
-    return _split(np.concatenate(features), np.concatenate(targets), np.arange(len(sizes)).repeat(sizes))
+    parts = []
+    for sizes in ([size for _, size, _ in DISTRIBUTIONS.values()], [1000] * len(DISTRIBUTIONS)):
+        features, targets = [], []
+        for size, (limits, _, draw) in zip(sizes, DISTRIBUTIONS.values(), strict=True):
+            means = rng.uniform(*limits, size=(size, 1))
+            features.append(draw(rng, means, (size, 10)))
+            targets.append(means[:, 0])
+        parts.append(_split(np.concatenate(features), np.concatenate(targets), np.arange(len(sizes)).repeat(sizes)))
+    return Data(parts[0], parts[1], tuple(DISTRIBUTIONS))
 
 
 def _split(features: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> Split:
@@ -83,9 +79,8 @@ def _halves(
     """Half of a table for training, stratified by its groups; then this half's groups are cut."""
     features, targets = table.drop(columns=[target, group]), table[target].to_numpy()
     names, groups = np.unique(table[group], return_inverse=True)
-    train, test = train_test_split(
-        np.arange(len(table)), test_size=0.5, stratify=groups, random_state=int(rng.integers(2**32))
-    )
+    seed = int(rng.integers(2**32))
+    train, test = train_test_split(np.arange(len(table)), test_size=0.5, stratify=groups, random_state=seed)
     # The authors scale by all rows; we leave the test half out of it.
     scaled = StandardScaler().fit(features.iloc[train]).transform(features)
     first, second = (_split(scaled[part], targets[part], groups[part]) for part in (train, test))
@@ -113,7 +108,7 @@ def _read_csv(root: Path, name: str, columns: Sequence[str], separator: str, may
     path, (folder, sha256) = root / "tabular" / name, PUBLISHED[name]
     if not path.is_file():
         fetch = f"put the file {folder}/{name} there"
-        with downloading(f"the table {path.stem!r}", root, [f"tabular/{name}"], fetch), TemporaryDirectory() as arrival:
+        with obtaining(f"the table {path.stem!r}", root, [f"tabular/{name}"], fetch), TemporaryDirectory() as arrival:
             download_url_to_file(f"{folder}/{name}", f"{arrival}/{name}", hash_prefix=sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(f"{arrival}/{name}", path)

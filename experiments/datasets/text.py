@@ -1,4 +1,4 @@
-"""The 50,000 labelled reviews of IMDB (Maas et al., 2011), from any of the layouts that they come in, as token ids."""
+"""The 50,000 labelled reviews of IMDB (Maas et al., 2011), packed in either of two ways, as token ids."""
 
 import gzip
 import json
@@ -17,12 +17,12 @@ from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 from torchvision.datasets.utils import download_url
 
-from experiments.datasets.splits import Data, downloading, missing, reading
+from experiments.datasets import Data, obtaining, reading
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 URL, MD5 = f"https://ai.stanford.edu/~amaas/data/sentiment/{ARCHIVE}", "7c2ac02c03563afcf9b574c7e56c153a"
-WHAT = "the data set 'imdb', in one of three layouts,"
-LAYOUTS = ["imdb/train.jsonl.xz and test.jsonl.xz", "aclImdb/{train,test}/{neg,pos}/*.txt", ARCHIVE]
+WHAT = "the data set 'imdb', in one of two layouts,"
+LAYOUTS = ["imdb/train.jsonl.xz and test.jsonl.xz", ARCHIVE]
 
 # A review of the archive: its part, class, number and rating; the unlabelled ones do not match.
 _MEMBER = re.compile(r"aclImdb/(train|test)/(neg|pos)/(\d+)_\d+\.txt$")
@@ -73,47 +73,30 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> np.nd
 
 def read_reviews(root: Path) -> list[Review]:
     """Both parts of the original, in an order that does not hang on the layout."""
-    if any((root / "imdb").glob("*.jsonl.xz")):
-        return sorted(_read_lines(root))
-    members = _unpacked(root) if (root / "aclImdb").is_dir() else _packed(root)
-    found = ((_MEMBER.search(name), text) for name, text in members)
-    return sorted(Review(of[1], int(of[3]), int(of[2] == "pos"), text) for of, text in found if of)
+    return sorted(_read_lines(root) if any((root / "imdb").glob("*.jsonl.xz")) else _read_archive(root))
 
 
 def _read_lines(root: Path) -> Iterator[Review]:
     """One JSON object a line, ``id``, ``label`` and ``text``, packed with xz."""
     for part in ("train", "test"):
         path = root / "imdb" / f"{part}.jsonl.xz"
-        if not path.is_file():
-            raise missing(WHAT, root, LAYOUTS, "put both files there")
+        with obtaining(WHAT, root, LAYOUTS, "put both files there"):
+            path.stat()
         with reading(path), lzma.open(path, "rt", encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 yield Review(part, row["id"], row["label"], row["text"])
 
 
-def _unpacked(root: Path) -> Iterator[tuple[str, str]]:
-    """Names and texts of the archive's files, unpacked."""
-    for folder in ("train/neg", "train/pos", "test/neg", "test/pos"):
-        paths = list((root / "aclImdb" / folder).glob("*.txt"))
-        if not paths:
-            raise missing(WHAT, root, LAYOUTS, f"unpack {ARCHIVE} anew: aclImdb/{folder} has no reviews")
-        for path in paths:
-            with reading(path):
-                if not (text := path.read_text(encoding="utf-8")):
-                    raise ValueError("it is empty")
-            yield path.as_posix(), text
-
-
-def _packed(root: Path) -> Iterator[tuple[str, str]]:
-    """Names and texts of the archive's files; it is fetched first if it is not there."""
+def _read_archive(root: Path) -> Iterator[Review]:
+    """The authors' archive; it is fetched first if it is not there."""
     path = root / ARCHIVE
     if not path.is_file():
-        with downloading(WHAT, root, LAYOUTS, f"put the file {URL} there, packed or unpacked"):
+        with obtaining(WHAT, root, LAYOUTS, f"put the file {URL} there"):
             download_url(URL, str(root), ARCHIVE, MD5)
     # Unpacked by gzip itself: tarfile's own "r|gz" takes the end of a file that was cut short for the archive's.
     with reading(path), gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
         for member in archive:
-            if _MEMBER.search(member.name) and (file := archive.extractfile(member)):
-                yield member.name, file.read().decode("utf-8")
+            if (of := _MEMBER.search(member.name)) and (file := archive.extractfile(member)):
+                yield Review(of[1], int(of[3]), int(of[2] == "pos"), file.read().decode("utf-8"))
         while unpacked.read(2**20):  # behind the last member lies the check sum of the whole
             continue

@@ -1,11 +1,11 @@
 """All methods by name. To add one, subclass ``Method`` and list it here."""
 
-from experiments.methods.curriculum import Curriculum
-from experiments.methods.logits import Fading, Learn2MixPasses, LogitAdjusted, LogitAdjustedLoss, MixAdjusted
+from experiments.methods.data import Curriculum, Smote  # noqa: I001 (several names a line)
 from experiments.methods.method import Classical, Method
-from experiments.methods.mixing import Balanced, Learn2MixEpoch, Learn2MixMethod, Learn2MixStep, OneShot, Static
-from experiments.methods.smote import Smote
-from experiments.methods.weighing import Focal, Importance, LdamDrw, Reweighted
+from experiments.methods.mixing import (
+    Balanced, Fading, Learn2MixEpoch, Learn2MixMethod, Learn2MixPasses, Learn2MixStep, MixAdjusted, OneShot, Static,
+)  # fmt: skip
+from experiments.methods.weighing import Focal, Importance, LdamDrw, LogitAdjusted, LogitAdjustedLoss, Reweighted
 
 _ALL: tuple[type[Method], ...] = (
     Learn2MixMethod, Learn2MixStep, Learn2MixEpoch, Classical, Balanced, Focal, Smote, Importance, Curriculum,

@@ -1,29 +1,46 @@
-"""What a method is: a few seams in one and the same training loop."""
+"""What a method is: a few seams in one and the same training loop, and what it starts from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from experiments.context import Context
-from experiments.datasets.splits import Split
+from experiments.datasets import Data, Split
 from experiments.lazily import np, torch
-from experiments.settings import Setting
+from experiments.run import Run
+from experiments.settings import Setting, Values
 from experiments.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a method may look at before the first step; ``data`` are the task's, on the CPU.
+
+    ``num_batches`` an epoch are the same for every method of a task, the paper's P = N / M, rounded down.
+    """
+
+    run: Run
+    task: Task
+    data: Data
+    device: torch.device
+    num_batches: int
+
+    @property
+    def settings(self) -> Values:
+        return self.run.settings
 
 
 class Method:
     """Plain training on shuffled batches; a method overrides what differs.
 
-    It is made anew for each run, so it may remember what it likes. One that trains on other samples hands on a context
-    with other data.
+    It is made anew for each run, so it may remember what it likes; to train on other samples it hands on other data.
     """
 
     name: ClassVar[str]  # on the command line
     summary: ClassVar[str]  # a line for ``list``
     settings: ClassVar[Mapping[str, Setting]] = MappingProxyType({})  # its own; a task may give other values for them
-    prerequisite: ClassVar[str | None] = None  # the method whose record of the same seed and settings is needed first
     for_classes: ClassVar[str | None] = None  # what makes sense for classes alone, as "weighs by class"
 
     def __init__(self, context: Context) -> None:
@@ -35,10 +52,8 @@ class Method:
     @classmethod
     def unsuitable(cls, task: Task) -> str | None:
         """Say why the method makes no sense on a task, in a sentence; None where it does."""
-        kind = task.objective.kind
-        if cls.for_classes is None or kind == "classification":
-            return None
-        return f"it {cls.for_classes}, and a {kind} has no classes to predict"
+        fits = cls.for_classes is None or task.objective.kind == "classification"
+        return None if fits else f"it {cls.for_classes}, and a {task.objective.kind} has no classes to predict"
 
     def model(self, model: torch.nn.Module) -> torch.nn.Module:
         """Change the task's network before it is trained."""
@@ -63,10 +78,7 @@ class Method:
         return self.context.data.proportions
 
     def select(self, batch: Split, score: Callable[[Split], torch.Tensor]) -> Split:
-        """Choose which samples of a batch to step on, in the training time; all by default.
-
-        ``score`` gives the loss of each sample under the model as it is, in evaluation mode and without gradient.
-        """
+        """Choose what to step on, in the training time; ``score`` gives samples' losses, as in evaluation."""
         return batch
 
     def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:

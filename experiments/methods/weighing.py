@@ -1,15 +1,17 @@
-"""Samples that weigh more or less on plain shuffled batches: by class, by their loss, or in the place of a mix."""
+"""Plain shuffled batches whose samples weigh more or less, or whose classes' scores are moved by their frequency."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from experiments.context import Context
-from experiments.datasets.splits import Split
-from experiments.lazily import F, learn2mix, np, torch
-from experiments.methods.method import Method
+from experiments.datasets import Split
+from experiments.lazily import F, lazily, learn2mix, np, torch
+from experiments.methods.method import Context, Method
 from experiments.methods.mixing import Learn2MixMethod
 from experiments.settings import AT_LEAST_0, PAPER, Setting
+
+# Menon et al.: cross-entropy of outputs + log of the classes' frequencies has its optimum at a balanced classifier.
+TAU = Setting(1.0, "Menon et al., arXiv 2007.07314", AT_LEAST_0)
 
 
 class Focal(Method):
@@ -28,13 +30,46 @@ class Focal(Method):
         proportions = context.data.proportions
         # So that a sample of the training set weighs 1 on average: sum_i a_i omega_i = 1.
         self.weights = torch.from_numpy(1 / (len(proportions) * proportions)).float().to(context.device)
-        self._tiny = torch.finfo(torch.float32).tiny
 
     def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
         # 1 - p, exact for p near 1, and never quite 0, where a power below 1 has no finite gradient.
-        doubt = (-(-losses).expm1()).clamp(min=self._tiny)
+        doubt = (-(-losses).expm1()).clamp(min=torch.finfo(torch.float32).tiny)
         focusing: float = self.context.settings["focusing"]
         return (self.weights[batch.targets] * doubt**focusing * losses).mean()
+
+
+class LogitAdjusted(Method):
+    r"""Classical training; what the network says of the test part is corrected: :math:`f_i(x) - \tau \log \tilde a_i`.
+
+    With ``tau = 1`` that is Bayes' rule from the training set's mix to a balanced one, as the tasks' test parts have.
+    """
+
+    name = "logit-adjusted"
+    summary = "classical, with outputs - tau log(class frequencies) when tested: for balanced test parts"
+    settings = {"tau": TAU}
+    for_classes = "moves the scores of classes by their frequency"
+
+    def adjust_outputs(self, outputs: torch.Tensor) -> torch.Tensor:
+        from learn2mix.calibration import adjust_logits
+
+        tempered = self.context.data.proportions ** self.context.settings["tau"]
+        uniform = np.full(len(tempered), 1 / len(tempered))
+        return adjust_logits(outputs, prior=uniform, trained_on=tempered / tempered.sum())
+
+
+class LogitAdjustedLoss(Method):
+    name = "logit-adjusted-loss"
+    summary = "cross-entropy of outputs + tau log(class frequencies) on plain shuffled batches"
+    settings = {"tau": TAU}
+    for_classes = LogitAdjusted.for_classes
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        shift = context.settings["tau"] * np.log(context.data.proportions)
+        self._shift = torch.from_numpy(shift).float().to(context.device)
+
+    def loss(self, losses: torch.Tensor, outputs: torch.Tensor, batch: Split) -> torch.Tensor:
+        return F.cross_entropy(outputs + self._shift, batch.targets)
 
 
 class LdamDrw(Method):
@@ -58,10 +93,9 @@ class LdamDrw(Method):
         self._epoch, self._weights = 0, torch.ones_like(self._margins)
 
     def model(self, model: torch.nn.Module) -> torch.nn.Module:
-        from experiments.models import CosineLayer, exchange
-
-        name, linear = [found for found in model.named_modules() if isinstance(found[1], torch.nn.Linear)][-1]
-        exchange(model, name, CosineLayer(linear, self.scale))
+        last, linear = [found for found in model.named_modules() if isinstance(found[1], torch.nn.Linear)][-1]
+        parent, _, name = last.rpartition(".")
+        setattr(model.get_submodule(parent), name, lazily("experiments.models:CosineLayer")(linear, self.scale))
         return model
 
     def batches(self) -> Iterator[list[int]]:
@@ -109,9 +143,7 @@ class Reweighted(Method):
         super().__init__(context)
         mixer = learn2mix.Learn2Mix(context.settings["mixing_rate"], every=context.settings["every"])
         groups = context.data.train.groups
-        self._criterion = learn2mix.ReweightedLoss(
-            lambda losses: losses, mixer, groups, num_batches=context.num_batches
-        )
+        self._criterion = learn2mix.ReweightedLoss(lambda one: one, mixer, groups, num_batches=context.num_batches)
         self._groups = groups[:0]  # of the batch last drawn, on the CPU, so that no step waits for the device
 
     def batches(self) -> Iterator[list[int]]:

@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.plan import own_settings, settings_of
 from experiments.report.sections import COLUMNS, Section
-from experiments.storage import Record
+from experiments.run import Record
 from experiments.tasks import TASKS, find_task
 
 

@@ -1,4 +1,4 @@
-"""What a task is."""
+"""What a task is, and what it is trained for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,46 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.datasets.splits import Data
-from experiments.lazily import lazily, np, torch
-from experiments.objectives import Objective
-from experiments.settings import OURS, PAPER, Setting, Values
+from experiments.datasets import Data
+from experiments.lazily import F, lazily, np, torch
+from experiments.settings import Setting, Values
 
 Loader = Callable[[Path, Values, "np.random.Generator"], Data]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A per-sample loss to train with and a per-sample error to judge by, ``(outputs, targets) -> (batch,)``.
+
+    The tables show the mean error times ``error_scale``, in the unit that ``error_name`` ends with; lower is better.
+    """
+
+    kind: Literal["classification", "regression", "reconstruction"]
+    losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    errors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    error_name: str
+    error_scale: float = 1.0
+
+
+def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs.squeeze(1) - targets).square()
+
+
+def _pixel_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Squared error summed over an image's pixels, as the paper counts it; uint8 pixels are taken as 0..1."""
+    pixels = targets if targets.is_floating_point() else targets.float() / 255
+    return (outputs - pixels).square().flatten(1).sum(dim=1)
+
+
+CLASSIFICATION = Objective(
+    "classification",
+    lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
+    lambda outputs, targets: (outputs.argmax(dim=1) != targets).float(),
+    "test error, %",
+    error_scale=100.0,
+)
+REGRESSION = Objective("regression", _squared_error, _squared_error, "test MSE")
+RECONSTRUCTION = Objective("reconstruction", _pixel_error, _pixel_error, "test MSE, summed over pixels")
 
 
 def by(source: str, **values: Any) -> dict[str, Setting]:
@@ -20,24 +54,12 @@ def by(source: str, **values: Any) -> dict[str, Setting]:
     return {name: Setting(value, source) for name, value in values.items()}
 
 
-CHOSEN_MODEL = lazily("experiments.models:chosen_model")
-
-# A tenth of the classes' distance to their share of the losses, as the paper moves them: after each epoch.
-PAPERS_MIX = by(PAPER, mixing_rate=0.1, every="epoch")
-OUR_MIX = by(PAPER, mixing_rate=0.1) | by(OURS, every="step")
-
-# What the stored results were made on.
-H200 = "an NVIDIA H200 that 16 runs share"
-TWO_CORES = "one thread of an Intel Xeon"
-BUSY_CORES = "one thread of an AMD EPYC, beside other work"
+CHOSEN_MODEL = lazily("experiments.models:chosen_model")  # the one that the setting ``model`` names
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the stored runs of a task's own settings took and reached.
-
-    The ``seconds`` of training are those of learn2mix's median run; errors are means over the seeds at the end.
-    """
+    """Of the stored runs of a task's own settings: seconds of learn2mix's median run, mean errors at the end."""
 
     hardware: str
     seconds: float
@@ -60,7 +82,7 @@ class Task:
     settings: Mapping[str, Setting]
     method_settings: Mapping[str, Setting] = field(default_factory=dict)  # in the place of methods' own defaults
     inputs: Literal["images", "features", "tokens"] = "features"
-    model: Callable[[Data, Values], torch.nn.Module] = CHOSEN_MODEL  # by default what the setting ``model`` names
+    model: Callable[[Data, Values], torch.nn.Module] = CHOSEN_MODEL
     augment: Callable[[torch.Tensor, Values], torch.Tensor] | None = None  # changes each training batch anew
     expected: Expected | None = None  # where there are results
 

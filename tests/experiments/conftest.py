@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import forks
-from experiments.datasets.splits import Data, Split
+from experiments.datasets import Data, Split
 from experiments.models import two_layer
-from experiments.objectives import REGRESSION
 from experiments.settings import OURS, Setting, Values
 from experiments.tasks import TASKS, Task
+from experiments.tasks.task import REGRESSION
 
 # What is forked for these tests is to have this imported too.
 forks.CONTEXT.set_forkserver_preload([*forks.PRELOADED, "experiments.execution"])

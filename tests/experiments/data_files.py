@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from experiments.datasets.splits import Data
+from experiments.datasets import Data
 from experiments.datasets.tables import WINE_COLUMNS
 from experiments.execution import load_data
 from experiments.plan import plan
@@ -103,13 +103,6 @@ def write_imdb_lines(root: Path, reviews: Reviews) -> None:
 
 def _member(part: str, label: int, number: int) -> str:
     return f"aclImdb/{part}/{('neg', 'pos')[label]}/{number}_{1 + 9 * label}.txt"
-
-
-def write_imdb_folder(root: Path, reviews: Reviews) -> None:
-    for part, label, number, text in reviews:
-        path = root / _member(part, label, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
 
 
 def write_imdb_archive(root: Path, reviews: Reviews) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import storage
+from experiments import results
 
 OWN = {
     "learn2mix": {"mixing_rate": 0.1, "every": "step"},
@@ -48,14 +48,14 @@ def record(
 
 def write(folder: Path, *records: dict) -> None:
     for one in records:
-        storage.write(folder / one["task"] / one["method"] / f"seed-{one['seed']}.json", one)
+        results.write(folder / one["task"] / one["method"] / f"seed-{one['seed']}.json", one)
 
 
 def write_failure(folder: Path, method: str, seed: int, error: str, config: dict) -> None:
     failure = {"task": "toy", "method": method, "seed": seed, "config": config, "error": error, "details": ""}
-    storage.write(folder / "toy" / method / f"failed-seed-{seed}.json", failure)
+    results.write(folder / "toy" / method / f"failed-seed-{seed}.json", failure)
 
 
 def write_unsuitable(folder: Path, method: str, reason: str, config: dict) -> None:
     note = {"task": "toy", "method": method, "config": config, "reason": reason}
-    storage.write(folder / "toy" / method / "unsuitable.json", note)
+    results.write(folder / "toy" / method / "unsuitable.json", note)

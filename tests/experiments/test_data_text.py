@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_files import cut_short, data_of, write_imdb_archive, write_imdb_folder, write_imdb_lines
+from data_files import cut_short, data_of, write_imdb_archive, write_imdb_lines
 from experiments.datasets import text
 from experiments.datasets.text import encode, load_imdb, read_reviews, word_tokenizer
 from experiments.errors import UserError
 
 WORDS = ["The", "film", "was", "GOOD", "bad,", "awful!!", "it's", "Crème", "<br /><br />", "1984.", "...", "so"]
-WRITERS = (write_imdb_lines, write_imdb_folder, write_imdb_archive)
+WRITERS = (write_imdb_lines, write_imdb_archive)
 
 
 def reviews(num: int = 10) -> list[tuple[str, int, int, str]]:
@@ -93,7 +93,7 @@ def test_words_of_the_test_part_are_not_learnt(tmp_path):
 def test_a_missing_set_names_the_folder_the_layouts_and_the_source(tmp_path, no_network):
     with pytest.raises(UserError) as caught:
         data_of("imdb", tmp_path)
-    for part in (str(tmp_path), "imdb/train.jsonl.xz", "aclImdb/", "aclImdb_v1.tar.gz", "https://", "no network here"):
+    for part in (str(tmp_path), "imdb/train.jsonl.xz", "aclImdb_v1.tar.gz", "https://", "no network here"):
         assert part in str(caught.value)
 
 
@@ -105,25 +105,13 @@ def test_half_a_set_is_missing(tmp_path, missing):
         read_reviews(tmp_path)
 
 
-def test_a_folder_without_reviews_is_named(tmp_path):
-    write_imdb_folder(tmp_path, (review for review in reviews() if review[:2] != ("test", 1)))
-    with pytest.raises(UserError, match="aclImdb/test/pos has no reviews"):
-        read_reviews(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("write", "file"),
-    [
-        (write_imdb_lines, "imdb/test.jsonl.xz"),
-        (write_imdb_folder, "aclImdb/train/pos/3_10.txt"),
-        (write_imdb_archive, "aclImdb_v1.tar.gz"),
-    ],
+    [(write_imdb_lines, "imdb/test.jsonl.xz"), (write_imdb_archive, "aclImdb_v1.tar.gz")],
 )
 @pytest.mark.parametrize("share", [0, 0.5, 0.95])
 def test_a_cut_file_is_named(tmp_path, write, file, share):
     write(tmp_path, reviews())
-    if write is write_imdb_folder:
-        share = 0  # a text that is shorter is a text
     cut_short(tmp_path / file, share)
     with pytest.raises(UserError, match=rf"{file} cannot be read"):
         read_reviews(tmp_path)

@@ -16,14 +16,13 @@ from experiments.training import Training
 from tiny import run_of
 
 SUITABLE = [name for name, method in METHODS.items() if method.unsuitable(TOY) is None]
-RECORD = {"history": [{"proportions": [0.5, 0.5]}, {"proportions": [0.25, 0.75]}]}
 PRIOR = np.array([33 / 43, 10 / 43])
 
 
 def make(name: str, seed: int = 0, **overrides: object) -> Method:
     """A method on 43 samples in batches of 10."""
     run = run_of(TOY, name, seed, batch_size=10, **overrides)
-    return METHODS[name](run.context(run.data(), 4, RECORD))
+    return METHODS[name](run.context(run.data(), 4))
 
 
 def groups_of(method: Method, index: list[int]) -> torch.Tensor:
@@ -97,22 +96,21 @@ def test_every_sets_how_often_learn2mix_updates():
         assert (method.proportions[1] == pytest.approx(0.75)) == moved
 
 
-def test_static_holds_what_learn2mix_ended_with():
-    method = make("static")
+@pytest.mark.parametrize(("budget", "num_epochs"), [(1e9, 3), (1e-9, 1)])
+def test_static_holds_what_learn2mix_ends_with_in_the_same_time(budget, num_epochs):
+    settings = {"batch_size": 10, "epochs": 3, "mixing_rate": 0.5, "lr": 0.3, "time_budget": budget}
+    learned, made = (run_of(TOY, name, 1, **settings) for name in ("learn2mix", "static"))
+    *earlier, last = Training(*learned, learned.data()).epochs()
+    method = Training(*made, made.data()).method
+    assert len(earlier) == num_epochs - 1
+    assert last["proportions"] != pytest.approx(PRIOR)
     counts = np.zeros(2, dtype=int)
     for losses in ([1.0, 9.0], [9.0, 1.0]):
         for index in method.batches():
             counts += np.bincount(groups_of(method, index), minlength=2)
             method.observe(torch.tensor(losses)[groups_of(method, index)])
-    assert counts.tolist() == [20, 60]
-    assert method.proportions == pytest.approx([0.25, 0.75])
-
-
-def test_static_asks_for_the_record_it_needs():
-    run = run_of(TOY, "static")
-    assert METHODS["static"].prerequisite == "learn2mix"
-    with pytest.raises(UserError, match="toy static seed 0 needs the record of learn2mix"):
-        Training(*run, run.data())
+    assert counts == pytest.approx(80 * np.array(last["proportions"]), abs=1)
+    assert method.proportions.tolist() == last["proportions"]
 
 
 def test_one_shot_is_set_once_by_the_losses_of_the_first_epoch():

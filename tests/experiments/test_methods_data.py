@@ -11,10 +11,10 @@ from imblearn.over_sampling import SMOTE
 from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
 
-from experiments.context import Context
-from experiments.datasets.splits import Data, Split
-from experiments.methods import METHODS, curriculum
-from experiments.methods.smote import oversample
+from experiments.datasets import Data, Split
+from experiments.methods import METHODS
+from experiments.methods.data import oversample
+from experiments.methods.method import Context
 from experiments.methods.weighing import draw_by_loss
 from experiments.tasks import TASKS
 from experiments.training import Training
@@ -203,7 +203,8 @@ def test_curriculum_warms_up_no_longer_than_it_trains(monkeypatch):
 
 
 def test_curriculum_lets_in_half_then_grows_by_a_fifth_every_ten_epochs(monkeypatch):
-    monkeypatch.setattr(curriculum, "warm_up", lambda context: torch.arange(18.0))  # they are sorted already
+    sorted_already = torch.arange(18.0)
+    monkeypatch.setattr("experiments.methods.data.warm_up", lambda context: sorted_already)
     context = curriculum_context(ROWS)
     groups = np.array([0] * 9 + [1] * 6 + [2] * 2 + [3])
     train = context.data.train

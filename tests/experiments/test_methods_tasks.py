@@ -12,7 +12,6 @@ from experiments.tasks import TASKS
 from experiments.training import Training
 from tiny import BATCH_SIZE, run_of, tiny_data
 
-RECORD = {"history": [{"proportions": [0.1, 0.2, 0.3, 0.4]}]}
 NUM_BATCHES = 2  # of the paper's P = N / M = 18 / 8
 PAIRS = [(task, method) for task in TASKS for method in METHODS if METHODS[method].unsuitable(TASKS[task]) is None]
 
@@ -34,7 +33,7 @@ def weights_of(training):
 def test_every_method_trains_on_every_task(task, method):
     task = TASKS[task]
     drawn = []
-    training = Training(*run_of(task, method), tiny_data(task), prerequisite=RECORD)
+    training = Training(*run_of(task, method), tiny_data(task))
     weights = weights_of(training)
     training._train = Counting(training._train, drawn)
     (row,) = training.epochs()
@@ -79,7 +78,7 @@ def test_all_methods_of_a_task_start_from_the_same_weights_and_random_numbers(ta
         if method.unsuitable(task) is None:
             starts.clear()
             run = run_of(replace(task, model=model), method)
-            training = Training(*run, tiny_data(task), prerequisite=RECORD)
+            training = Training(*run, tiny_data(task))
             state = weights_of(training)
             numbers = torch.rand(3)
             reference = reference or (state, numbers)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partialmethod
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from rich.console import Console
 from tqdm import tqdm
 
-from experiments import execution, results, storage
+from experiments import execution, results
 from experiments.cli import main
 from experiments.errors import UserError
 from experiments.execution import Failure, RunOptions
@@ -139,46 +138,35 @@ def test_a_terminal_shows_task_method_seed_progress_and_time_left_of_all_and_of_
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_a_stop_while_writing_leaves_the_old_file_whole(tmp_path, monkeypatch, error):
     path = tmp_path / "task" / "method" / "seed-0.json"
-    storage.write(path, {"version": "old"})
+    results.write(path, {"version": "old"})
 
     def stop(_file):
         raise error
 
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(error):
-        storage.write(path, {"version": "new"})
+        results.write(path, {"version": "new"})
     assert [found.name for found in path.parent.iterdir()] == ["seed-0.json"]
     assert json.loads(path.read_text()) == {"version": "old"}
 
 
-def test_what_a_killed_process_left_is_no_run_and_is_written_over(runs, tmp_path):
-    path = storage.path_of(tmp_path, runs[0])
-    path.parent.mkdir(parents=True)
-    left = path.parent / "seed-0.json.0123.part"
-    left.write_text('{"task": "to')
-    assert results.find(tmp_path, runs[0]) is None
-    assert results.read(tmp_path) == []
-    long_ago = time.time() - 2 * storage.STALE_SECONDS
-    os.utime(left, (long_ago, long_ago))
-    do(runs[:1], tmp_path)
-    assert [found.name for found in path.parent.iterdir()] == ["seed-0.json"]
-
-
-def test_what_another_sweep_is_writing_is_left_to_it(tmp_path):
-    path = tmp_path / "task" / "method" / "seed-0.json"
+def test_what_a_killed_process_left_is_no_run(runs, tmp_path):
+    path = results.path_of(tmp_path, runs[0])
     path.parent.mkdir(parents=True)
     (path.parent / "seed-0.json.0123.part").write_text('{"task": "to')
-    storage.write(path, {"version": "new"})
-    assert {found.name for found in path.parent.iterdir()} == {"seed-0.json", "seed-0.json.0123.part"}
+    assert results.find(tmp_path, runs[0]) is None
+    assert results.read(tmp_path) == []
+    do(runs[:1], tmp_path)
+    assert [(one["method"], one["seed"]) for one in results.read(tmp_path)] == [("learn2mix", 0)]
 
 
 def test_many_writers_of_one_run_leave_it_whole_at_all_times(tmp_path):
     path = tmp_path / "task" / "method" / "seed-0.json"
     records = [{"writer": writer, "history": [writer] * 10_000} for writer in range(6)]
-    storage.write(path, records[0])
+    results.write(path, records[0])
     with ThreadPoolExecutor(len(records)) as pool:
         writers = [
-            pool.submit(lambda record=record: [storage.write(path, record) for _ in range(5)]) for record in records
+            pool.submit(lambda record=record: [results.write(path, record) for _ in range(5)]) for record in records
         ]
         while not all(writer.done() for writer in writers):
             assert json.loads(path.read_text()) in records
@@ -207,7 +195,7 @@ def test_a_change_that_a_method_does_not_see_leaves_its_runs_valid(toy, tmp_path
 
 @pytest.mark.parametrize("text", ['{"task": "to', "[]", "{}", '{"task": "toy", "history": []}'])
 def test_a_file_that_is_no_run_is_named(runs, tmp_path, text):
-    path = storage.path_of(tmp_path, runs[0])
+    path = results.path_of(tmp_path, runs[0])
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(UserError, match=r"seed-0\.json is not a stored run"):
@@ -264,50 +252,6 @@ def test_a_number_that_is_not_finite_is_the_runs_failure(runs, tmp_path, monkeyp
     assert "JSON" in failures[0].error
 
 
-class TestPrerequisites:
-    @pytest.fixture
-    def static_runs(self, toy) -> list[Run]:
-        return plan(["toy"], ["static"], 2, {"mixing_rate": 0.5})
-
-    def test_are_run_first_and_handed_over(self, static_runs, tmp_path, trained):
-        assert do(static_runs, tmp_path) == []
-        assert trained == [f"toy {method} seed {seed}" for seed in (0, 1) for method in ("learn2mix", "static")]
-        records = stored(tmp_path)
-        for seed in (0, 1):
-            held = records[f"toy/static/seed-{seed}.json"]["groups"]["initial_proportions"]
-            last = records[f"toy/learn2mix/seed-{seed}.json"]["history"][-1]["proportions"]
-            assert held == pytest.approx(last)
-        assert records["toy/static/seed-0.json"]["config"]["mixing_rate"] == 0.5
-
-    def test_are_named_when_they_are_added(self, static_runs, tmp_path, capsys):
-        do(static_runs, tmp_path)
-        assert "2 runs are added, as others need their records: toy learn2mix" in capsys.readouterr().err
-
-    def test_that_are_stored_are_not_run_again(self, static_runs, tmp_path, trained):
-        do(plan(["toy"], ["learn2mix"], 2, {"mixing_rate": 0.5}), tmp_path)
-        trained.clear()
-        do(static_runs, tmp_path)
-        assert trained == ["toy static seed 0", "toy static seed 1"]
-
-    def test_are_not_run_for_what_is_done(self, static_runs, tmp_path, trained):
-        do(static_runs, tmp_path)
-        (tmp_path / "toy" / "learn2mix" / "seed-0.json").unlink()
-        trained.clear()
-        do(static_runs, tmp_path)
-        assert trained == []
-
-    def test_of_other_settings_are_refused(self, static_runs, tmp_path):
-        do(plan(["toy"], ["learn2mix"], 2, {"mixing_rate": 0.1}), tmp_path)
-        with pytest.raises(UserError, match=r"mixing_rate: stored 0\.1, asked 0\.5"):
-            do(static_runs, tmp_path)
-
-    def test_that_fail_are_named(self, static_runs, tmp_path, monkeypatch):
-        fail_in(monkeypatch, "toy learn2mix seed 0", RuntimeError("no"))
-        failures = do(static_runs, tmp_path)
-        assert [str(failure.run) for failure in failures] == ["toy learn2mix seed 0", "toy static seed 0"]
-        assert "it needs the record of toy learn2mix seed 0" in failures[1].error
-
-
 def test_a_budget_of_time_is_part_of_what_is_compared(toy, tmp_path):
     do(plan(["toy"], ["classical"], 1, {}, time_budget=60.0), tmp_path)
     record = json.loads((tmp_path / "toy" / "classical" / "seed-0.json").read_text())
@@ -347,7 +291,7 @@ def assert_alike(one: object, other: object) -> None:
 def test_packed_runs_are_the_runs_to_six_digits(tmp_path, runs, missing):
     do(runs, tmp_path / "runs")
     if missing:  # a group that was not drawn in an epoch, and one without test samples
-        path = storage.path_of(tmp_path / "runs", runs[0])
+        path = results.path_of(tmp_path / "runs", runs[0])
         record = json.loads(path.read_text())
         for name in ("train_by_group", "group_losses", "test_by_group"):
             record["history"][1][name][1] = None
@@ -375,7 +319,7 @@ def test_classes_have_accuracies_in_a_table_too(tmp_path):
 def test_a_table_is_what_pandas_reads(tmp_path, runs):
     frame = pd.read_csv(packed(runs, tmp_path) / "runs.csv.xz")
     one = frame[(frame["method"] == "classical") & (frame["seed"] == 1) & (frame["epoch"] == 3)]
-    record = json.loads(storage.path_of(tmp_path / "runs", runs[3]).read_text())
+    record = json.loads(results.path_of(tmp_path / "runs", runs[3]).read_text())
     assert str(runs[3]) == "toy classical seed 1"
     assert one[one["group"].isna()]["test_error"].item() == pytest.approx(record["history"][2]["test_error"], rel=5e-6)
     by_group = one[one["group"].notna()]["test_error"].tolist()
@@ -434,8 +378,8 @@ def test_what_another_sweep_has_stored_meanwhile_is_not_trained_again(tmp_path, 
     real_epochs = Training.epochs
 
     def epochs(self, *options):
-        source, target = (storage.path_of(tmp_path / name, runs[1]) for name in ("other", "out"))
-        storage.write(target, json.loads(source.read_text()))
+        source, target = (results.path_of(tmp_path / name, runs[1]) for name in ("other", "out"))
+        results.write(target, json.loads(source.read_text()))
         yield from real_epochs(self, *options)
 
     monkeypatch.setattr(Training, "epochs", epochs)
@@ -446,9 +390,9 @@ def test_what_another_sweep_has_stored_meanwhile_is_not_trained_again(tmp_path, 
 
 
 def test_what_another_sweep_is_at_comes_last(tmp_path, runs, trained):
-    claim = storage.claim(tmp_path, runs[0])
-    assert storage.claim(tmp_path, runs[0]) is None
-    timer = threading.Timer(1, storage.release, [claim])
+    claim = results.claim(tmp_path, runs[0])
+    assert results.claim(tmp_path, runs[0]) is None
+    timer = threading.Timer(1, results.release, [claim])
     timer.start()
     do(runs[:2], tmp_path)
     timer.join()

@@ -20,7 +20,6 @@ from experiments.sweep import sweep
 
 PATIENCE_SECONDS = 120
 
-# The static runs need the learn2mix runs' records: they may be lost at any point too.
 SWEEP = ["run", "mean-estimation", "--methods", "learn2mix", "classical", "static", "--seeds", "2", "--epochs", "30"]
 NUM_RUNS = 6
 

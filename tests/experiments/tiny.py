@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from experiments.context import Context
-from experiments.datasets.splits import Data, Split
+from experiments.datasets import Data, Split
 from experiments.methods import METHODS, Method
+from experiments.methods.method import Context
 from experiments.plan import settings_of
 from experiments.run import Run
 from experiments.tasks import Task
@@ -48,8 +48,8 @@ class Made(NamedTuple):
     def data(self) -> Data:
         return self.task.load(None, self.run.settings, np.random.default_rng(self.run.seed))
 
-    def context(self, data: Data, num_batches: int = 2, prerequisite: dict | None = None) -> Context:
-        return Context(self.run, self.task, data, torch.device("cpu"), num_batches, prerequisite)
+    def context(self, data: Data, num_batches: int = 2) -> Context:
+        return Context(self.run, self.task, data, torch.device("cpu"), num_batches)
 
 
 def run_of(task: Task, method: str | type[Method], seed: int = 0, **overrides: object) -> Made:
