@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from torch.utils.data import _utils as data_loading
 
 from browser import Browser, find_chromium
+from huge_pages import use_huge_pages
 from loops import KINDS, Loop, make
 
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
@@ -23,6 +24,11 @@ torch.set_num_threads(1)
 
 # A worker of torch's own loader that is collected with an error's traceback is waited for this long: 5 s in torch.
 data_loading.MP_STATUS_CHECK_INTERVAL = data_loading.worker.MP_STATUS_CHECK_INTERVAL = 0.5
+
+# torch.manual_seed writes down the stack of its caller for each accelerator that is not there: 5 ms in each worker.
+for accelerator in (torch.cuda, torch.xpu, torch.mtia):
+    if not accelerator.is_available():
+        accelerator.manual_seed_all = lambda seed: None
 
 # Where the tests run in the background of a shell, Ctrl-C is ignored, also by the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,9 +81,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep all that is imported out of garbage collection, which some tests ask for and which took a second each."""
+    """Keep all that is imported out of garbage collection, which took a second each time, and cheap to fork."""
     gc.collect()
     gc.freeze()
+    use_huge_pages()
 
 
 @pytest.fixture

@@ -81,6 +81,12 @@ class ShufflesGlobally(Numbers):
         return iter(samples)
 
 
+class ShufflesByTorch(Numbers):
+    def __iter__(self):
+        samples = torch.tensor([*super().__iter__()])
+        return iter(samples[torch.randperm(len(samples))].tolist())
+
+
 class OwnOrder(Numbers):
     """Neither split nor seeded: every reader sees another order."""
 
@@ -90,13 +96,25 @@ class OwnOrder(Numbers):
         return iter(samples)
 
 
-@pytest.mark.parametrize("kind", [Resets, AsksForWorker, Unseeded, ShufflesGlobally])
+@pytest.mark.parametrize("kind", [Resets, AsksForWorker, Unseeded, ShufflesGlobally, ShufflesByTorch])
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_sources_that_are_read_without_loss(kind, num_workers):
     stream = MixedStream([kind(0, 60), kind(1, 60)], FixedMix(HALF), batch_size=10)
     times = drawn(stream, 36, num_workers)  # three passes
     assert set(times.values()) == {3}
     assert len(times) == 120
+
+
+@pytest.mark.usefixtures("untouched_random_state")
+def test_the_global_generators_are_left_as_they_were_also_those_of_accelerators(monkeypatch):
+    seeds = []
+    for accelerator in (torch.cuda, torch.mps, torch.xpu):
+        for name in ("manual_seed", "manual_seed_all"):
+            monkeypatch.setattr(accelerator, name, seeds.append, raising=False)
+    both = [ShufflesGlobally(0, 60), ShufflesByTorch(1, 60)]
+    stream = MixedStream(both, FixedMix(HALF), batch_size=10, num_replicas=2, rank=0)
+    assert sum(drawn(stream, 12).values()) == 120  # over two passes
+    assert seeds == []
 
 
 def test_a_source_that_returns_itself_may_end_in_the_middle_of_a_batch():

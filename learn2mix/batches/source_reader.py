@@ -156,7 +156,7 @@ class SourceReader:
         seed = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {before}").getrandbits(32)
         random.seed(seed)
         np.random.seed(seed)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
         try:
             yield
         finally:
