@@ -1,34 +1,26 @@
 """What all tests share: examples that are the same on every run, and the global random states held still."""
 
-import gc
 import inspect
 import os
 import random
 import signal
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from torch.utils.data import _utils as data_loading
 
+import forks
 from browser import Browser, find_chromium
-from huge_pages import use_huge_pages
+from cheap_workers import make_forks_cheap
 from loops import KINDS, Loop, make
 
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
-
-# A worker of torch's own loader that is collected with an error's traceback is waited for this long: 5 s in torch.
-data_loading.MP_STATUS_CHECK_INTERVAL = data_loading.worker.MP_STATUS_CHECK_INTERVAL = 0.5
-
-# torch.manual_seed writes down the stack of its caller for each accelerator that is not there: 5 ms in each worker.
-for accelerator in (torch.cuda, torch.xpu, torch.mtia):
-    if not accelerator.is_available():
-        accelerator.manual_seed_all = lambda seed: None
 
 # Where the tests run in the background of a shell, Ctrl-C is ignored, also by the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,10 +73,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep all that is imported out of garbage collection, which took a second each time, and cheap to fork."""
-    gc.collect()
-    gc.freeze()
-    use_huge_pages()
+    """Everything is imported."""
+    make_forks_cheap()
 
 
 @pytest.fixture
@@ -96,6 +86,13 @@ def untouched_random_state() -> Iterator[None]:
     assert after[0] == before[0], "the test changed the state of random"
     assert all(np.array_equal(now, then) for now, then in zip(after[1], before[1], strict=True)), "numpy.random"
     assert torch.equal(after[2], before[2]), "torch.random"
+
+
+@pytest.fixture
+def unforked() -> BaseContext:
+    """For processes that know of this one only what is pickled, as spawned ones do, in a tenth of the time."""
+    forks.start_server()
+    return forks.CONTEXT
 
 
 @pytest.fixture(params=KINDS)

@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import pytest
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = ["pytest", "pytorch_lightning", "lightning.fabric", "torchmetrics"]
+PRELOADED = ["pytest", "hypothesis", "pytorch_lightning", "lightning.fabric", "torchmetrics", "learn2mix", "preloaded"]
 CONTEXT.set_forkserver_preload(PRELOADED)
 
 TIMEOUT = 120  # seconds for all processes together; one that hangs is killed and fails the test
@@ -56,12 +57,23 @@ def free_port() -> int:
         return port
 
 
+def start_server() -> None:
+    """Start the clean process, if it does not run, so that it finds what the tests find."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11 tells it nothing of sys.path
+        forkserver.ensure_running()
+
+
+def set_up_process() -> None:
+    """Have loaders fork their workers, as users do; torch's, forked from a server, do not notice that a loop died."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def run(rank: int, pickled: bytes, folder: Path, environment: dict[str, str]) -> None:
     """Call a function in a new process and write down what comes of it."""
     os.environ.update(environment | {"OMP_NUM_THREADS": "1"})  # Lightning would take more
-    torch.set_num_threads(1)
-    # Workers of loaders are forked, as users have them; from a server, they would not notice that this process died.
-    multiprocessing.set_start_method("fork", force=True)
+    set_up_process()
     code, outcome = 0, {"result": None, "error": ""}
     try:
         outcome["result"] = cloudpickle.loads(pickled)(rank)
@@ -84,6 +96,7 @@ def outcomes(
     With ``lightning`` the environment is that of torchrun, so that a Trainer or Fabric finds its place.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    start_server()
     port, pickled, processes = free_port(), cloudpickle.dumps(function), []
     for rank in range(num_processes):
         environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}", "WORLD_SIZE": f"{num_processes}"}
@@ -116,6 +129,7 @@ class Command:
 
     def __init__(self, main: Callable[[], int], folder: Path) -> None:
         """Start it; what it writes to stderr goes to a file in the folder."""
+        start_server()
         self._stderr = folder / "stderr.txt"
         self._process = CONTEXT.Process(target=run_command, args=(cloudpickle.dumps(main), self._stderr))
         self._process.start()
@@ -141,7 +155,7 @@ def run_command(pickled: bytes, stderr: Path) -> None:
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
-    torch.set_num_threads(1)
+    set_up_process()
     code = cloudpickle.loads(pickled)()
     sys.stderr.flush()
     os._exit(code)

@@ -222,9 +222,9 @@ def test_so_it_does_with_workers(folder, way, given_settings):
 
 
 @pytest.mark.parametrize("kind", [MixedLoader, DataLoader])
-def test_so_it_does_with_workers_that_are_not_forked(folder, kind):
+def test_so_it_does_with_workers_that_are_not_forked(folder, kind, unforked):
     data = data_of(folder, ["part of a map", "read-only"], halved=True)
-    check_epochs(kind(data, batch_sampler=sampler_of(), num_workers=1, multiprocessing_context="spawn"), True, 1)
+    check_epochs(kind(data, batch_sampler=sampler_of(), num_workers=1, multiprocessing_context=unforked), True, 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator")

@@ -136,9 +136,9 @@ def test_workers_are_told_what_torch_tells_them():
     assert told == {(10, 0, True), (20, 1, True)}
 
 
-def test_so_they_are_where_they_are_not_forked():
-    arguments = {"num_workers": 1, "worker_init_fn": set_offset, "multiprocessing_context": "spawn"}
-    batches = as_lists(MixedLoader(Offset(), sampler_of(FixedMix()), **arguments))
+def test_so_they_are_where_they_are_not_forked(unforked):
+    arguments = {"num_workers": 1, "worker_init_fn": set_offset}
+    batches = as_lists(MixedLoader(Offset(), sampler_of(FixedMix()), multiprocessing_context=unforked, **arguments))
     assert [indices for indices, *_ in batches] == list(sampler_of(FixedMix()))
     assert all(told == [[10] * 5, [0] * 5, [True] * 5] for _, *told in batches)
 

@@ -1,7 +1,6 @@
 """A partition is written once, and read as a memory map that processes share."""
 
 import copy
-import multiprocessing
 import os
 import pickle
 import tracemalloc
@@ -99,11 +98,10 @@ def send(partition, queue):
 
 
 @pytest.mark.heavy
-def test_a_spawned_process_maps_the_same_file(tmp_path):
+def test_another_process_maps_the_same_file(tmp_path, unforked):
     partition = saved(Partition.by_class(np.arange(1000) % 4), tmp_path)
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=send, args=(partition, queue))
+    queue = unforked.Queue()
+    process = unforked.Process(target=send, args=(partition, queue))
     process.start()
     assert queue.get(timeout=120) == (partition.fingerprint(), [1, 5, 9])
     process.join()

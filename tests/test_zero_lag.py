@@ -1,12 +1,10 @@
 """Zero lag costs nothing and changes nothing: what travels from worker to loop, whatever samples are and mixes do."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -15,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import forks
 from helpers import Scripted, mixes
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
 from learn2mix.batches.forecast import Forecast
@@ -102,8 +101,8 @@ def test_so_they_are_where_samples_differ_in_length_and_the_user_collates():
 
 
 @pytest.mark.parametrize("make", [small, large])
-def test_so_they_are_where_workers_are_not_forked(make):
-    ours = two_epochs(Made(make), 1, multiprocessing_context="spawn")
+def test_so_they_are_where_workers_are_not_forked(make, unforked):
+    ours = two_epochs(Made(make), 1, multiprocessing_context=unforked)
     assert alike(ours, two_epochs(Made(make), 0))
 
 
@@ -217,75 +216,77 @@ def test_batches_are_pinned_whether_they_were_foreseen_or_not():
     assert alike(ours, two_epochs(Made(large), 0))
 
 
-def run_alone(code, **arguments):
-    """Start a program of its own, for it changes what holds for the whole process."""
-    tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
-    command = [sys.executable, "-c", "from test_zero_lag import *\n" + textwrap.dedent(code)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **arguments)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the files of /proc")
-def test_few_files_are_open_however_many_large_tensors_a_sample_has():
-    code = """
-    import resource
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-    data = Made(lambda index: [torch.full((90, 90), index + part) for part in range(12)])
-    script = np.random.default_rng(0).dirichlet([1] * 4, size=40)
-    sampler = sampler_of(Scripted(script), num_batches=40)
-    loader = MixedLoader(data, sampler, num_workers=2, prefetch_factor=4, zero_lag=True)
-    most = 0
-    for batch in loader:
-        loader.observe(None)
-        most = max(most, len(os.listdir("/proc/self/fd")))
-    print(most)
-    """
-    process = run_alone(code)
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert int(printed) < 100
+def test_few_files_are_open_however_many_large_tensors_a_sample_has(tmp_path):
+    def most_open(_rank):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        data = Made(lambda index: [torch.full((90, 90), index + part) for part in range(12)])
+        script = np.random.default_rng(0).dirichlet([1] * 4, size=40)
+        sampler = sampler_of(Scripted(script), num_batches=40)
+        loader = MixedLoader(data, sampler, num_workers=2, prefetch_factor=4, zero_lag=True)
+        most = 0
+        for _ in loader:
+            loader.observe(None)
+            most = max(most, len(os.listdir("/proc/self/fd")))
+        return most
+
+    (most,) = forks.results(most_open, 1, tmp_path)
+    assert most < 100
+
+
+def start(train, folder):
+    """Train in a process of its own until it has its first batch; the process, and all that it has started by then."""
+    begun = folder / "begun"
+    command = forks.Command(lambda: train(begun.touch), folder)
+    deadline = time.monotonic() + forks.TIMEOUT
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started = psutil.Process(command.pid).children(recursive=True)
+    assert len(started) >= 2
+    return command, started
+
+
+def assert_all_end(processes):
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /dev/shm")
 @pytest.mark.parametrize("killed", ["the loop", "a worker"])
-def test_no_memory_and_no_process_outlives_a_kill(killed):
+def test_no_memory_and_no_process_outlives_a_kill(killed, tmp_path):
+    def train(tell):
+        loader = MixedLoader(Made(large), sampler_of(), num_workers=2, zero_lag=True)
+        while True:
+            for _ in loader:
+                loader.observe(None)
+                tell()
+
     before = set(os.listdir("/dev/shm"))
-    code = """
-    loader = MixedLoader(Made(large), sampler_of(), num_workers=2, zero_lag=True)
-    while True:
-        for batch in loader:
-            loader.observe(None)
-            print("batch", flush=True)
-    """
-    process = run_alone(code, stderr=subprocess.DEVNULL)
-    assert process.stdout.readline() == "batch\n"
-    workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) >= 2
-    os.kill(process.pid if killed == "the loop" else workers[-1].pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    deadline = time.monotonic() + 30
-    while any(worker.is_running() for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(worker.is_running() for worker in workers)
-    names = {f"_{id_of}_" for id_of in (process.pid, *(worker.pid for worker in workers))}
+    command, workers = start(train, tmp_path)
+    os.kill(command.pid if killed == "the loop" else workers[-1].pid, signal.SIGKILL)
+    code, _ = command.wait()
+    assert code not in (0, None)
+    assert_all_end(workers)
+    names = {f"_{id_of}_" for id_of in (command.pid, *(worker.pid for worker in workers))}
     left = [name for name in set(os.listdir("/dev/shm")) - before if any(part in name for part in names)]
     assert left == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
 @pytest.mark.parametrize(("context", "zero_lag"), [("fork", False), ("fork", True), ("forkserver", False)])
-def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(context, zero_lag):
-    code = f"""
-    how = {{"multiprocessing_context": "{context}", "prefetch_factor": 16, "zero_lag": {zero_lag}}}
-    loader = MixedLoader(Made(row_of_500), sampler_of(), num_workers=2, **how)
-    for batch in loader:
-        loader.observe(None)
-        time.sleep(1)  # the answers, of 32 kB each, fill the pipe
-        print("batch", flush=True)
-        time.sleep(600)
-    """
-    process = run_alone(code, stderr=subprocess.DEVNULL)
-    assert process.stdout.readline() == "batch\n"
-    process.kill()
-    process.communicate(timeout=30)  # returns once the workers have closed what they would print to
+def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(context, zero_lag, tmp_path):
+    def train(tell):
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["test_zero_lag"])
+        how = {"multiprocessing_context": context, "prefetch_factor": 16, "zero_lag": zero_lag}
+        loader = MixedLoader(Made(row_of_500), sampler_of(), num_workers=2, **how)
+        for _ in loader:
+            loader.observe(None)
+            time.sleep(1)  # the answers, of 32 kB each, fill the pipe
+            tell()
+            time.sleep(600)
+
+    command, started = start(train, tmp_path)
+    os.kill(command.pid, signal.SIGKILL)
+    assert_all_end(started)

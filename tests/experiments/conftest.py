@@ -15,7 +15,7 @@ from experiments.tasks import TASKS, Task
 from experiments.tasks.task import REGRESSION
 
 # What is forked for these tests is to have this imported too.
-forks.CONTEXT.set_forkserver_preload([*forks.PRELOADED, "experiments.execution"])
+forks.CONTEXT.set_forkserver_preload(["experiments.execution", *forks.PRELOADED])
 
 NUM_RARE = 10
 
@@ -47,6 +47,12 @@ TOY = Task(
     },
     method_settings={"every": Setting("step", OURS)},
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _start_server() -> None:
+    """The server of these tests' forks, before a sweep starts one that has imported less."""
+    forks.start_server()
 
 
 @pytest.fixture
