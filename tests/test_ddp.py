@@ -1,19 +1,17 @@
 """Laws 3 and 4 under the Trainer with real processes: the batches of one process, and runs that a kill can't break."""
 
 import json
-import os
-import subprocess
+import runpy
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.distributed import run as elastic
 
 import ddp_script
 import forks
-
-TIMEOUT = 180  # seconds; a run that hangs is a failure, not a wait
 
 
 def outcomes(folder, **options):
@@ -35,18 +33,10 @@ def start(folder, **options):
     return [outcome.result for outcome in ended]
 
 
-def start_as_a_user(folder, *launcher):
-    """Run the script on two processes, each of which imports everything; what each rank did."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "RANK")}
-    done = subprocess.run(
-        [sys.executable, *launcher, ddp_script.__file__, json.dumps({"folder": str(folder), "devices": 2})],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def start_as_a_user(folder, launch):
+    """Run the script as a command that starts processes of its own, which import everything; what each rank did."""
+    command = [ddp_script.__file__, json.dumps({"folder": str(folder), "devices": 2})]
+    forks.results(lambda _: launch(command), 1, Path(folder), timeout=180)
     return [json.loads((Path(folder) / f"run-{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -82,12 +72,16 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path, alone, source, trai
 
 
 def test_lightning_starts_the_second_process_itself(tmp_path, alone):
-    assert_same(start_as_a_user(tmp_path), alone["step"])
+    def python(command):
+        sys.argv = command  # what Lightning starts again
+        runpy.run_path(command[0], run_name="__main__")
+
+    assert_same(start_as_a_user(tmp_path, python), alone["step"])
 
 
 def test_torchrun_starts_it_too(tmp_path, alone):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert_same(start_as_a_user(tmp_path, *launcher), alone["step"])
+    torchrun = ["--standalone", "--nproc-per-node=2"]
+    assert_same(start_as_a_user(tmp_path, lambda command: elastic.main(torchrun + command)), alone["step"])
 
 
 def test_losses_are_summed_once_an_epoch_where_that_is_asked_for(tmp_path, alone):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed import run as elastic
 
 import forks
 from learn2mix import Learn2Mix, MixedBatchSampler
@@ -27,18 +28,17 @@ def test_two_machines_share_the_batches(tmp_path):
         assert theirs in command
         command = command.replace(theirs, ours)
     (tmp_path / "train.py").write_text(SCRIPT, encoding="utf8")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *command.split()[1:]]
-    path = os.pathsep.join([str(DOCS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    settings = {"env": os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}, "cwd": tmp_path, "text": True}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    machines = [subprocess.Popen(torchrun, **settings, **pipes) for _ in range(2)]
-    try:
-        said = [machine.communicate(timeout=forks.TIMEOUT) for machine in machines]
-    finally:
-        for machine in machines:
-            machine.kill()
-    assert [machine.returncode for machine in machines] == [0, 0], said
-    lines = sorted(out.strip().splitlines()[-1] for out, _ in said)
+
+    def machine(number):
+        os.chdir(tmp_path)
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        with open(f"said-{number}", "w") as said:
+            os.dup2(said.fileno(), 1)
+        elastic.main(command.split()[1:])
+        return Path(f"said-{number}").read_text(encoding="utf8")
+
+    said = forks.results(machine, 2, tmp_path, timeout=180)
+    lines = sorted(out.strip().splitlines()[-1] for out in said)
     assert [line.split()[0] for line in lines] == ["0", "1"], "one rank on each"
     mixes = [np.array(line.partition("[")[2].rstrip("]").split(), dtype=float) for line in lines]
     assert mixes[0].tolist() == mixes[1].tolist()

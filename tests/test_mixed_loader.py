@@ -6,6 +6,7 @@ import itertools
 import pickle
 import time
 import warnings
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -418,6 +419,12 @@ def test_another_batch_sampler(batch_sampler):
 # ------------------------------------------------------------------ stop and go on
 
 
+@cache
+def unbroken_run(mixer, num_workers):
+    """Three epochs that nothing stops."""
+    return train(MixedLoader(Data(), sampler_of(MIXERS[mixer]()), num_workers=num_workers), [EPOCH] * 3)
+
+
 @pytest.mark.parametrize(
     ("num_workers", "mixer", "stop"),
     [
@@ -427,8 +434,7 @@ def test_another_batch_sampler(batch_sampler):
     ],
 )
 def test_a_run_that_is_stopped_goes_on_unbroken(num_workers, mixer, stop):
-    loader = MixedLoader(Data(), sampler_of(MIXERS[mixer]()), num_workers=num_workers)
-    unbroken = train(loader, [EPOCH] * 3)
+    unbroken = unbroken_run(mixer, num_workers)
     loader = MixedLoader(Data(), sampler_of(MIXERS[mixer]()), num_workers=num_workers)
     before = train(loader, [EPOCH] * (stop // EPOCH) + [stop % EPOCH] * (stop % EPOCH > 0))
     resumed = MixedLoader(Data(), sampler_of(MIXERS[mixer](), seed=0), num_workers=num_workers)
@@ -441,7 +447,7 @@ def test_a_run_that_is_stopped_goes_on_unbroken(num_workers, mixer, stop):
 @pytest.mark.parametrize("stop", [1, 4, 6, 8])
 def test_also_with_another_number_of_workers(num_workers, stop):
     """The mix moves at the ends of epochs, so that no lag can show."""
-    unbroken = [step[:2] for step in train(MixedLoader(Data(), sampler_of(MIXERS["epoch"]())), [EPOCH] * 3)]
+    unbroken = [step[:2] for step in unbroken_run("epoch", 0)]
     loader = MixedLoader(Data(), sampler_of(MIXERS["epoch"]()), num_workers=num_workers[0])
     before = train(loader, [EPOCH] * (stop // EPOCH) + [stop % EPOCH] * (stop % EPOCH > 0))
     resumed = MixedLoader(Data(), sampler_of(MIXERS["epoch"]()), num_workers=num_workers[1])

@@ -1,5 +1,7 @@
 """Law 4: a run that is stopped and resumed draws the batches, by the mixes, of the run that goes on unbroken."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -8,10 +10,16 @@ from helpers import stepping, through_a_file, train
 from runs import LOSSES, MIXERS, NUM_BATCHES, TOTAL, make, once_a_pass, resumed
 
 
+@cache
+def unbroken_run(mixer, **loader_args):
+    """The steps of a run that nothing stops."""
+    return train(make(mixer), TOTAL, LOSSES, **loader_args)
+
+
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("stop", range(TOTAL))
 def test_a_run_stopped_after_any_batch_goes_on_unbroken(mixer, stop):
-    unbroken = train(make(mixer), TOTAL, LOSSES)
+    unbroken = unbroken_run(mixer)
     stopped = make(mixer)
     before = train(stopped, stop, LOSSES)
     after = train(resumed(stopped.state_dict(), mixer), TOTAL - stop, LOSSES)
@@ -21,7 +29,7 @@ def test_a_run_stopped_after_any_batch_goes_on_unbroken(mixer, stop):
 @pytest.mark.parametrize("mixer", ["step", "three steps"])
 @pytest.mark.parametrize("stop", [1, 5, 6, 10])
 def test_a_run_with_workers_stopped_after_any_batch_goes_on_unbroken(mixer, stop):
-    unbroken = train(make(mixer), TOTAL, LOSSES, num_workers=2, prefetch_factor=1)
+    unbroken = unbroken_run(mixer, num_workers=2, prefetch_factor=1)
     stopped = make(mixer)
     before = train(stopped, stop, LOSSES, num_workers=2, prefetch_factor=1)
     state = stopped.state_dict()
@@ -33,7 +41,7 @@ def test_a_run_with_workers_stopped_after_any_batch_goes_on_unbroken(mixer, stop
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("stop", [1, 4, 5, 6, 11])
 def test_a_run_stopped_between_a_batch_and_its_losses_trains_on_that_batch_again(num_workers, stop):
-    unbroken = train(make("step"), TOTAL, LOSSES, num_workers=num_workers)
+    unbroken = unbroken_run("step", num_workers=num_workers)
     stopped = make("step")
     steps = stepping(stopped, LOSSES, num_workers=num_workers)
     before = [next(steps) for _ in range(stop)]
@@ -51,7 +59,7 @@ def test_a_run_stopped_between_a_batch_and_its_losses_trains_on_that_batch_again
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_stopped_before_its_first_losses_starts_anew(num_workers):
-    unbroken = train(make("step"), TOTAL, LOSSES, num_workers=num_workers)
+    unbroken = unbroken_run("step", num_workers=num_workers)
     stopped = make("step")
     stopped.observing = True
     next(iter(DataLoader(range(30), batch_sampler=stopped, num_workers=num_workers)))
@@ -62,7 +70,7 @@ def test_a_run_stopped_before_its_first_losses_starts_anew(num_workers):
 @pytest.mark.parametrize("num_workers", [(0, 2), (2, 0), (1, 2), (2, 1)], ids="{0[0]} to {0[1]}".format)
 @pytest.mark.parametrize("mixer", ["epoch", "fixed"])
 def test_another_number_of_workers_changes_nothing_where_the_mix_does_not_move_within_an_epoch(mixer, num_workers):
-    unbroken = train(make(mixer), TOTAL, LOSSES)
+    unbroken = unbroken_run(mixer)
     stopped = make(mixer)
     before = train(stopped, 8, LOSSES, num_workers=num_workers[0])
     after = train(resumed(stopped.state_dict(), mixer), TOTAL - 8, LOSSES, num_workers=num_workers[1])
@@ -71,7 +79,7 @@ def test_another_number_of_workers_changes_nothing_where_the_mix_does_not_move_w
 
 @pytest.mark.parametrize("num_workers", [(2, 0), (1, 2), (2, 1)], ids="{0[0]} to {0[1]}".format)
 def test_another_number_of_workers_trains_on_the_batches_composed_ahead(num_workers):
-    unbroken = train(make("step"), TOTAL, LOSSES, num_workers=num_workers[0])
+    unbroken = unbroken_run("step", num_workers=num_workers[0])
     stopped = make("step")
     before = train(stopped, 7, LOSSES, num_workers=num_workers[0])
     state = stopped.state_dict()

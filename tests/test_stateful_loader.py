@@ -1,5 +1,7 @@
 """torchdata's StatefulDataLoader in a plain loop: its snapshots go on exactly, or say that they lack losses."""
 
+from functools import cache
+
 import pytest
 
 from runs import LOSSES, make, resumed
@@ -37,10 +39,15 @@ def train(loader, sampler, num_steps, observe=True):
     return steps
 
 
+@cache
+def unbroken_run(mixer, num_workers, observe, **settings):
+    sampler = make(mixer)
+    return train(make_loader(sampler, num_workers, **settings), sampler, TOTAL, observe)
+
+
 def stopped_after(stop, mixer, num_workers, observe=True, **settings):
     """The rest of an unbroken run, and the states of the sampler and of the loader of one that stops."""
-    sampler = make(mixer)
-    unbroken = train(make_loader(sampler, num_workers, **settings), sampler, TOTAL, observe)
+    unbroken = unbroken_run(mixer, num_workers, observe, **settings)
     sampler = make(mixer)
     loader = make_loader(sampler, num_workers, **settings)
     assert train(loader, sampler, stop, observe) == unbroken[:stop]

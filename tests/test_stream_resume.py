@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 
 import numpy as np
@@ -69,12 +70,24 @@ def resumed(state, mixer: str, **settings) -> MixedStream:
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_stopped_after_any_batch_goes_on_unbroken(mixer, num_workers):
-    unbroken = run(make(mixer), TOTAL, num_workers)
-    for stop in range(TOTAL) if num_workers == 0 else (1, 5, 9, 10, 19):
-        stopped = make(mixer)
-        before = run(stopped, stop, num_workers)
-        after = run(resumed(stopped.state_dict(), mixer), TOTAL - stop, num_workers, done=stop)
-        assert before + after == unbroken, stop
+    """By a state that is saved while the run goes on, as a checkpoint is, and by one of a run that was left."""
+    unbroken, stream = [], make(mixer)
+    saved = [stream.state_dict()]
+    for step in islice(stepping(stream, num_workers), TOTAL):
+        unbroken.append(step)
+        saved.append(stream.state_dict())
+    if num_workers == 0:
+        stops = [(how, stop) for how in ("saved", "left") for stop in range(TOTAL)]
+    else:
+        stops = [("saved", 1), ("saved", 5), ("saved", 9), ("left", 10), ("saved", 19)]
+    for how, stop in stops:
+        state = saved[stop]
+        if how == "left":
+            stopped = make(mixer)
+            assert run(stopped, stop, num_workers) == unbroken[:stop]
+            state = stopped.state_dict()
+        after = run(resumed(state, mixer), TOTAL - stop, num_workers, done=stop)
+        assert after == unbroken[stop:], (how, stop)
 
 
 @pytest.mark.parametrize("mode", ["stop_first", "stop_all"])
@@ -101,11 +114,17 @@ def test_also_after_a_whole_epoch_of_data(num_workers):
     assert second == list(training(stream, num_workers))
 
 
+@cache
+def unbroken_run(mixer, steps, num_workers, **settings):
+    """One that nothing stops."""
+    return run(make(mixer, **settings), steps, num_workers)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("stop", [3, 12, 25])
 def test_also_shuffled_and_over_many_passes(num_workers, stop):
     settings = {"shuffle_buffer": 6, "batch_size": 30}
-    unbroken = run(make("step", **settings), 30, num_workers)
+    unbroken = unbroken_run("step", 30, num_workers, **settings)
     stopped = make("step", **settings)
     before = run(stopped, stop, num_workers)
     again = resumed(stopped.state_dict(), "step", **settings)
@@ -114,7 +133,7 @@ def test_also_shuffled_and_over_many_passes(num_workers, stop):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_also_twice_and_where_the_workers_are_slow(num_workers):
-    unbroken, steps, stream = run(make("step"), TOTAL, num_workers), [], make("step")
+    unbroken, steps, stream = unbroken_run("step", TOTAL, num_workers), [], make("step")
     for stop in (4, 11, TOTAL):
         steps += run(stream, stop - len(steps), num_workers, done=len(steps))
         state = through_a_file(stream.state_dict())
@@ -300,17 +319,22 @@ class Files(Numbers):
     num_shards = 2
 
 
-@pytest.mark.parametrize("stop", range(1, 40, 3))
-def test_also_where_shards_differ_in_size(stop):
-    def fresh():
-        return MixedStream([Files(0, 40), Files(1, 30)], Learn2Mix(0.3), batch_size=5)
+def of_files():
+    return MixedStream([Files(0, 40), Files(1, 30)], Learn2Mix(0.3), batch_size=5)
 
-    unbroken = list(islice(training(fresh(), 2), 45))
-    stopped = fresh()
+
+@pytest.fixture(scope="module")
+def unbroken_of_files():
+    return list(islice(training(of_files(), 2), 45))
+
+
+@pytest.mark.parametrize("stop", range(1, 40, 3))
+def test_also_where_shards_differ_in_size(stop, unbroken_of_files):
+    stopped = of_files()
     before = list(islice(training(stopped, 2), stop))
-    again = fresh()
+    again = of_files()
     again.load_state_dict(through_a_file(stopped.state_dict()))
-    assert before + list(islice(training(again, 2), 45 - stop)) == unbroken
+    assert before + list(islice(training(again, 2), 45 - stop)) == unbroken_of_files
 
 
 class Resumable(Numbers):
