@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-import forks
 from browser import Browser, find_chromium
 from cheap_workers import make_forks_cheap
 from loops import KINDS, Loop, make
@@ -91,6 +90,8 @@ def untouched_random_state() -> Iterator[None]:
 @pytest.fixture
 def unforked() -> BaseContext:
     """For processes that know of this one only what is pickled, as spawned ones do, in a tenth of the time."""
+    import forks  # not on Windows, which has no server that forks
+
     forks.start_server()
     return forks.CONTEXT
 

@@ -266,9 +266,16 @@ class TestProcesses:
         assert "Connection closed by peer" in one.error or "Connection reset by peer" in one.error
 
     def test_one_that_stops_early_and_waits(self, tmp_path):
+        timed_out = tmp_path / "timed out"
+
         def each(rank, sampler):
-            observe(sampler, 5 - rank)
-            time.sleep(4 * rank)
+            try:
+                observe(sampler, 5 - rank)
+            except RuntimeError:
+                timed_out.touch()
+                raise
+            while not timed_out.exists():
+                time.sleep(0.01)
 
         began = time.monotonic()
         one, other = loop(tmp_path, 2, each, timeout=2)
