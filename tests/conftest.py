@@ -4,7 +4,8 @@ import inspect
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import fresh_environment
 from browser import Browser, find_chromium
 from cheap_workers import make_forks_cheap
 from loops import KINDS, Loop, make
@@ -52,7 +54,7 @@ def is_heavy(item: pytest.Item) -> bool:
         return True
     if not isinstance(item, pytest.Function):  # a doctest
         return False
-    if "browser" in item.fixturenames:
+    if not {"browser", "fresh"}.isdisjoint(item.fixturenames):
         return True
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if "num_workers" in params:
@@ -110,3 +112,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         pytest.skip("there is no Chromium here; Debian's package is called chromium")
     with Browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., fresh_environment.Environment]:
+    """Environments by their extras, as ``fresh("plot")``: each made once, for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("fresh")
+
+    @cache
+    def wheel() -> Path:
+        return fresh_environment.build_wheel(folder)
+
+    @cache
+    def made(*extras: str) -> fresh_environment.Environment:
+        return fresh_environment.make(folder / "-".join(["core", *extras]), *extras, wheel=wheel())
+
+    return made

@@ -5,8 +5,11 @@
     done = environment.python("script.py", "--epochs", "1", cwd=tmp_path)
     done = environment.python("-c", "import learn2mix")
     done = environment.run("torchrun", "--nproc_per_node", "2", "train.py", cwd=tmp_path)
+    first, second = environment.pythons([["one.py"], ["-m", "two"]], imported=["torch"], cwd=tmp_path)
 
 `done` is a `subprocess.CompletedProcess` with text; a command that fails raises, with what it printed.
+
+Each command is a process that imports what it needs; with `pythons` some share what they have imported.
 
 It takes a second and no network: a virtual environment whose packages are links to those of the running environment,
 exactly those that the requirements of learn2mix lead to. So matplotlib, transformers, pytest and what else a developer
@@ -15,10 +18,12 @@ has cannot be imported there. The versions are those that run the tests. Buildin
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
 try:
     import tomllib
@@ -26,8 +31,9 @@ except ModuleNotFoundError:  # Python 3.10; hatchling brings it there
     import tomli as tomllib
 import venv
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 
@@ -40,6 +46,34 @@ NAME = "learn2mix"
 TIMEOUT = 300  # seconds for one command
 # What would let a command see more than its environment, or print in another way than at a user's.
 HIDDEN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST", "PYTHONWARNINGS")
+
+# Does with each line of arguments what Python does with it, in a fork of its own; prints the exit codes.
+FORKS = """
+import importlib, json, os, runpy, sys
+imported, lines, folder = json.loads(sys.argv[1])
+for name in imported:
+    importlib.import_module(name)
+codes = []
+for number, line in enumerate(lines):
+    if os.fork() == 0:
+        break
+    codes.append(os.waitstatus_to_exitcode(os.wait()[1]))
+else:
+    print(json.dumps(codes))
+    raise SystemExit
+for descriptor, name in ((1, "out"), (2, "err")):
+    os.dup2(os.open(f"{folder}/{number}.{name}", os.O_CREAT | os.O_WRONLY), descriptor)
+if line[0] == "-m":
+    sys.argv, sys.path[0] = line[1:], os.getcwd()
+    runpy.run_module(line[1], run_name="__main__", alter_sys=True)
+elif line[0] == "-c":
+    sys.argv = ["-c", *line[2:]]
+    exec(line[1], {"__name__": "__main__"})
+else:
+    sys.argv = line
+    sys.path[0] = os.path.dirname(os.path.abspath(line[0]))
+    runpy.run_path(line[0], run_name="__main__")
+"""
 
 
 class CommandError(AssertionError):
@@ -69,21 +103,49 @@ class Environment:
 
         Variables are added to those of this process, less what would let the command see other packages.
         """
+        line = [str(self.folder / "bin" / command), *map(str, arguments)]
+        return checked(self._run(line, cwd, timeout, variables))
+
+    def pythons(
+        self,
+        commands: Iterable[Sequence[object]],
+        *,
+        imported: Sequence[str],
+        cwd: Path | None = None,
+        timeout: float = TIMEOUT,
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run its Python on several lines of arguments, one after the other; each is `checked` by who asks for it.
+
+        Each is a fork of one Python that has imported some modules and does nothing else, so these are paid for once.
+        """
+        lines = [list(map(str, arguments)) for arguments in commands]
+        with tempfile.TemporaryDirectory() as folder:
+            orders = json.dumps([imported, lines, folder])
+            line = [str(self.folder / "bin" / "python"), "-c", FORKS, orders]
+            codes = json.loads(checked(self._run(line, cwd, timeout, {})).stdout)
+            written = [
+                [Path(folder, f"{number}.{name}").read_text(encoding="utf8") for name in ("out", "err")]
+                for number in range(len(lines))
+            ]
+        return [
+            subprocess.CompletedProcess(["python", *line], code, *texts)
+            for line, code, texts in zip(lines, codes, written, strict=True)
+        ]
+
+    def _run(
+        self, line: list[str], cwd: Path | None, timeout: float, variables: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         seen = {name: value for name, value in os.environ.items() if name not in HIDDEN}
         seen |= {"PATH": f"{self.folder / 'bin'}:{seen['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-        line = [str(self.folder / "bin" / command), *map(str, arguments)]
-        done = subprocess.run(
-            line,
-            cwd=cwd or self.folder,
-            env=seen | variables,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if done.returncode:
-            raise CommandError(f"{line} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
+        options = {"cwd": cwd or self.folder, "env": seen | variables, "timeout": timeout, "check": False}
+        return subprocess.run(line, capture_output=True, text=True, **options)
+
+
+def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The same; a `CommandError` is raised if it failed."""
+    if done.returncode:
+        raise CommandError(f"{done.args} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
 
 
 def make(folder: Path, *extras: str, also: Iterable[str] = (), wheel: Path | None = None) -> Environment:
@@ -170,20 +232,32 @@ def closure(wanted: Iterable[str]) -> Iterator[Distribution]:
 
 def _link(wanted: list[Distribution], environment: Environment) -> None:
     """Link files of distributions into an environment: whole folders, unless they hold those of others, too."""
-    names = {_name(found) for found in wanted}
-    unwanted = {part for other in distributions() if _name(other) not in names for part in _top_level(other)}
+    installed, names = _installed(), {_name(found) for found in wanted}
+    unwanted = {top for name, contents in installed.items() if name not in names for top in contents}
+    site_packages = environment.site_packages
     for found in wanted:
-        for path in found.files or ():
-            top = path.parts[0]
+        for top, files in installed[_name(found)].items():
             if top == "..":
-                _copy_command(Path(found.locate_file(path)), environment)
-            elif top != "__pycache__":
-                part = path if top in unwanted else Path(top)  # "google" and its like hold packages of several
-                target = environment.site_packages / part
-                source = Path(found.locate_file(part)).absolute()
+                for file in files:
+                    _copy_command(Path(found.locate_file(file)), environment)
+                continue
+            for part in files if top in unwanted else [top]:  # "google" and its like hold packages of several
+                target, source = site_packages / part, Path(found.locate_file(part)).absolute()
                 if not os.path.lexists(target) and source.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.symlink_to(source)
+
+
+@cache
+def _installed() -> dict[str, dict[str, list[str]]]:
+    """The files of each distribution of the running environment, by the folder or file at the top."""
+    installed: dict[str, dict[str, list[str]]] = {}
+    for found in distributions():
+        contents = installed.setdefault(_name(found), {})
+        for path in map(str, found.files or ()):
+            contents.setdefault(path.partition("/")[0], []).append(path)
+        contents.pop("__pycache__", None)
+    return installed
 
 
 def _copy_command(path: Path, environment: Environment) -> None:
@@ -200,7 +274,3 @@ def _copy_command(path: Path, environment: Environment) -> None:
 
 def _name(found: Distribution) -> str:
     return canonicalize_name(found.metadata["Name"])
-
-
-def _top_level(found: Distribution) -> set[str]:
-    return {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}

@@ -1,6 +1,7 @@
 """Run notebooks and store them with their pictures: ``python tests/notebooks.py [FILE ...]``, all without a name."""
 
 import base64
+import copy
 import io
 import re
 import sys
@@ -17,19 +18,28 @@ NUM_COLORS = 64
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Small pictures, drawn as they are on every machine.
 KERNEL_ARGUMENTS = ["--InlineBackend.rc={'figure.dpi': 80}"]
+EPOCHS = re.compile(r"\b((?:num|max)_epochs)=\d+")
 
 
-def execute(path: Path, folder: Path, timeout: int = 180) -> nbformat.NotebookNode:
-    """Run a notebook in a folder, from top to bottom; an error in a cell is raised."""
+def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 180, **options: Any) -> nbformat.NotebookNode:
+    """Run a notebook in a folder, from top to bottom; an error in a cell is raised. Options are nbclient's."""
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.update(outputs=[], execution_count=None)
     where = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=timeout, resources=where, extra_arguments=KERNEL_ARGUMENTS)
-    return client.execute()
+    settings = {"timeout": timeout, "resources": where, "extra_arguments": KERNEL_ARGUMENTS} | options
+    return NotebookClient(notebook, **settings).execute()
+
+
+def shortened(notebook: nbformat.NotebookNode, num_epochs: int = 2) -> nbformat.NotebookNode:
+    """The same notebook with all that it trains trained for so many epochs: each line runs, and nothing is learned."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = EPOCHS.sub(rf"\1={num_epochs}", cell.source)
+    return notebook
 
 
 def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -70,6 +80,6 @@ def _small(output: Any) -> Any:
 if __name__ == "__main__":
     for named in [Path(argument) for argument in sys.argv[1:]] or NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
-            stored = cleaned(execute(named, Path(folder)))
+            stored = cleaned(execute(nbformat.read(named, as_version=4), Path(folder)))
         nbformat.write(stored, named)
         print(named.name, f"{named.stat().st_size / 1000:.0f} kB")

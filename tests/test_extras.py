@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import fresh_environment
-from fresh_environment import ROOT
+from fresh_environment import ROOT, CommandError, checked
 
 # Lightning's own progress bar does not go without the first; the second is asked only in a notebook, which runs in it.
 THERE = {"tqdm", "ipython"}
@@ -54,25 +54,21 @@ def test_the_search_finds_imports_and_the_extras_that_they_need():
     assert set(imports_of(ROOT / "learn2mix" / "plotting.py")) >= {("numpy", None), ("matplotlib", "plot")}
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    """What `pip install learn2mix` makes."""
-    return fresh_environment.make(tmp_path_factory.mktemp("core") / "fresh")
+PICTURES = "import learn2mix.plotting"
+IN_MEMORY = "from learn2mix.data import InMemory; print(InMemory.of([(1.5, 0), (2.5, 1)])[:])"
+LIST, REPORT = ["-m", "experiments", "list"], ["-m", "experiments", "report", "experiments/results"]
 
 
-def test_pictures_without_matplotlib_name_the_extra(core):
-    with pytest.raises(fresh_environment.CommandError, match=r'matplotlib.*pip install "learn2mix\[plot\]"'):
-        core.python("-c", "import learn2mix.plotting")
+def test_pictures_without_matplotlib_name_the_extra_and_data_are_read_into_memory_without_one(fresh):
+    pictures, in_memory = fresh().pythons([["-c", PICTURES], ["-c", IN_MEMORY]], imported=["torch"])
+    with pytest.raises(CommandError, match=r'matplotlib.*pip install "learn2mix\[plot\]"'):
+        checked(pictures)
+    assert "tensor([1.5000, 2.5000]" in checked(in_memory).stdout
 
 
-def test_the_benchmark_lists_without_its_packages_and_names_the_extra_in_one_line_where_it_needs_them(core):
-    assert "wine-quality" in core.python("-m", "experiments", "list", cwd=ROOT).stdout
-    with pytest.raises(fresh_environment.CommandError, match=r'pip install "learn2mix\[experiments\]"') as error:
-        core.python("-m", "experiments", "report", "experiments/results", cwd=ROOT)
+def test_the_benchmark_lists_without_its_packages_and_names_the_extra_in_one_line_where_it_needs_them(fresh):
+    assert "wine-quality" in fresh().python(*LIST, cwd=ROOT).stdout
+    with pytest.raises(CommandError, match=r'pip install "learn2mix\[experiments\]"') as error:
+        fresh().python(*REPORT, cwd=ROOT)
     assert "ended with 2" in str(error.value)
     assert "Traceback" not in str(error.value)
-
-
-def test_data_are_read_into_memory_with_a_bar_and_no_extra(core):
-    code = "from learn2mix.data import InMemory; print(InMemory.of([(1.5, 0), (2.5, 1)])[:])"
-    assert "tensor([1.5000, 2.5000]" in core.python("-c", code).stdout

@@ -5,19 +5,23 @@ import re
 
 import pytest
 
-import fresh_environment
 import readme
+from fresh_environment import checked
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    return fresh_environment.make(tmp_path_factory.mktemp("new") / "environment")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("new")
 
 
-def printed(environment, example, folder):
-    """Run an example of README in a folder of its own; return what it prints last."""
-    (folder / "train.py").write_text(readme.EXAMPLES[example], encoding="utf8")
-    return environment.python("train.py", cwd=folder).stdout.strip().splitlines()[-1]
+@pytest.fixture(scope="module")
+def printed(fresh, folder):
+    """Tells what an example of README prints last, and fails if the example did."""
+    for name, code in readme.EXAMPLES.items():
+        (folder / f"train_{name}.py").write_text(code, encoding="utf8")
+    scripts = [[f"train_{name}.py"] for name in readme.EXAMPLES]
+    ended = dict(zip(readme.EXAMPLES, fresh().pythons(scripts, imported=["torch"], cwd=folder), strict=True))
+    return lambda name: checked(ended[name]).stdout.strip().splitlines()[-1]
 
 
 def shares(line):
@@ -25,13 +29,13 @@ def shares(line):
 
 
 @pytest.mark.parametrize("example", ["plain", "lightning"])
-def test_the_example_trains_and_moves_the_mix(environment, example, tmp_path):
-    mix = shares(printed(environment, example, tmp_path))
+def test_the_example_trains_and_moves_the_mix(printed, folder, example):
+    mix = shares(printed(example))
     assert sum(mix) == pytest.approx(1, abs=1e-6)
     assert mix[2] > 0.02  # of the data it has 0.01
     if example == "lightning":
-        assert list(tmp_path.rglob("*.ckpt"))  # the Trainer's own defaults
+        assert list(folder.rglob("*.ckpt"))  # the Trainer's own defaults
 
 
-def test_a_stream_of_two_sources_is_mixed_as_asked(environment, tmp_path):
-    assert ast.literal_eval(printed(environment, "stream", tmp_path)) == {"web": 1400, "books": 600}
+def test_a_stream_of_two_sources_is_mixed_as_asked(printed):
+    assert ast.literal_eval(printed("stream")) == {"web": 1400, "books": 600}

@@ -1,6 +1,5 @@
 """In a notebook the mix draws itself while ``fit`` runs: one output, which is the whole run in the end."""
 
-import subprocess
 import sys
 
 import nbformat
@@ -8,21 +7,19 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from histories import made_up
+from kernels import ForkedKernelManager
 from learn2mix.lightning.notebook import LivePicture, in_notebook
 from learn2mix.run_page.picture import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Jupyter warns of is not ours
 
 FIT = """
-import logging
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import TensorDataset
 from learn2mix import Learn2Mix, MixedBatchSampler, MixedLoader, MixingCallback, PerSampleLoss
 from learn2mix.lightning import notebook
-
-logging.getLogger("pytorch_lightning").setLevel("ERROR")
 
 
 class Module(LightningModule):
@@ -64,7 +61,8 @@ def outputs(tmp_path_factory):
             return super().process_message(message, cell, cell_index)
 
     folder = tmp_path_factory.mktemp("notebook")
-    ran = Client(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    ran = Client(notebook, timeout=120, resources=where, kernel_manager_class=ForkedKernelManager).execute()
     nbformat.validate(ran)
     return [cell.outputs for cell in ran.cells], messages
 
@@ -94,10 +92,13 @@ def test_later_drawings_take_the_place_of_the_first(outputs):
     assert len({message["content"]["transient"]["display_id"] for message in messages}) == 1
 
 
-def test_outside_of_a_notebook_nothing_is_drawn_or_imported():
-    code = FIT + RUN + '\nimport sys\nprint("IPython" in sys.modules, notebook.in_notebook())'
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout.split() == ["False", "False"]
+def test_outside_of_a_notebook_nothing_is_drawn_or_imported(capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "IPython"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "IPython", None)  # whoever imports it gets an error
+    exec(FIT + RUN, {"__name__": "run"})
+    assert not in_notebook()
+    assert capsys.readouterr().out == ""
 
 
 def test_it_does_not_draw_where_it_was_not_started():
