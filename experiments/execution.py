@@ -135,7 +135,8 @@ class Worker:
 
     def __init__(self, options: RunOptions) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["experiments.execution"])
+        # The second is what an optimizer imports at its first step, which takes another two seconds.
+        context.set_forkserver_preload(["experiments.execution", "torch._dynamo"])
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, options), daemon=True)
         # Ctrl-C goes to all processes of a terminal, but only the sweep's answers it. The tracker would be started with

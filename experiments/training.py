@@ -17,7 +17,6 @@ from experiments.methods.method import Context, Method
 from experiments.run import Record, Run
 from experiments.settings import Values
 from experiments.tasks.task import Task
-from learn2mix import GroupLossMeter
 from learn2mix.data import InMemory
 
 CPU = torch.device("cpu")
@@ -164,6 +163,7 @@ class Training:
 
     def _group_means(self, values: Tensor, groups: Tensor) -> list[float | None]:
         """Mean value a group; None, as JSON has no NaN, for groups without samples."""
-        meter = GroupLossMeter(self._num_groups)
-        meter.update(values, groups)
-        return [None if math.isnan(mean) else mean for mean in meter.compute().tolist()]
+        # Not by GroupLossMeter: to import torchmetrics takes longer than many a run, in each process again.
+        sums = values.new_zeros(self._num_groups, dtype=torch.float64).index_add_(0, groups, values.double())
+        means = sums / torch.bincount(groups, minlength=self._num_groups)
+        return [None if math.isnan(mean) else mean for mean in means.tolist()]

@@ -25,15 +25,9 @@ from torch import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["pytest", "hypothesis", "pytorch_lightning", "lightning.fabric", "torchmetrics", "learn2mix"]
-
-
-def preload(*modules: str) -> None:
-    """Have the server import more; whoever needs it says so when it is imported, before the first fork."""
-    PRELOADED.extend(name for name in modules if name not in PRELOADED)
-    CONTEXT.set_forkserver_preload([*PRELOADED, "preloaded"])
-
-
-preload()
+PRELOADED += ["ipykernel.kernelapp", "matplotlib.pyplot", "sklearn.datasets"]  # for kernels.py
+PRELOADED += ["preloaded"]
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 TIMEOUT = 120  # seconds for all processes together; one that hangs is killed and fails the test
 

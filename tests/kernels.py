@@ -16,8 +16,6 @@ from jupyter_client.provisioning import LocalProvisioner
 
 import forks
 
-forks.preload("ipykernel.kernelapp", "matplotlib.pyplot", "sklearn.datasets")
-
 
 class ForkedProcess:
     """A process of the fork server, as far as a provisioner asks for what subprocess.Popen is."""

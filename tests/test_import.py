@@ -8,25 +8,37 @@ import pytest
 import learn2mix
 
 HEAVY = ["pytorch_lightning", "lightning", "torchmetrics", "torchvision", "matplotlib", "transformers", "accelerate"]
+HEAVY += ["IPython", "pandas"]
 
 
-def modules_after(code: str) -> set[str]:
-    """The modules that a fresh interpreter has loaded when it has run some code."""
-    command = [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"]
-    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-
-
-def test_importing_learn2mix_loads_nothing_heavy():
-    code = """
+# The second is run after the first, in the same fresh interpreter.
+SAMPLING = """
 import learn2mix
 sampler = learn2mix.MixedBatchSampler([0, 0, 1], learn2mix.Learn2Mix(), batch_size=2)
 for batch in sampler:
     sampler.observe([1.0, 2.0])
 learn2mix.PerSampleLoss(lambda x: x)
 """
-    loaded = modules_after(code)
-    assert "learn2mix.batches.sampler" in loaded
-    assert not loaded & set(HEAVY)
+IN_MEMORY = """
+import torch
+from learn2mix.data import InMemory
+whole = torch.utils.data.TensorDataset(torch.ones(3), torch.ones(3))
+InMemory.of(whole, device="cpu")[[0, 2]]
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """The modules that a fresh interpreter has loaded when it has run each part."""
+    tell = "print(*sys.modules)\n"
+    command = [sys.executable, "-c", f"import sys\n{SAMPLING}{tell}{IN_MEMORY}{tell}"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {part: set(line.split()) for part, line in zip((SAMPLING, IN_MEMORY), told, strict=True)}
+
+
+def test_importing_learn2mix_loads_nothing_heavy(loaded):
+    assert "learn2mix.batches.sampler" in loaded[SAMPLING]
+    assert not loaded[SAMPLING] & set(HEAVY)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +61,9 @@ def test_public_names_can_be_imported(name):
     assert name in dir(learn2mix)
 
 
-def test_data_in_memory_load_nothing_heavy():
-    code = """
-import torch
-from learn2mix.data import InMemory
-whole = torch.utils.data.TensorDataset(torch.ones(3), torch.ones(3))
-InMemory.of(whole, device="cpu")[[0, 2]]
-"""
-    assert not modules_after(code) & set(HEAVY)
+def test_data_in_memory_load_nothing_heavy(loaded):
+    assert "learn2mix.data.in_memory" in loaded[IN_MEMORY]
+    assert not loaded[IN_MEMORY] & set(HEAVY)
 
 
 @pytest.mark.parametrize("name", ["__version__", "functional", "mixers"])

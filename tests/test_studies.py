@@ -52,7 +52,7 @@ class TestDrift:
 def test_held_out_results_are_the_better_guide_on_rare_classes(study):
     signals = study("signals")
     names = ["training losses, each epoch", "held-out losses", "held-out 1 - recall"]
-    train, losses, recall = (np.mean([signals.run(name, seed)[0] for seed in range(3)]) for name in names)
+    train, losses, recall = (np.mean([signals.run(name, seed)[0] for seed in range(2)]) for name in names)
     assert losses > train + 0.01, (train, losses)
     assert recall > train + 0.01, (train, recall)
 

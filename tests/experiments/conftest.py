@@ -15,7 +15,7 @@ from experiments.tasks import TASKS, Task
 from experiments.tasks.task import REGRESSION
 
 # What is forked for these tests is to have this imported too.
-forks.preload("experiments.execution")
+forks.CONTEXT.set_forkserver_preload(["experiments.execution", *forks.PRELOADED])
 
 NUM_RARE = 10
 
