@@ -107,12 +107,7 @@ class Environment:
         return checked(self._run(line, cwd, timeout, variables))
 
     def pythons(
-        self,
-        commands: Iterable[Sequence[object]],
-        *,
-        imported: Sequence[str],
-        cwd: Path | None = None,
-        timeout: float = TIMEOUT,
+        self, commands: Iterable[Sequence[object]], *, imported: Sequence[str], cwd: Path | None = None
     ) -> list[subprocess.CompletedProcess[str]]:
         """Run its Python on several lines of arguments, one after the other; each is `checked` by who asks for it.
 
@@ -122,7 +117,7 @@ class Environment:
         with tempfile.TemporaryDirectory() as folder:
             orders = json.dumps([imported, lines, folder])
             line = [str(self.folder / "bin" / "python"), "-c", FORKS, orders]
-            codes = json.loads(checked(self._run(line, cwd, timeout, {})).stdout)
+            codes = json.loads(checked(self._run(line, cwd, TIMEOUT * len(lines), {})).stdout)
             written = [
                 [Path(folder, f"{number}.{name}").read_text(encoding="utf8") for name in ("out", "err")]
                 for number in range(len(lines))
