@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -101,10 +101,15 @@ def _not_a_pair(logits: Tensor, labels: Tensor) -> ValueError:
     )
 
 
-def find_logits_and_labels(outputs: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return both, of what a model returned and of the batch that it got; a ValueError says what is missing."""
+def find_logits_and_labels(
+    outputs: Any, inputs: Mapping[str, Any], label_names: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
+    """Return both, of what a model returned and of the batch that it got; a ValueError says what is missing.
+
+    ``label_names`` are the Trainer's: where there is one, the labels may have that name.
+    """
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    labels = inputs.get("labels")
+    labels = inputs.get("labels", inputs.get(label_names[0]) if len(label_names) == 1 else None)
     if not isinstance(logits, Tensor):
         raise _missing("logits", "the model returned", outputs, "use_liger_kernel=False and return_dict=True give them")
     if not isinstance(labels, Tensor):

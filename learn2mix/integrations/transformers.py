@@ -31,7 +31,7 @@ OLDEST = (4, 57)
 
 try:
     import transformers
-    from transformers import Trainer
+    from transformers import PreTrainedModel, Trainer
     from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.trainer_utils import get_last_checkpoint
@@ -201,13 +201,14 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
             with torch.no_grad():
                 return as_sample_losses(self._loss_function(outputs, batch))
         try:
-            logits, labels = find_logits_and_labels(outputs, batch)
+            logits, labels = find_logits_and_labels(outputs, batch, self.label_names)
+            model = _pretrained(self.model)
             found = label_losses(
                 logits,
                 labels,
-                shifted=_shifts_labels(self.model),
+                shifted=logits.ndim > 2 and _shifts_labels(model),
                 label_smoothing=self.args.label_smoothing_factor,
-                problem_type=getattr(getattr(self.model, "config", None), "problem_type", None),
+                problem_type=getattr(getattr(model, "config", None), "problem_type", None),
             )
             check_rows(found, self.train_sampler)
         except ValueError:
@@ -274,6 +275,11 @@ class _Ready(IterableDataset[Any]):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _pretrained(model: Any) -> Any:
+    """Return the model of transformers that another one wraps (PEFT's adapters, one's own); else the model itself."""
+    return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), model)
 
 
 def _shifts_labels(model: Any) -> bool:
