@@ -64,8 +64,10 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
 
 def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool = True) -> Vector:
     """Return a vector of floats: a new one, or without ``copy`` the values themselves if they are one."""
+    refuse_masked(values, name)
+    on_host = on_the_host(values, name)
     try:
-        vector = (np.array if copy else np.asarray)(on_the_host(values, name), dtype=np.float64)
+        vector = (np.array if copy else np.asarray)(on_host, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a vector of numbers, got {values!r}") from error
     if vector.ndim != 1 or vector.size == 0:

@@ -247,3 +247,27 @@ def test_a_data_set_that_has_changed_its_length(change):
     assert len(list(loader)) == 3
     change(data)
     refused(ValueError, r"it has (9|11) samples.* make a new sampler, .*strict=False\)", lambda: iter(loader))
+
+
+class TestResultsOfValidation:
+    @pytest.mark.parametrize(
+        ("loss", "group_losses", "error", "message"),
+        [
+            (None, [1.0, 2.0], TypeError, "loss must be a number"),
+            (torch.ones(2), [1.0, 2.0], TypeError, "loss must be a number"),
+            (1.0, np.ma.array([1.0, 2.0], mask=[1, 0]), ValueError, "group_losses: 1 of 2 are masked"),
+            (1.0, torch.ones(2, device="meta"), ValueError, "group_losses: on the meta device"),
+            (1.0, {0: 1.0}, ValueError, "group_losses must name each of 2 groups, but has no loss for 1"),
+            (1.0, {0: 1.0, 2: 1.0}, ValueError, "group_losses: there is no group 2"),
+        ],
+    )
+    def test_that_are_none(self, loss, group_losses, error, message):
+        sampler = sampler_of(Learn2Mix(0.5, signal="validation"))
+        refused(error, message, lambda: sampler.observe_validation(loss, group_losses))
+        assert sampler.mixer.proportions.tolist() == [0.6, 0.4]
+
+    def test_by_name(self):
+        by_name, by_place = (sampler_of(Learn2Mix(0.5, signal="validation")) for _ in range(2))
+        by_name.observe_validation(1.0, {1: 3.0, 0: 1.0})
+        by_place.observe_validation(1.0, [1.0, 3.0])
+        assert by_name.mixer.proportions.tolist() == by_place.mixer.proportions.tolist() != [0.6, 0.4]
