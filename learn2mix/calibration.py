@@ -36,6 +36,8 @@ def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Te
         >>> adjust_logits(logits, prior=[0.9, 0.1], trained_on=[0.5, 0.5]).softmax(-1)
         tensor([[0.9000, 0.1000]])
     """
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}; give torch.as_tensor(logits)")
     trained_on = as_proportions(trained_on, name="trained_on")
     prior = as_proportions(prior, len(trained_on), "prior")
     missing = np.flatnonzero((prior > 0) & (trained_on == 0))

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import re
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,14 @@ from learn2mix import (
     MixedBatchSampler,
     MixedLoader,
     MixedStream,
+    OnlineDataMixing,
     Partition,
     PerSampleLoss,
     ReweightedLoss,
     StagedMix,
+    report,
 )
+from learn2mix.calibration import adjust_logits
 from learn2mix.data import InMemory
 
 LABELS = [0] * 6 + [1] * 4
@@ -271,3 +275,25 @@ class TestResultsOfValidation:
         by_name.observe_validation(1.0, {1: 3.0, 0: 1.0})
         by_place.observe_validation(1.0, [1.0, 3.0])
         assert by_name.mixer.proportions.tolist() == by_place.mixer.proportions.tolist() != [0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GroupDRO(step=0.1), "GroupDRO: unexpected keyword argument 'step'; did you mean step_size?"),
+        (lambda: OnlineDataMixing(mixing_rate=0.1), "OnlineDataMixing: unexpected keyword argument 'mixing_rate'"),
+        (lambda: Learn2Mix(mixing=0.1), "Learn2Mix: unexpected keyword argument 'mixing'"),
+        (lambda: adjust_logits(np.zeros((1, 2)), [0.5, 0.5], [0.5, 0.5]), "logits must be a tensor, got ndarray"),
+        (lambda: report(sampler_of().history, title=3), "title must be a string, got 3"),
+    ],
+)
+def test_an_argument_is_named(make, message):
+    refused(TypeError, re.escape(message), make)
+
+
+def test_a_rule_of_one_s_own_may_take_any_argument():
+    class Own(FixedMix):
+        def __init__(self, **settings):
+            super().__init__(settings.get("of_mine"))
+
+    assert sampler_of(Own(of_mine="uniform")).mixer.proportions.tolist() == [0.5, 0.5]

@@ -15,6 +15,7 @@ from learn2mix.checks import (
     Vector,
     as_number,
     as_proportions,
+    did_you_mean,
     differences,
     frozen,
     on_the_host,
@@ -77,6 +78,7 @@ class Mixer(Attached):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Keep the arguments, so that a state names them whatever the constructor makes of them."""
+        _check_names(cls, kwargs)
         mixer = super().__new__(cls)
         with suppress(TypeError):  # the constructor will raise it; a copy is made without arguments
             bound = inspect.signature(cls.__init__).bind(mixer, *args, **kwargs)
@@ -203,8 +205,7 @@ class Mixer(Attached):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: strings, numbers, lists and tensors only."""
-        # As floats, which are exact, and on no device that a state may be loaded to.
-        proportions = None if self._proportions is None else self._proportions.tolist()
+        proportions = None if self._proportions is None else self._proportions.tolist()  # exact, and on no device
         return {"mixer": type(self).__name__, "proportions": proportions, "settings": _plain_settings(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -228,6 +229,24 @@ class Mixer(Attached):
     def _takes_mix_of(self, state: dict[str, Any]) -> bool:
         """Say whether the mix goes on from that of the state; a rule that works it out from its settings need not."""
         return True
+
+
+def _check_names(rule: type, arguments: Mapping[str, Any]) -> None:
+    """Raise a TypeError for an argument that none of a rule's constructors has, where each hands on to the next."""
+    known: dict[str, Any] = {}
+    for kind in rule.__mro__:
+        parameters = inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else {}  # type: ignore[misc]
+        known |= parameters
+        hands_on = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+        if parameters and not hands_on:
+            break
+        if parameters and not kind.__module__.startswith("learn2mix."):
+            return  # a rule of one's own may do with them what it likes
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{rule.__name__}: unexpected keyword argument {unknown[0]!r}{did_you_mean(unknown[0], list(known))}"
+        )
 
 
 def check_mixer(mixer: Any) -> None:

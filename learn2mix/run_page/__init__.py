@@ -51,6 +51,8 @@ def report(history: History, path: str | PathLike[str] | None = None, *, title: 
     if not isinstance(history, History):
         way_out = "pass its .history" if hasattr(history, "history") else "pass sampler.history"
         raise TypeError(f"history must be the history of a sampler or stream, got {type(history).__name__}; {way_out}")
+    if not isinstance(title, str):
+        raise TypeError(f"title must be a string, got {title!r}")
     page = RunPage(history, title)
     if path is not None:
         page.save(path)
