@@ -1,14 +1,13 @@
 """What folders of runs say: tables on the screen, and a page, tables and pictures beside the runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from experiments.report.collect import collect
-from experiments.report.page import chapters_of, to_markdown, to_page, to_screen
+from experiments.report.page import chapters_of, to_markdown, to_page
 from experiments.report.tables import PROBLEMS, error_table, overview_table
 
 
@@ -29,18 +28,17 @@ def report(folders: Sequence[Path], console: Console, out: Path | None = None) -
     page = out if out.suffix == ".html" else out / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     chapters = chapters_of(sections)
-    page.write_text(to_page(sections, chapters, notes), encoding="utf-8")
+    page.write_text(to_page(chapters, notes), encoding="utf-8")
     if page != out:
-        (out / "tables.md").write_text(to_markdown(sections, chapters, notes), encoding="utf-8")
+        (out / "tables.md").write_text(to_markdown(chapters, notes), encoding="utf-8")
         for chapter in chapters:
             for picture in chapter.pictures:
                 (out / f"{chapter.slug}-{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
     tables = {f"{section.title}: {section.error_name}": error_table(section) for section in sections}
+    if problems := overview_table(PROBLEMS, sections):
+        tables[problems.title] = problems
+    plain = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for title, table in tables.items():
-        console.print(to_screen(title, table))
-    console.print(next(iter(tables.values())).note, highlight=False)
-    if (problems := overview_table(PROBLEMS, sections)) is not None:
-        console.print(to_screen(problems.title, problems))
-    for note in notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"page: {page}", highlight=False, soft_wrap=True)
+        plain(f"\n{title}", style="bold")
+        plain(table.cells.reset_index().to_string(index=False, line_width=console.width))
+    plain("", error_table(sections[0]).note, *notes, f"page: {page}", sep="\n")

@@ -1,9 +1,7 @@
 """Put stored runs into sections: by task and its settings, then by method and its own settings."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,13 @@ from experiments import results
 from experiments.errors import UserError
 from experiments.methods import METHODS
 from experiments.plan import own_settings, settings_of
-from experiments.report.sections import COLUMNS, Section
+from experiments.report.sections import Section
 from experiments.run import Record
 from experiments.tasks import TASKS, find_task
+
+# A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
+STORED = ["task", "method", "seed", "objective", "groups", "environment", "command", "preparation_seconds", "history"]
+COLUMNS = [*STORED, "shared", "own", "failure", "reason"]
 
 
 def collect(folders: Sequence[Path]) -> tuple[list[Section], list[str]]:
@@ -80,16 +82,10 @@ def _labels(runs: pd.DataFrame) -> list[str]:
 
 def _order(run: Record) -> tuple[Any, ...]:
     """As ``list`` shows them; what it does not know comes last. Seeds in their order, notes after them."""
-    tasks, methods = (_place(run[what], known) for what, known in (("task", TASKS), ("method", METHODS)))
-    return (*tasks, _by_value(run["shared"]), *methods, _by_value(run["own"]), run.get("seed", np.inf))
 
+    def by_value(config: str) -> list[str]:  # numbers in the order of their size, not of their digits
+        return [f"{one:020.9f}" if isinstance(one, int | float) else str(one) for one in json.loads(config).values()]
 
-def _place(name: str, known: Iterable[str]) -> tuple[int, str]:
-    return [*known, name].index(name), name
-
-
-def _by_value(config: str) -> list[str]:
-    """Numbers in the order of their size, not of their digits."""
-    return [
-        f"{value:020.9f}" if isinstance(value, int | float) else str(value) for value in json.loads(config).values()
-    ]
+    task, method = run["task"], run["method"]
+    places = [*TASKS, task].index(task), task, by_value(run["shared"]), [*METHODS, method].index(method), method
+    return *places, by_value(run["own"]), run.get("seed", np.inf)

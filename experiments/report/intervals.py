@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 UNKNOWN = "-"  # where there is no number
+LOG_FROM = 4  # a linear axis would squeeze what differs by more than this factor
 MOST_DIGITS = 8  # of a ratio whose interval ends close to 1
 LOWER, HIGHER, NOT_SHOWN = "lower", "higher", "no difference shown"
 TONES = {LOWER: "better", HIGHER: "worse", NOT_SHOWN: "same"}  # of errors
@@ -79,30 +81,30 @@ class Effect(NamedTuple):
         """Whether that is good: ratios are of errors, differences of accuracies."""
         return TONES[self.word if self.is_ratio else {LOWER: HIGHER, HIGHER: LOWER}.get(self.word, self.word)]
 
-    @property
-    def number(self) -> str:
-        """The mean alone; one that says 1 says that there is nothing, so it has more digits if there is."""
-        digits = 2 if self.word == NOT_SHOWN or round(self.mean, 2) != 1 else 4
-        return (
-            f"{self.mean:.{digits}f}\N{MULTIPLICATION SIGN}" if self.is_ratio else f"{round(self.mean, 1) + 0.0:+.1f}"
-        )
-
-    @property
-    def interval(self) -> str:
-        """The mean and its interval, without what they show; a ratio with digits enough to see it."""
-        if not self.is_ratio:
-            return self.show().rstrip("*")
-        if math.isnan(self.low):
-            return f"{self.mean:.3f} (one seed)"
-        nearer, digits = self.high if self.word == LOWER else self.low, 3
-        while self.word != NOT_SHOWN and round(nearer, digits) == 1 and digits < MOST_DIGITS:
-            digits += 1
-        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-
     def show(self, digits: int | None = 1) -> str:
         """A ratio with its word, 0.800 [0.700, 0.900] lower; a difference, +1.2 ± 0.4*, with a star if it is shown."""
         if math.isnan(self.mean):
             return UNKNOWN
-        if self.is_ratio:
-            return f"{self.interval} {self.word}"
-        return Interval(self.mean, self.high - self.mean).show(digits, sign="+") + "*" * (self.word != NOT_SHOWN)
+        if not self.is_ratio:
+            return Interval(self.mean, self.high - self.mean).show(digits, sign="+") + "*" * (self.word != NOT_SHOWN)
+        if math.isnan(self.low):
+            return f"{self.mean:.3f} (one seed) {NOT_SHOWN}"
+        nearer, digits = self.high if self.word == LOWER else self.low, 3
+        while self.word != NOT_SHOWN and round(nearer, digits) == 1 and digits < MOST_DIGITS:
+            digits += 1  # enough of them to see the difference
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}] {self.word}"
+
+
+def band(values: pd.DataFrame, *, is_log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of values, a row a place and a column a seed, and its 95 % t-interval; on a log axis, of logarithms."""
+    array = np.log(values.to_numpy()) if is_log else values.to_numpy()
+    mean, spread = array.mean(axis=1), half_widths(array.T)
+    mean, low, high = (np.exp(line) if is_log else line for line in (mean, mean - spread, mean + spread))
+    return mean, low, high
+
+
+def needs_log(values: Iterable[pd.DataFrame]) -> bool:
+    """Whether the means of what is drawn, a row a place and a column a seed, are for a log axis."""
+    everything = pd.concat(values)
+    means = everything.mean(axis=1)
+    return not (everything <= 0).any(axis=None) and bool(means.max() > LOG_FROM * means.min())

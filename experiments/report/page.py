@@ -1,149 +1,120 @@
-"""The report for a browser, for a README and for a screen."""
-
-from __future__ import annotations
+"""The report for a browser and for a README, in chapters."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
-from rich.text import Text
 
-from experiments.report.drawing import STRONG, VARIABLES, Look, to_inline
-from experiments.report.intervals import TONES
-from experiments.report.pictures import Picture, draw_section, picture_of
-from experiments.report.sections import RUN, Section
-from experiments.report.sweeps import sweep_table, sweeps
-from experiments.report.tables import LATER, PROBLEMS, Table, overview, section_tables
-from experiments.report.verdicts import Comparison, Scale, compare, headlines
-from experiments.tasks import find_task
+from experiments.report.intervals import TONES, Effect
+from experiments.report.pictures import VARIABLES, Picture, draw_section, picture_of_effects
+from experiments.report.sections import BALANCED, BASELINE, LEARNER, LONG_TAIL_LEARNER, Section
+from experiments.report.sweeps import picture_of_sweep, sweep_table, sweeps
+from experiments.report.tables import Table, overview, section_tables
 
-MOST_COLUMNS = 7  # a table of ratios with more, and fewer rows, is turned
-SYMBOLS = {"o": "●", "D": "◆", "s": "■", "^": "▲"}
 RATIO = re.compile(rf"(\S+) (\[.*?\]|\(one seed\)) ({'|'.join(TONES)})")
 
 
+class Comparison(NamedTuple):
+    """The effects of methods, beside another one, and what they say of ours: nothing without runs of it."""
+
+    measure: str
+    effects: dict[str, Effect]
+    verdict: Effect | None
+    sentence: str
+
+
+def compare(section: Section) -> Comparison | None:
+    """Long tails by balanced accuracy where ours for them was run, all else by errors; None without what to compare."""
+    ours, balanced, accuracy = section.find(LONG_TAIL_LEARNER), section.find(BALANCED), "balanced accuracy"
+    if ours and balanced and section.is_long_tail:
+        effects = {label: section.effect(label, balanced, accuracy) for label in section.compared if label != balanced}
+        sentence = f"{ours} over {balanced}, points of balanced accuracy at the end: {effects[ours].show()}."
+        return Comparison(f"balanced accuracy over {BALANCED}, points", effects, effects[ours], sentence)
+    effects = {label: effect for label in section.rivals if (effect := section.effect(label, BASELINE)).mean > 0}
+    ours, sentence = section.find(LEARNER) or "", ""
+    if ours in effects:
+        epochs = f"{section.measures['epochs'][BASELINE].mean():g}"
+        sentence = f"Epochs until {ours} is as good as {BASELINE} after {epochs}: {section.caught_up(ours)}; "
+        sentence += f"ratio of errors at the end: {effects[ours].show()}."
+    measure = f"error at the end, ratio to {BASELINE}"
+    return Comparison(measure, effects, effects.get(ours), sentence) if effects else None
+
+
+def headline(verdicts: Collection[Effect]) -> str:
+    """How often ours wins, ties and loses, by verdicts of one measure."""
+    tones, is_ratio = [verdict.tone for verdict in verdicts], all(verdict.is_ratio for verdict in verdicts)
+    wins, losses, ties = map(tones.count, ("better", "worse", "same"))
+    ours, other = (LEARNER, BASELINE) if is_ratio else (LONG_TAIL_LEARNER, BALANCED)
+    better, worse = ("lower error", "higher") if is_ratio else ("higher balanced accuracy", "lower")
+    ends = f"{ours} ends with a {better} than {other} on {wins} of {len(tones)} task{'s' * (len(tones) > 1)}"
+    return f"{ends}, a {worse} one on {losses}; on {ties} no difference is shown."
+
+
 class Chapter(NamedTuple):
-    """A section, or what was varied on a task, with all that is shown of it."""
+    """All that is shown of all tasks, of a section, or of what was varied on a task."""
 
     title: str
     slug: str
-    labels: list[str]
+    text: str
     pictures: list[Picture]
     tables: list[Table]
-    facts: dict[str, str]
-    comparison: Comparison | None
-
-    @property
-    def strong(self) -> dict[str, Look]:
-        """The methods that have a colour."""
-        return {label: STRONG[label] for label in self.labels if label in STRONG}
 
 
-def chapters_of(sections: Iterable[Section]) -> list[Chapter]:
-    """A chapter a section, and after those of a task one on what was varied."""
-    chapters = []
+def chapters_of(sections: Sequence[Section]) -> list[Chapter]:
+    """All tasks together; then a chapter a section, and after those of a task one on what was varied."""
+    chapters, verdicts = list[Chapter](), dict[str, dict[str, Effect]]()
     for task, of_task in groupby(sections, lambda section: section.task):
         members = list(of_task)
         for one in members:
-            shown = (draw_section(one), section_tables(one), facts(one), compare(one))
-            chapters.append(Chapter(one.title, one.slug, one.compared, *shown))
+            pictures, text = draw_section(one), ""
+            if compared := compare(one):
+                pictures.insert(1, picture_of_effects(compared.measure, compared.effects))
+                text = compared.sentence
+                if compared.verdict:
+                    verdicts.setdefault(compared.measure, {})[one.title] = compared.verdict
+            chapters.append(Chapter(one.title, one.slug, text, pictures, section_tables(one)))
         if varied := sweeps(members):
-            lines = [*dict.fromkeys(line for one in varied for line in one.lines)]
-            pictures, tables = [picture_of(one) for one in varied], [sweep_table(one) for one in varied]
-            chapters.append(Chapter(f"{task}: settings", f"{task}-settings", lines, pictures, tables, {}, None))
-    return chapters
+            pictures, tables = [*map(picture_of_sweep, varied)], [*map(sweep_table, varied)]
+            chapters.append(Chapter(f"{task}: settings", f"{task}-settings", "", pictures, tables))
+    text = " ".join(headline(of_tasks.values()) for of_tasks in verdicts.values())
+    pictures = [picture_of_effects(measure, of_tasks) for measure, of_tasks in verdicts.items()]
+    return [Chapter("All tasks", "all-tasks", text, pictures, overview(sections)), *chapters]
 
 
-def facts(section: Section) -> dict[str, str]:
-    """What a reader needs to trust a section's numbers, and to make them again."""
-    usual, config = find_task(section.task, None).settings, section.config
-    was = {name: f" (there {one.value}, {one.source})" for name, one in usual.items() if one.value != config.get(name)}
-    changed = {name: f"{config[name]}{was.get(name, '')}" for name in config if name in was or name not in usual}
-    made_on = dict.fromkeys(_listed(one | one.get("versions", {})) for one in section.runs["environment"].dropna())
-    stated = {
-        "command": "; ".join(section.runs["command"].dropna().unique()),
-        "settings": _listed(config),
-        "changed from the task's own": _listed(changed),
-        "made on": "; ".join(made_on),
-    }
-    if section.trained:
-        seconds = section.values["whole", "seconds"].groupby(level=RUN).max()
-        stated["time"] = f"{seconds.sum():,.0f} s of training in {len(seconds)} runs"
-    return {name: value for name, value in stated.items() if value}
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items() if not isinstance(value, dict))
-
-
-def to_page(sections: Sequence[Section], chapters: Sequence[Chapter], notes: Iterable[str]) -> str:
+def to_page(chapters: Sequence[Chapter], notes: Iterable[str]) -> str:
     """A web page that needs nothing but itself."""
     loader = FileSystemLoader(Path(__file__).parent)
     templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     templates.filters |= {"ratio": RATIO.fullmatch, "unbroken": _unbroken, "inline": to_inline}
-    judged = [one.comparison for one in chapters if one.comparison is not None and one.comparison.verdict is not None]
-    tables = {table.title: _turned(table) for table in overview(sections)}
-    problems = tables.pop(PROBLEMS, None)
-    return templates.get_template("page.html").render(
-        headlines=headlines(judged),
-        judged=judged,
-        scales={
-            kind: Scale.over([one.verdict for one in judged if one.is_ratio == kind], is_ratio=kind)
-            for kind in (True, False)
-        },
-        problems=problems,
-        is_urgent=problems is not None and not problems.cells["what"].str.startswith("left out").all(),
-        more=[table for title, table in tables.items() if title in LATER],
-        first=[table for title, table in tables.items() if title not in LATER],
-        notes=notes,
-        chapters=chapters,
-        symbols=SYMBOLS,
-        colors=VARIABLES,
-        tones=TONES,
-    )
+    return templates.get_template("page.html").render(chapters=chapters, notes=notes, tones=TONES)
 
 
-def to_markdown(sections: Sequence[Section], chapters: Iterable[Chapter], notes: Iterable[str]) -> str:
-    """Headings, facts and tables as they stand in a README; the pictures are linked."""
-    blocks = [*map(markdown_table, overview(sections)), *notes]
+def to_markdown(chapters: Iterable[Chapter], notes: Iterable[str]) -> str:
+    """Headings, sentences and tables as they stand in a README; the pictures are linked."""
+    blocks = [*notes]
     for one in chapters:
-        stated = [f"- {name}: " + (f"`{value}`" if name == "command" else value) for name, value in one.facts.items()]
-        blocks += [f"## {one.title}", *(["\n".join(stated)] if stated else [])]
-        blocks += [markdown_table(table, "###") for table in one.tables]
+        blocks += [f"## {one.title}", *filter(None, [one.text]), *map(markdown_table, one.tables)]
         blocks += [f"![{one.title}: {picture.title}]({one.slug}-{picture.name}.svg)" for picture in one.pictures]
     return "\n\n".join(blocks) + "\n"
 
 
-def to_screen(title: str, table: Table) -> RichTable:
-    """A table for a terminal."""
-    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for place, column in enumerate((table.cells.index.name, *table.cells)):
-        shown.add_column(column, justify="left" if place == 0 or column == "what" else "right")
-    for row in table.cells.itertuples():
-        shown.add_row(*map(Text, row))  # as it is: what stands in brackets is no style
-    return shown
-
-
-def markdown_table(table: Table, heading: str = "##") -> str:
+def markdown_table(table: Table) -> str:
     """A heading, the table, and what it shows."""
     cells = table.cells.reset_index()
     ends = "|---" * cells.shape[1] if "what" in cells else "|---" + "|---:" * (cells.shape[1] - 1)
-    head, *rows = (
-        "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (cells, *cells.to_numpy())
-    )
-    return "\n".join([f"{heading} {table.title}", "", head, f"{ends}|", *rows, "", table.note])
+    rows = ("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (cells, *cells.to_numpy()))
+    return "\n".join([f"### {table.title}", "", next(rows), f"{ends}|", *rows, "", table.note])
 
 
-def _turned(table: Table) -> Table:
-    """A table of ratios with the tasks as columns, where that makes it narrower."""
-    (num_rows, num_columns), first = table.cells.shape, table.cells.iloc[0]
-    is_wide = num_columns > max(MOST_COLUMNS, num_rows) and first.str.contains("[", regex=False).any()
-    return table._replace(cells=table.cells.T.rename_axis("method")) if is_wide else table
+def to_inline(svg: str) -> str:
+    """The picture as part of a page, without names that another has too, and with the colours of the page's theme."""
+    svg = re.sub(r'<metadata>.*?</metadata>|(?<=<g) id="[^"]*"', "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    for color, name in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{name})")
+    return svg
 
 
 def _unbroken(cell: str) -> str:

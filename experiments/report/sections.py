@@ -1,7 +1,5 @@
 """A section: the runs on one task with its settings, with a label a method; and what is measured of them."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -11,21 +9,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.report.intervals import Effect, Interval
+from experiments.report.intervals import UNKNOWN, Effect, Interval
 
 LEARNER, LONG_TAIL_LEARNER, BASELINE, BALANCED = "learn2mix", "learn2mix-passes", "classical", "balanced"
-RIVALS = (BALANCED, "logit-adjusted-loss")  # what a method for long tails has to be better than
 AT = {"at 1/4": 1 / 4, "at 1/2": 1 / 2, "at the end": 1.0}  # shares of the training
 HALF, END = "at 1/2", "at the end"
 THIRDS = ("many", "middle", "few")
 DIFFERENCES = ("balanced accuracy", "gap")  # what is compared by differences, not by ratios
-UNEQUAL_SECONDS = 2  # seeds whose seconds differ by more than this factor were disturbed
 RUN = ["label", "seed"]
-# A run as it is stored, or a failure, or a method that was left out; its settings are in ``shared`` and ``own``.
-STORED = ("task", "method", "seed", "objective", "groups", "environment", "command", "preparation_seconds", "history")
-COLUMNS = [*STORED, "shared", "own", "failure", "reason"]
-ENDINGS = {1: "st", 2: "nd", 3: "rd"}
-UNKNOWN_OBJECTIVE = {"kind": "unknown", "error_name": "test error"}
 
 
 class Section:
@@ -33,8 +24,7 @@ class Section:
 
     Attributes:
         title, slug: the task, with those settings that tell it from other sections; and this in a file's name.
-        runs: ``COLUMNS`` and ``label``, in the order in which ``list`` shows methods.
-        task, config, error_name, is_classification: what the runs share; ``paper_measure`` is what the paper shows.
+        runs: ``collect.COLUMNS`` and ``label``, in the order in which ``list`` shows methods.
         methods, own: each label's method and its own settings.
         trained: the labels that have runs; ``compared``: without variants of one that is there as usual; ``rivals``:
             those to be compared with the baseline, if there is a run of that.
@@ -47,54 +37,48 @@ class Section:
         measures: by label and seed, see ``_measure``.
     """
 
+    is_long_tail = is_by_size = False
+
     def __init__(self, title: str, runs: pd.DataFrame) -> None:
         self.title, self.slug, self.runs = title, re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-"), runs
         self.task, self.config = str(runs["task"].iloc[0]), json.loads(runs["shared"].iloc[0])
-        objective = next(iter(runs["objective"].dropna()), UNKNOWN_OBJECTIVE)
-        self.error_name, self.is_classification = objective["error_name"], objective["kind"] == "classification"
-        self.paper_measure = "test accuracy, %" if self.is_classification else self.error_name
         variants, done = runs.drop_duplicates("label").set_index("label"), runs[runs["objective"].notna()]
         self.methods: dict[str, str] = variants["method"].to_dict()
         self.own: dict[str, dict[str, Any]] = variants["own"].map(json.loads).to_dict()
         self.trained = list(done["label"].unique())
         self.compared = [one for one in self.trained if self.methods[one] not in set(self.trained) - {one}]
         self.rivals = [one for one in self.compared if one != BASELINE] if BASELINE in self.trained else []
-        self.group_names, counts, orders = _groups(done)
-        self.is_by_size = len(np.unique(orders, axis=0)) > 1
-        self.train_counts = counts[0] if self.trained else counts.ravel()
+        self.error_name = done["objective"].iloc[0]["error_name"] if self.trained else "test error"
+        if not self.trained:
+            return
+        self.is_classification = done["objective"].iloc[0]["kind"] == "classification"
+        self.group_names, self.train_counts, orders = _groups(done)
+        self.is_by_size = bool((orders != orders[0]).any())
         self.by_size = np.argsort(-self.train_counts, kind="stable")
-        counts = self.train_counts
-        self.is_long_tail = bool(self.is_classification and counts.max(initial=0) > 2 * min(counts, default=0))
-        self.has_fair_seconds = False
-        if self.trained:
-            keys = zip(done["label"], done["seed"], strict=True)
-            histories = [_history(run, order) for (_, run), order in zip(done.iterrows(), orders, strict=True)]
-            self.values = pd.concat(dict(zip(keys, histories, strict=True)), names=[*RUN, "epoch"])
-            by_run = self.values.groupby(level=RUN, sort=False)
-            self.measures = pd.DataFrame({run: self._measure(of_run) for run, of_run in by_run}).T.rename_axis(RUN)
-            self.measures["preparation, s"] = done.set_index(RUN)["preparation_seconds"].astype(float)
-            # Where a method's seeds differ much in seconds, only the machine can be the reason.
-            seconds = self.measures["s an epoch"].groupby(level="label")
-            self.has_fair_seconds = bool((seconds.max() <= UNEQUAL_SECONDS * seconds.min()).all())
+        self.is_long_tail = self.is_classification and bool(self.train_counts.max() > 2 * self.train_counts.min())
+        histories = [_history(run, order) for (_, run), order in zip(done.iterrows(), orders, strict=True)]
+        self.values = pd.concat(histories, keys=done[RUN].itertuples(index=False, name=None), names=[*RUN, "epoch"])
+        by_run = self.values.groupby(level=RUN, sort=False)
+        self.measures = pd.DataFrame({run: self._measure(of_run) for run, of_run in by_run}).T.rename_axis(RUN)
+        self.measures["preparation, s"] = done.set_index(RUN)["preparation_seconds"].astype(float)
 
     def _measure(self, run: pd.DataFrame) -> dict[str, float]:
         """What a run comes to: errors, on the way and at the end, in the task's unit; accuracies in per cent."""
-        curve, groups, budget = run["whole"].iloc[1:], run["test"].iloc[-1].to_numpy(), self.config.get("time_budget")
+        curve, errors, budget = run["whole"].iloc[1:], run["test"].iloc[-1], self.config.get("time_budget")
         # The first epoch in which a share is over; a run that ends before its budget is read at its end.
         places = {at: math.ceil(share * len(curve)) - 1 for at, share in AT.items()}
         if budget is not None:
-            found = {at: int(np.searchsorted(curve["seconds"], share * budget)) for at, share in AT.items()}
-            places = {at: min(place, len(curve) - 1) for at, place in found.items()}
-        errors = pd.Series(groups)
+            places = {at: int(np.searchsorted(curve["seconds"], share * budget)) for at, share in AT.items()}
         # Where three does not divide the classes, the first thirds are the larger ones; fewer than three have none.
-        thirds = np.array_split(self.by_size[: None if len(groups) >= len(THIRDS) else 0], len(THIRDS))
+        thirds = np.array_split(self.by_size[: None if len(errors) >= len(THIRDS) else 0], len(THIRDS))
+        last = curve.iloc[-1]
         return {
-            **{at: curve["error"].iloc[place] for at, place in places.items()},
+            **{at: curve["error"].iloc[min(place, len(curve) - 1)] for at, place in places.items()},
             "worst group": errors.max(),
             "largest group": errors[self.by_size[0]],
-            "training": curve["weighed"].iloc[-1],
-            "test": curve["error"].iloc[-1],
-            "gap": curve["error"].iloc[-1] - curve["weighed"].iloc[-1],
+            "training": last["weighed"],
+            "test": last["error"],
+            "gap": last["error"] - last["weighed"],
             "balanced accuracy": 100 - errors.mean(),
             "worst class": 100 - errors.max(),
             **{name: 100 - errors[third].mean() for name, third in zip(THIRDS, thirds, strict=True)},
@@ -109,10 +93,6 @@ class Section:
     def curve(self, label: str, name: str = "error") -> pd.DataFrame:
         """A value after each epoch, a row an epoch and a column a seed; NaN after a seed's last one."""
         return self.values["whole", name][label].unstack("seed").loc[1:]
-
-    def at_end(self) -> pd.DataFrame:
-        """The groups' test errors at the end, by label and seed, a column a group."""
-        return self.values["test"].groupby(level=RUN, sort=False).tail(1).droplevel("epoch")
 
     def shown(self, measure: str | pd.Series, digits: int | None = None) -> dict[str, str]:
         """Each method's mean of a measure with its interval, as text."""
@@ -134,54 +114,34 @@ class Section:
         others = [label for label in self.trained if rival not in (None, label)]
         return {label: self.effect(label, str(rival), "balanced accuracy").show() for label in others}
 
-    def caught_up(self, label: str) -> pd.Series:
-        """The epochs until each seed is first as good as the baseline with that seed at its end; NaN if it never is."""
+    def caught_up(self, label: str) -> str:
+        """The epochs until seeds are first as good as the baseline with that seed at its end, and how many ever are."""
         if BASELINE not in self.trained:
-            return pd.Series(dtype=float)
+            return UNKNOWN
         targets, errors = self.measures[END][BASELINE], self.curve(label)
         seeds = errors.columns.intersection(targets.index)
         reached = errors[seeds].le(targets[seeds], axis=1)
-        return reached.idxmax().where(reached.any())
-
-    def problems(self, label: str) -> dict[str, str]:
-        """What there is no run of: failed, missing or left out, with the reason -> the seeds in words."""
-        own = self.runs[self.runs["label"] == label]
-        done, failed = set(own["seed"][own["objective"].notna()]), own.dropna(subset=["failure"])
-        if own["reason"].any() and not done:
-            return {f"left out: {own['reason'].dropna().iloc[0]}": "all"}
-        found = {f"failed: {error}": list(seeds) for error, seeds in failed.groupby("failure", sort=False)["seed"]}
-        found["missing"] = sorted(set(self.runs["seed"].dropna()) - done - set(failed["seed"]))
-        named = {what: ", ".join(map(str, seeds)) for what, seeds in found.items() if seeds}
-        return {what: f"seeds {text}" if "," in text else f"seed {text}" for what, text in named.items()}
-
-    def status(self, label: str) -> str:
-        """How many seeds there are, and which failed or are missing."""
-        num_done = (self.runs["label"].eq(label) & self.runs["objective"].notna()).sum()
-        problems = {what.partition(":")[0]: seeds for what, seeds in self.problems(label).items()}
-        if "left out" in problems:
-            return "left out"
-        return "; ".join([str(num_done), *(f"{seeds} {what}" for what, seeds in problems.items())])
+        epochs = reached.idxmax()[reached.any()]
+        share = "" if len(epochs) == len(seeds) else f" ({len(epochs)}/{len(seeds)} seeds)"
+        return UNKNOWN if seeds.empty else f"{Interval.of(epochs).show(1)}{share}" if len(epochs) else "never"
 
 
 def _groups(runs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The groups' names; their training samples, a row a run; and the order of its groups in each run.
+    """The groups' names, their training samples and, a row a run, the order in which that run has them.
 
     Where seeds cut other groups, those of equal rank by training samples are joined.
     """
-    groups, names = list(runs["groups"]), list(runs["groups"].iloc[0]["names"]) if len(runs) else []
+    first = runs.iloc[0]
+    names = first["groups"]["names"]
     for run in runs.itertuples():
         if run.groups["names"] != names:
-            one, other = (f"{each.method} seed {each.seed}" for each in (next(runs.itertuples()), run))
-            raise UserError(
-                f"{run.task}: {one} and {other} were trained on different groups; keep them in different folders"
-            )
-    counts = np.array([of_run["train_counts"] for of_run in groups], dtype=int).reshape(len(groups), len(names))
+            pair = f"{first['method']} seed {first['seed']} and {run.method} seed {run.seed}"
+            raise UserError(f"{run.task}: {pair} were trained on different groups; keep them in different folders")
+    counts = np.array([groups["train_counts"] for groups in runs["groups"]])
     orders = np.argsort(-counts, axis=1, kind="stable")
-    if len(np.unique(orders, axis=0)) <= 1:
-        return names, counts, np.tile(np.arange(len(names)), (len(groups), 1))
-    ends = {n: "th" if n // 10 % 10 == 1 else ENDINGS.get(n % 10, "th") for n in range(1, len(names) + 1)}
-    ranks = [f"{rank}{end} largest" for rank, end in ends.items()]
-    return ranks, np.take_along_axis(counts, orders, axis=1), orders
+    if (orders == orders[0]).all():
+        return names, counts[0], np.broadcast_to(np.arange(len(names)), orders.shape)
+    return [f"no. {rank} by size" for rank in range(1, len(names) + 1)], np.sort(counts[0])[::-1], orders
 
 
 def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:

@@ -1,14 +1,18 @@
-"""Settings that were varied: which runs of a task differ in one alone, and what that changes."""
-
-from __future__ import annotations
+"""Settings that were varied: which runs of a task differ in one alone, and what that changes, as table and picture."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from experiments.report.collect import telling_apart
+from experiments.report.pictures import DASHES, Look, Picture, draw_lines, looks, panels, styled, to_svg
 from experiments.report.sections import BASELINE, END, HALF, LEARNER, Section
-from experiments.report.tables import Table, Texts, cells_by_row, note_of
+from experiments.report.tables import Table, Texts, cells_of, note_of
 
 Points = dict[Any, tuple[Section, str]]  # a setting's values -> the section and the label of the runs with it
 
@@ -18,18 +22,11 @@ class Sweep(NamedTuple):
 
     setting: str
     values: list[Any]
-    is_numeric: bool
     lines: dict[str, Points]
 
     @property
     def section(self) -> Section:
-        """One of those whose runs they are."""
         return next(section for points in self.lines.values() for section, _ in points.values())
-
-    @property
-    def runs(self) -> set[tuple[str, str]]:
-        """What is compared, by section and label."""
-        return {(section.title, label) for points in self.lines.values() for section, label in points.values()}
 
 
 def sweeps(sections: Sequence[Section]) -> list[Sweep]:
@@ -39,8 +36,9 @@ def sweeps(sections: Sequence[Section]) -> list[Sweep]:
     """
     runs = [(one, label, {**one.config, **one.own[label]}) for one in sections for label in one.trained]
     found = [_sweep(setting, runs) for setting in sorted({name for *_, config in runs for name in config})]
-    found = sorted((one for one in found if one.lines), key=lambda one: (-len(one.values), not one.is_numeric))
-    return [one for place, one in enumerate(found) if not any(one.runs <= other.runs for other in found[:place])]
+    found = sorted((one for one in found if one.lines), key=lambda one: -len(one.values))
+    swept = [{(one.title, label) for points in of.lines.values() for one, label in points.values()} for of in found]
+    return [one for place, one in enumerate(found) if not any(swept[place] <= other for other in swept[:place])]
 
 
 def _sweep(setting: str, runs: Sequence[tuple[Section, str, dict[str, Any]]]) -> Sweep:
@@ -58,8 +56,9 @@ def _sweep(setting: str, runs: Sequence[tuple[Section, str, dict[str, Any]]]) ->
         # A method's own setting: the baseline stands beside it, the same everywhere.
         points = {value: (one, BASELINE) for value, one in sections.items() if BASELINE in one.trained}
         lines |= {BASELINE: points} if points else {}
-    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in sections)
-    return Sweep(setting, sorted(sections) if is_numeric else list(sections), is_numeric, lines)
+    # Numbers by their size, then words.
+    values = sorted(sections, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
+    return Sweep(setting, values, lines)
 
 
 def sweep_table(sweep: Sweep) -> Table:
@@ -69,23 +68,43 @@ def sweep_table(sweep: Sweep) -> Table:
         for at in (HALF, END):
             means = {show_value(value): one.shown(at)[label] for value, (one, label) in points.items()}
             rows.append((line, {"error": at, **means}))
-    judged = [line for line in sweep.lines if method_of(line) == LEARNER] or sweep.lines
-    for line in judged:
-        pairs = {
-            value: pair for value, pair in sweep.lines[line].items() if BASELINE in set(pair[0].trained) - {pair[1]}
-        }
-        effects = {show_value(value): one.effect(label, BASELINE).show() for value, (one, label) in pairs.items()}
+    for line in [line for line in sweep.lines if line.partition(" (")[0] == LEARNER] or sweep.lines:
+        effects = dict[str, str]()
+        for value, (one, label) in sweep.lines[line].items():
+            if label != BASELINE and BASELINE in one.trained:
+                effects[show_value(value)] = one.effect(label, BASELINE).show()
         rows += [(f"{line} / {BASELINE}", {"error": END, **effects})] if effects else []
-    cells = cells_by_row(rows, "method")
+    cells = cells_of([row for _, row in rows], [line for line, _ in rows])
     columns = ["error", *map(show_value, sweep.values)]
     return Table(f"{sweep.section.task}: error by {sweep.setting}", note_of("sweep", sweep.section), cells[columns])
-
-
-def method_of(line: str) -> str:
-    """The name of a line's method."""
-    return line.partition(" (")[0]
 
 
 def show_value(value: Any) -> str:
     """A setting's value as text."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def picture_of_sweep(sweep: Sweep) -> Picture:
+    """The picture of a setting that was varied."""
+    title, caption = f"{sweep.section.error_name}, by {sweep.setting}", note_of("values", sweep.section)
+    return Picture(sweep.setting, title, caption, to_svg(draw_sweep(sweep)))
+
+
+@styled
+def draw_sweep(sweep: Sweep) -> Figure:
+    """The errors at the end against a setting's values, side by side."""
+    lines, styles, num_lines = dict[str, pd.DataFrame](), dict[str, Look](), Counter[str]()
+    for line, points in sweep.lines.items():
+        errors = {sweep.values.index(value): one.measures[END][label] for value, (one, label) in points.items()}
+        frame, method = pd.DataFrame(errors).dropna().T.sort_index(), line.partition(" (")[0]
+        if not frame.empty:  # a method's lines have its colour, and each its own dashes
+            dash = DASHES[num_lines[method] % len(DASHES)]
+            num_lines[method] += 1
+            name = method + "".join(f", {value}" for value in re.findall(r"=([^,)]+)", line))
+            lines[name], styles[name] = frame, looks([method])[method] | {"linestyle": dash}
+    figure, (ax,) = panels(1, 246)
+    draw_lines(ax, lines, styles, whole_bands=True)
+    ax.set_xticks(range(len(sweep.values)), [*map(show_value, sweep.values)])
+    ax.margins(x=0.08)
+    ax.set_xlabel(sweep.setting)
+    return figure

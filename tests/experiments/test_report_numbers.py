@@ -12,10 +12,8 @@ from experiments.errors import UserError
 from experiments.report import report
 from experiments.report.collect import collect
 from experiments.report.intervals import HIGHER, LOWER, NOT_SHOWN, Effect, Interval
-from experiments.report.page import facts
 from experiments.report.sections import AT, Section
 from experiments.report.tables import (
-    MAX_GROUPS,
     OVERVIEW,
     PROBLEMS,
     PUBLISHED,
@@ -255,18 +253,6 @@ class TestGroups:
         assert cell(named(section, "Ratio to classical"), "learn2mix", "worst group").startswith("2.000")
         assert cell(named(section, "Ratio to classical"), "learn2mix", "largest group (common)").startswith("2.000")
 
-    def test_each_group_has_a_line_unless_there_are_too_many(self, folder):
-        section = section_of(folder, record("classical", 0, [4.0]))
-        assert rows(named(section, "Each group")) == [("common", "33", "2.00"), ("rare", "10", "8.00")]
-        many = [str(group) for group in range(MAX_GROUPS + 1)]
-        run = record("balanced", 0, [1.0], task="many")
-        run["groups"] |= {"names": many, "train_counts": [1] * len(many), "test_counts": [1] * len(many)}
-        run["groups"] |= {"initial_proportions": [1.0] * len(many)}
-        run["history"][0] |= {"test_by_group": [1.0] * len(many), "proportions": [1.0] * len(many)}
-        write(folder, run)
-        sections, _ = collect([folder])
-        assert named(sections[1], "Each group") is None
-
 
 class TestTime:
     @pytest.fixture
@@ -294,29 +280,22 @@ class TestTime:
 
 
 class TestPublished:
-    def test_stands_beside_ours(self, folder):
-        section = section_of(folder, record("learn2mix", 0, [8.0, 2.0], task="wine-quality"))
-        table = named(section, "Beside the paper")
-        assert cell(table, "learn2mix", "paper, at 1/2") == "4.26 ± 1.55"
-        assert cell(table, "learn2mix", "ours, at 1/2") == "8.00"
-        assert cell(table, "learn2mix", "paper, at the end") == "1.75 ± 0.21"
-
     def test_is_an_accuracy_where_there_are_classes(self, folder):
-        run = record(
-            "classical", 0, [0.25], task="cifar10",
-            objective={"kind": "classification", "error_name": "test error, %", "scale": 100.0},
-        )  # fmt: skip
-        table = named(section_of(folder, run), "Beside the paper")
-        assert cell(table, "classical", "ours, at the end") == "75.0"
-        assert cell(table, "classical", "paper, at the end") == "59.62 ± 0.16"
+        classes = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
+        runs = [record(name, 0, [0.25], task="cifar10", objective=classes) for name in ("learn2mix", "classical")]
+        table = overview_table("learn2mix against classical", [section_of(folder, *runs)])
+        assert cell(table, "cifar10", "measure") == "test accuracy, %"
+        assert cell(table, "cifar10", "classical, end") == "75.0 (paper 59.62 ± 0.16)"
 
     def test_there_is_none_for_other_tasks(self, folder):
-        assert named(section_of(folder, record("classical", 0, [1.0])), "Beside the paper") is None
+        runs = [record(name, 0, [8.0]) for name in ("learn2mix", "classical")]
+        table = overview_table("learn2mix against classical", [section_of(folder, *runs)])
+        assert cell(table, "toy", "classical, end") == "8.00"
 
     def test_learn2mix_has_all_three_numbers_of_every_task_of_the_paper(self):
         ours = PUBLISHED.xs("learn2mix", level="method")
         assert len(ours) == len(PUBLISHED.index.unique("task")) == 12
-        assert ours.notna().all(axis=None)
+        assert (ours != "").all(axis=None)
 
     def test_is_in_the_overview(self, folder):
         runs = [record(name, 0, [8.0, 2.0], task="wine-quality") for name in ("learn2mix", "classical")]
@@ -381,18 +360,13 @@ class TestProblems:
             write_failure(folder, "importance", seed, "MemoryError: all gone", CONFIG)
         write_unsuitable(folder, "focal", "there is no class", CONFIG)
         (section,), _ = collect([folder])
-        states = error_table(section).cells["seeds"].to_dict()
-        assert states == {
-            "classical": "3",
-            "balanced": "1; seeds 0, 2 missing",
-            "focal": "left out",
-            "importance": "0; seeds 0, 2 failed; seed 1 missing",
-        }
+        num_seeds = error_table(section).cells["seeds"].to_dict()
+        assert num_seeds == {"classical": "3", "balanced": "1", "focal": "0", "importance": "0"}
         assert rows(overview_table(PROBLEMS, [section])) == [
-            ("toy", "balanced", "seeds 0, 2", "missing"),
+            ("toy", "balanced", "0, 2", "missing"),
             ("toy", "focal", "all", "left out: there is no class"),
-            ("toy", "importance", "seeds 0, 2", "failed: MemoryError: all gone"),
-            ("toy", "importance", "seed 1", "missing"),
+            ("toy", "importance", "0, 2", "failed: MemoryError: all gone"),
+            ("toy", "importance", "1", "missing"),
         ]
 
     def test_a_failure_that_has_been_mended_is_forgotten(self, folder):
@@ -412,15 +386,15 @@ class TestProblems:
             report([folder], Console(file=io.StringIO()))
 
 
-def test_commands_hardware_time_and_changes_are_stated(folder):
+def test_commands_settings_and_hardware_are_stated(folder):
     config = {"config": {"lr": 0.5}, "command": "python -m experiments run toy --set lr=0.5"}
     section = section_of(folder, *(record("classical", seed, [1.0] * 4, **config) for seed in (0, 1)))
-    stated = facts(section)
-    assert stated["command"] == "python -m experiments run toy --set lr=0.5"
-    assert "processor=an abacus, cpus=2" in stated["made on"]
-    assert stated["time"] == "8 s of training in 2 runs"
-    assert "lr=0.5 (there 0.01, ours)" in stated["changed from the task's own"]
-    assert "command" not in facts(section_of(folder / "other", record("classical", 0, [1.0])))
+    made = named(section, "How the runs were made")
+    assert cell(made, "command", "what") == "python -m experiments run toy --set lr=0.5"
+    assert '"processor": "an abacus", "cpus": 2' in cell(made, "made on", "what")
+    assert '"lr": 0.5' in cell(made, "settings", "what")
+    without = named(section_of(folder / "other", record("classical", 0, [1.0])), "How the runs were made")
+    assert cell(without, "command", "what") == "-"
 
 
 def test_a_folder_with_some_of_the_runs_is_reported(folder):

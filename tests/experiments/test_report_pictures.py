@@ -5,29 +5,30 @@ import re
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from matplotlib.colors import to_hex
 from scipy import stats
 
 from experiments.methods import METHODS
 from experiments.report.collect import collect
-from experiments.report.drawing import spread, to_inline, to_svg
+from experiments.report.intervals import Effect
+from experiments.report.page import to_inline
 from experiments.report.pictures import (
+    MAX_GROUPS,
+    TONE_COLORS,
     draw_curves,
+    draw_effects,
     draw_groups,
     draw_mix,
     draw_section,
-    draw_sweep,
-    draw_train_test,
-    over_seconds,
-    picture_of,
+    to_svg,
 )
 from experiments.report.sections import Section
-from experiments.report.sweeps import sweeps
+from experiments.report.sweeps import draw_sweep, picture_of_sweep, sweeps
 from made_up import record, write
 
 
 def curves(section: Section):
-    return draw_curves(section, "epoch")
+    return draw_curves(section, section.compared)
 
 
 def names(section: Section) -> list[str]:
@@ -40,24 +41,18 @@ def line(ax, label: str):
 
 
 def labels(ax) -> dict:
-    return {text.get_text(): text for text in ax.texts}
+    """The names beside the axes, from top to bottom."""
+    return {text.get_text(): text for text in ax.get_legend().get_texts()}
 
 
 def test_only_what_there_is_is_drawn(section_of):
-    assert names(section_of(record("balanced", 0, [2.0, 2.0]))) == ["curves", "seconds", "groups", "train-test"]
+    assert names(section_of(record("balanced", 0, [2.0, 2.0]))) == ["curves", "groups", "train-test"]
 
 
 def test_a_mix_that_moves_is_drawn(section_of):
     moving = record("learn2mix", 0, [3.0, 1.0], shares=[0.2, 0.5, 0.6])
-    expected = ["curves", "seconds", "groups", "proportions", "train-test"]
+    expected = ["curves", "groups", "proportions", "train-test"]
     assert names(section_of(moving, record("balanced", 0, [2.0, 2.0]))) == expected
-
-
-def test_seconds_are_not_drawn_where_those_of_the_seeds_are_unequal(section_of):
-    runs = [record("balanced", seed, [2.0, 2.0]) for seed in (0, 1)]
-    for row in runs[1]["history"]:
-        row["train_seconds"] = 2.1
-    assert "seconds" not in names(section_of(*runs))
 
 
 def test_curves_show_means_bands_and_a_name_at_the_end_of_each_line(section_of):
@@ -106,30 +101,13 @@ def test_those_that_matter_are_drawn_strongly_and_above_the_others(section_of):
     assert min(line(ax, name).get_linewidth() for name in strong) > line(ax, "smote").get_linewidth()
 
 
-def test_seconds_are_interpolated_as_far_as_all_go(section_of):
-    slow, fast = record("classical", 0, [4.0, 2.0, 0.0]), record("classical", 1, [8.0, 6.0, 4.0])
-    for row in slow["history"]:
-        row["train_seconds"] = 2.0  # ends after 2, 4, 6 seconds
-    frame = over_seconds(section_of(slow, fast), "classical", num_places=3)  # the other after 1, 2, 3
-    assert frame.index.tolist() == [2.0, 2.5, 3.0]
-    assert frame.mean(axis=1).tolist() == [(4.0 + 6.0) / 2, (3.5 + 5.0) / 2, (3.0 + 4.0) / 2]
-
-
 def test_seeds_of_different_length_are_drawn_as_far_as_all_go(section_of):
     budget = {"config": {"time_budget": 2.0, "epochs": 9}}
     section = section_of(
         record("classical", 0, [4.0, 2.0], **budget), record("classical", 1, [6.0, 4.0, 1.0], **budget)
     )
     assert section.curve("classical").dropna().mean(axis=1).tolist() == [5.0, 3.0]
-    assert names(section) == ["curves", "seconds", "groups", "train-test"]
-
-
-def test_single_epochs_and_seeds_that_share_no_second_are_points(section_of):
-    quick, slow = record("classical", 0, [4.0]), record("classical", 1, [6.0])
-    slow["history"][0]["train_seconds"] = 7.0
-    frame = over_seconds(section_of(quick, slow), "classical")
-    assert frame.index.tolist() == [7.0]
-    assert frame.mean(axis=1).tolist() == [5.0]
+    assert names(section) == ["curves", "groups", "train-test"]
 
 
 def test_training_is_drawn_beside_the_test(section_of):
@@ -137,32 +115,57 @@ def test_training_is_drawn_beside_the_test(section_of):
     for row, of_groups in zip(run["history"], ([3.0, 4.2], [1.5, 2.1]), strict=True):
         row["train_by_group"] = of_groups  # as many samples of both to test on: the mean
     section = section_of(run, record("smote", 0, [6.0, 5.0]))
-    (ax,) = draw_train_test(section, ["learn2mix"]).axes
-    assert ax.get_title("left") == "learn2mix"
-    assert line(ax, "test").get_ydata().tolist() == pytest.approx([4.0, 2.0])
-    assert line(ax, "training").get_ydata().tolist() == pytest.approx([3.6, 1.8])
+    (ax,) = draw_curves(section, ["learn2mix"], in_training=True).axes
+    assert labels(ax).keys() == {"learn2mix"}
+    test = line(ax, "learn2mix")
+    (training,) = [one for one in ax.lines if one is not test]
+    assert test.get_ydata().tolist() == pytest.approx([4.0, 2.0])
+    assert training.get_ydata().tolist() == pytest.approx([3.6, 1.8])
+    assert (training.get_linestyle(), training.get_color()) == (":", test.get_color())
 
 
 def test_groups_stand_from_the_largest_to_the_smallest(section_of):
     run = record("classical", 0, [4.0])
     run["groups"]["train_counts"] = [10, 33]
     (ax,) = draw_groups(section_of(run)).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["rare", "common"]
-    assert ax.containers[0].lines[0].get_xdata().tolist() == [8.0, 2.0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["rare (33)", "common (10)"]
+    assert line(ax, "classical").get_xdata().tolist() == [8.0, 2.0]
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first is at the top"
 
 
-def test_many_groups_are_a_line_by_their_rank(section_of):
-    run = record("classical", 0, [4.0])
-    many = 30
-    run["groups"] = {
-        "names": [str(group) for group in range(many)], "train_counts": list(range(many)), "test_counts": [1] * many,
-        "initial_proportions": [1 / many] * many,
-    }  # fmt: skip
-    run["history"][0] |= {"test_by_group": [float(group) for group in range(many)], "proportions": [1 / many] * many}
-    (ax,) = draw_groups(section_of(run)).axes
-    assert line(ax, "classical").get_xdata().tolist() == list(range(1, many + 1))
-    assert line(ax, "classical").get_ydata().tolist() == list(range(many))[::-1]
+@pytest.mark.parametrize("num_groups", [1, 2, MAX_GROUPS, MAX_GROUPS + 1])
+def test_groups_are_drawn_where_there_are_some_and_not_too_many_to_read(section_of, num_groups):
+    run, ones = record("classical", 0, [4.0]), [1.0] * num_groups
+    run["groups"] = {"names": [f"{group}" for group in range(num_groups)], "initial_proportions": ones}
+    run["groups"] |= {"train_counts": [1] * num_groups, "test_counts": [1] * num_groups}
+    run["history"][0] |= {"test_by_group": ones, "proportions": ones}
+    assert ("groups" in names(section_of(run))) == (num_groups in (2, MAX_GROUPS))
+
+
+def test_effects_are_rows_from_top_to_bottom_in_the_colour_of_what_they_show():
+    effects = {"ours": Effect(0.5, 0.4, 0.6), "theirs": Effect(1.1, 0.9, 1.3), "worst": Effect(2.0, 1.5, 90.0)}
+    (ax,) = draw_effects(effects).axes
+    means, spans = ax.collections[1], ax.collections[0]
+    assert means.get_offsets().tolist() == [[0.5, 0], [1.1, 1], [2.0, 2]]
+    assert [path.vertices[:, 0].tolist() for path in spans.get_paths()] == [[0.4, 0.6], [0.9, 1.3], [1.5, 90.0]]
+    shown = [to_hex(color) for color in means.get_facecolors()]
+    assert (
+        shown
+        == [to_hex(color) for color in spans.get_colors()]
+        == [TONE_COLORS[tone] for tone in ("better", "same", "worse")]
+    )
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(effects)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first is at the top"
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlim()[1] < 3, "the means decide what is seen"
+    assert list(ax.lines[0].get_xdata()) == [1, 1], "no effect is an upright line"
+
+
+def test_gains_are_drawn_beside_nought():
+    (ax,) = draw_effects({"ours": Effect(1.5, 1.0, 2.0, is_ratio=False)}).axes
+    assert ax.get_xscale() == "linear"
+    assert list(ax.lines[0].get_xdata()) == [0, 0]
+    assert to_hex(ax.collections[1].get_facecolors()[0]) == TONE_COLORS["better"]
 
 
 def sweep_of(tmp_path, name: str, ends: dict):
@@ -173,20 +176,17 @@ def sweep_of(tmp_path, name: str, ends: dict):
     return sweep
 
 
-def test_a_setting_of_numbers_is_drawn_on_its_scale(toy, tmp_path):
+def test_numbers_stand_side_by_side_in_their_order(toy, tmp_path):
     sweep = sweep_of(tmp_path, "lr", {0.5: 3.0, 0.02: 5.0, 0.1: 4.0})
     (ax,) = draw_sweep(sweep).axes
-    assert ax.get_xscale() == "log"
-    assert line(ax, "learn2mix").get_xdata().tolist() == [0.02, 0.1, 0.5]
+    assert line(ax, "learn2mix").get_xdata().tolist() == [0, 1, 2]
     assert line(ax, "learn2mix").get_ydata().tolist() == [5.0, 4.0, 3.0]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.02", "0.1", "0.5"]
     assert ax.get_xlabel() == "lr"
-    assert picture_of(sweep).title == "Test MSE, by lr"
-    (ax,) = draw_sweep(sweep_of(tmp_path / "close", "lr", {0.5: 3.0, 0.1: 4.0})).axes
-    assert ax.get_xscale() == "linear"
+    assert picture_of_sweep(sweep).title == "test MSE, by lr"
 
 
-def test_a_setting_of_words_is_drawn_side_by_side(toy, tmp_path):
+def test_words_stand_side_by_side_too(toy, tmp_path):
     (ax,) = draw_sweep(sweep_of(tmp_path, "optimizer", {"SGD": 3.0, "Adam": 5.0})).axes
     assert line(ax, "classical").get_xdata().tolist() == [0, 1]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["Adam", "SGD"]
@@ -219,23 +219,16 @@ def test_names_leave_each_other_room_and_stay_in_the_picture(section_of, num_met
     for figure in (curves(section), draw_groups(section), draw_mix(section, ["learn2mix"])):
         figure.draw_without_rendering()
         for ax in figure.axes:
-            # Of the text alone, without the line to its place.
-            boxes = sorted((Text.get_window_extent(text) for text in ax.texts), key=lambda box: box.y0)
-            assert all(lower.y1 <= upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
+            boxes = [text.get_window_extent() for text in labels(ax).values()]
+            assert all(lower.y1 <= upper.y0 + 1 for upper, lower in itertools.pairwise(boxes))
             for box in [*boxes, *(text.get_window_extent() for text in ax.get_yticklabels())]:
                 assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
-def test_places_are_moved_as_little_as_it_takes():
-    rng = np.random.default_rng(0)
-    for gap in (0.01, 0.1):
-        places = rng.uniform(size=8)
-        moved = spread(places, gap)
-        assert (np.diff(np.sort(moved)) > gap - 1e-9).all()
-        assert moved.argsort().tolist() == places.argsort().tolist()
-        assert moved.min() >= 0
-        assert moved.max() <= 1
-    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+def test_names_stand_in_the_order_in_which_the_lines_end(section_of):
+    ends = {"learn2mix": 1.0, "classical": 3.0, "smote": 2.0}
+    (ax,) = curves(section_of(*(record(name, 0, [5.0, end]) for name, end in ends.items()))).axes
+    assert list(labels(ax)) == ["classical", "smote", "learn2mix"]
 
 
 def test_pictures_on_the_page_have_its_colours_and_the_same_text(section_of):
