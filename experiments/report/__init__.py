@@ -34,11 +34,12 @@ def report(folders: Sequence[Path], console: Console, out: Path | None = None) -
         for chapter in chapters:
             for picture in chapter.pictures:
                 (out / f"{chapter.slug}-{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
-    tables = {f"{section.title}: {section.error_name}": error_table(section) for section in sections}
+    show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    for section in sections:
+        show(f"\n{section.title}: {section.error_name}", style="bold")
+        show(error_table(section).cells.reset_index().to_string(index=False))
+    show(f"\n{error_table(sections[0]).note}")
     if problems := overview_table(PROBLEMS, sections):
-        tables[problems.title] = problems
-    plain = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    for title, table in tables.items():
-        plain(f"\n{title}", style="bold")
-        plain(table.cells.reset_index().to_string(index=False, line_width=console.width))
-    plain("", error_table(sections[0]).note, *notes, f"page: {page}", sep="\n")
+        for task, method, seeds, what in problems.cells.itertuples():
+            show(f"{task} {method}, seeds {seeds}: {what}")
+    show(*notes, f"page: {page}", sep="\n")

@@ -95,7 +95,7 @@ class Effect(NamedTuple):
         return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}] {self.word}"
 
 
-def band(values: pd.DataFrame, *, is_log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def band(values: pd.DataFrame, *, is_log: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean of values, a row a place and a column a seed, and its 95 % t-interval; on a log axis, of logarithms."""
     array = np.log(values.to_numpy()) if is_log else values.to_numpy()
     mean, spread = array.mean(axis=1), half_widths(array.T)

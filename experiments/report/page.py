@@ -1,5 +1,6 @@
 """The report for a browser and for a README, in chapters."""
 
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.report.intervals import TONES, Effect
 from experiments.report.pictures import VARIABLES, Picture, draw_section, picture_of_effects
-from experiments.report.sections import BALANCED, BASELINE, LEARNER, LONG_TAIL_LEARNER, Section
+from experiments.report.sections import BALANCED, BASELINE, END, LEARNER, LONG_TAIL_LEARNER, Section
 from experiments.report.sweeps import picture_of_sweep, sweep_table, sweeps
 from experiments.report.tables import Table, overview, section_tables
 
@@ -18,7 +19,7 @@ RATIO = re.compile(rf"(\S+) (\[.*?\]|\(one seed\)) ({'|'.join(TONES)})")
 
 
 class Comparison(NamedTuple):
-    """The effects of methods, beside another one, and what they say of ours: nothing without runs of it."""
+    """The effects of methods, beside another one, and what they say of ours: nothing without seeds of both."""
 
     measure: str
     effects: dict[str, Effect]
@@ -28,19 +29,22 @@ class Comparison(NamedTuple):
 
 def compare(section: Section) -> Comparison | None:
     """Long tails by balanced accuracy where ours for them was run, all else by errors; None without what to compare."""
-    ours, balanced, accuracy = section.find(LONG_TAIL_LEARNER), section.find(BALANCED), "balanced accuracy"
-    if ours and balanced and section.is_long_tail:
-        effects = {label: section.effect(label, balanced, accuracy) for label in section.compared if label != balanced}
-        sentence = f"{ours} over {balanced}, points of balanced accuracy at the end: {effects[ours].show()}."
-        return Comparison(f"balanced accuracy over {BALANCED}, points", effects, effects[ours], sentence)
-    effects = {label: effect for label in section.rivals if (effect := section.effect(label, BASELINE)).mean > 0}
-    ours, sentence = section.find(LEARNER) or "", ""
-    if ours in effects:
-        epochs = f"{section.measures['epochs'][BASELINE].mean():g}"
-        sentence = f"Epochs until {ours} is as good as {BASELINE} after {epochs}: {section.caught_up(ours)}; "
-        sentence += f"ratio of errors at the end: {effects[ours].show()}."
-    measure = f"error at the end, ratio to {BASELINE}"
-    return Comparison(measure, effects, effects.get(ours), sentence) if effects else None
+    ours, other, measure, title = section.find(LEARNER), BASELINE, END, f"error at the end, ratio to {BASELINE}"
+    if section.is_long_tail and section.find(LONG_TAIL_LEARNER) and section.find(BALANCED):
+        ours, other, measure = section.find(LONG_TAIL_LEARNER), BALANCED, "balanced accuracy"
+        title = f"balanced accuracy over {BALANCED}, points"
+    if (rival := section.find(other)) is None:
+        return None
+    effects = {label: section.effect(label, rival, measure) for label in section.compared if label != rival}
+    effects = {label: effect for label, effect in effects.items() if not math.isnan(effect.mean)}
+    verdict, sentence = effects.get(ours or ""), ""
+    if ours and verdict and verdict.is_ratio:
+        reached, epochs = section.caught_up(ours), section.measures["epochs"][BASELINE].mean()
+        sentence = f"Epochs until {ours} is as good as {BASELINE} after {epochs:g}: {reached}; "
+        sentence += f"ratio of errors at the end: {verdict.show()}."
+    elif verdict:
+        sentence = f"{ours} over {rival}, points of balanced accuracy at the end: {verdict.show()}."
+    return Comparison(title, effects, verdict, sentence) if effects else None
 
 
 def headline(verdicts: Collection[Effect]) -> str:

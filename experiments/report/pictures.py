@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from experiments.methods import METHODS
 from experiments.report.intervals import Effect, band, needs_log
@@ -150,24 +150,19 @@ def draw_groups(section: Section) -> Figure:
     """Each group's error at the end, from most training samples, in brackets, at the top to fewest."""
     errors = section.values["test"].groupby(level=RUN).tail(1).droplevel("epoch")
     styles, rows = looks(section.compared), np.arange(0.0, len(section.group_names))
-    values = {label: errors.loc[label].T.iloc[section.by_size] for label in styles}
     strong = [label for label in styles if label in STRONG]
-    is_log = needs_log([of_label.dropna() for of_label in values.values()])
     figure, (ax,) = panels(1, 70 + 21 * len(rows))
     for label, look in styles.items():
-        (mean, low, high), places = band(values[label], is_log=is_log), rows
+        (mean, low, high), places = band(errors.loc[label].T.iloc[section.by_size]), rows
         if label in strong:  # they stand apart within a row
             places = rows + (strong.index(label) + 0.5) / len(strong) * 0.56 - 0.28
             ax.hlines(places, low, high, look["color"], linewidth=1.2)
         dots = look | {"linestyle": "", "markersize": 4}
         ax.plot(mean, places, label=wrapped(label) if label in strong else None, **dots)
-    if is_log:
-        log_scale(ax, "x")
-    else:
-        ax.set_xlim(left=0)
     names = [f"{section.group_names[group]} ({section.train_counts[group]:,})" for group in section.by_size]
     ax.set_yticks(rows, map(wrapped, names))
     ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(left=0)
     ax.set_xlabel(section.error_name)
     if strong:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -190,7 +185,10 @@ def draw_lines(ax: Axes, values: dict[str, pd.DataFrame], styles: dict[str, Look
     values = {label: thinned(frame) for label, frame in values.items()}
     is_log = needs_log(values.values())
     if is_log:
-        log_scale(ax, "y")
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        ax.yaxis.set_major_formatter("{x:.6g}")
+        ax.minorticks_off()
     bands = {label: band(frame, is_log=is_log) for label, frame in values.items()}
     for number, label in enumerate(sorted(bands, key=lambda one: styles[one]["zorder"])):
         places, (mean, *_) = values[label].index, bands[label]
@@ -213,15 +211,6 @@ def name_lines(ax: Axes) -> None:
     legend = ax.legend(handles=lines, loc="center left", bbox_to_anchor=(1, 0.5))
     for line, text in zip(lines, legend.get_texts(), strict=True):
         text.set_fontweight("bold" if line.get_zorder() > 2 else "normal")
-
-
-def log_scale(ax: Axes, axis: str) -> None:
-    """A log scale with few plain numbers as ticks."""
-    ax.set(**{f"{axis}scale": "log"})
-    one = getattr(ax, f"{axis}axis")
-    one.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-    one.set_major_formatter("{x:.6g}")
-    one.set_minor_locator(NullLocator())
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:

@@ -17,6 +17,7 @@ HALF, END = "at 1/2", "at the end"
 THIRDS = ("many", "middle", "few")
 DIFFERENCES = ("balanced accuracy", "gap")  # what is compared by differences, not by ratios
 RUN = ["label", "seed"]
+UNKNOWN_OBJECTIVE = {"kind": "unknown", "error_name": "test error"}
 
 
 class Section:
@@ -37,8 +38,6 @@ class Section:
         measures: by label and seed, see ``_measure``.
     """
 
-    is_long_tail = is_by_size = False
-
     def __init__(self, title: str, runs: pd.DataFrame) -> None:
         self.title, self.slug, self.runs = title, re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-"), runs
         self.task, self.config = str(runs["task"].iloc[0]), json.loads(runs["shared"].iloc[0])
@@ -48,10 +47,11 @@ class Section:
         self.trained = list(done["label"].unique())
         self.compared = [one for one in self.trained if self.methods[one] not in set(self.trained) - {one}]
         self.rivals = [one for one in self.compared if one != BASELINE] if BASELINE in self.trained else []
-        self.error_name = done["objective"].iloc[0]["error_name"] if self.trained else "test error"
+        objective = next(iter(done["objective"]), UNKNOWN_OBJECTIVE)
+        self.error_name, self.is_classification = objective["error_name"], objective["kind"] == "classification"
+        self.is_long_tail = self.is_by_size = False
         if not self.trained:
             return
-        self.is_classification = done["objective"].iloc[0]["kind"] == "classification"
         self.group_names, self.train_counts, orders = _groups(done)
         self.is_by_size = bool((orders != orders[0]).any())
         self.by_size = np.argsort(-self.train_counts, kind="stable")

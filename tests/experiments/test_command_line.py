@@ -209,7 +209,7 @@ def test_a_failing_run_is_named_last_and_the_others_are_reported(toy, tmp_path, 
         assert main(run) == 1
     told = capsys.readouterr()
     assert told.err.splitlines()[-1] == "failed: toy learn2mix seed 0: OSError: [Errno 5] of the disk"
-    assert "toy learn2mix 0 failed: OSError: [Errno 5] of the disk" in " ".join(told.out.split())
+    assert "toy learn2mix, seeds 0: failed: OSError: [Errno 5] of the disk" in " ".join(told.out.split())
     assert main(run) == 0
     assert "failed" not in capsys.readouterr().out
 

@@ -48,14 +48,21 @@ def test_headlines_count_tasks(section_of):
     )
 
 
-def test_long_tails_are_judged_by_balanced_accuracy(section_of):
-    accuracies = {"balanced": [50.0, 51.0, 52.0], "learn2mix-passes": [53.0, 55.0, 56.0]}
-    records = [record(method, seed, [1.0]) for method in accuracies for seed in range(3)]
+def long_tail(accuracies: dict[str, dict[int, float]]) -> list[dict]:
+    """Runs of an epoch on two classes, the one with three times the samples of the other, by method and seed."""
+    records = [record(method, seed, [1.0]) for method, of_seeds in accuracies.items() for seed in of_seeds]
     for one in records:
         one["objective"] = {"kind": "classification", "error_name": "test error, %", "scale": 100.0}
         error = 1 - accuracies[one["method"]][one["seed"]] / 100
         one["history"][0] |= {"test_by_group": [error, error]}
-    one = compare(section_of(*records))
+    return records
+
+
+BALANCED = {0: 50.0, 1: 51.0, 2: 52.0}
+
+
+def test_long_tails_are_judged_by_balanced_accuracy(section_of):
+    one = compare(section_of(*long_tail({"balanced": BALANCED, "learn2mix-passes": {0: 53.0, 1: 55.0, 2: 56.0}})))
     gains = [3.0, 4.0, 4.0]
     low, high = stats.t.interval(0.95, 2, loc=np.mean(gains), scale=stats.sem(gains))
     assert not one.verdict.is_ratio
@@ -65,6 +72,12 @@ def test_long_tails_are_judged_by_balanced_accuracy(section_of):
     assert headline([one.verdict]).startswith(
         "learn2mix-passes ends with a higher balanced accuracy than balanced on 1 of 1"
     )
+
+
+def test_methods_without_a_seed_of_the_other_one_are_left_out(section_of):
+    one = compare(section_of(*long_tail({"balanced": BALANCED, "learn2mix-passes": {3: 60.0}, "static": {0: 51.0}})))
+    assert list(one.effects) == ["static"]
+    assert (one.verdict, one.sentence) == (None, "")
 
 
 def test_without_both_there_is_no_verdict(section_of):
