@@ -40,10 +40,9 @@ def compare(section: Section) -> Comparison | None:
     verdict, sentence = effects.get(ours or ""), ""
     if ours and verdict and verdict.is_ratio:
         reached, epochs = section.caught_up(ours), section.measures["epochs"][BASELINE].mean()
-        sentence = f"Epochs until {ours} is as good as {BASELINE} after {epochs:g}: {reached}; "
-        sentence += f"ratio of errors at the end: {verdict.show()}."
+        sentence = f"Ratio of errors {verdict.show()}; epochs to catch up, of {epochs:g}: {reached}"
     elif verdict:
-        sentence = f"{ours} over {rival}, points of balanced accuracy at the end: {verdict.show()}."
+        sentence = f"Points of balanced accuracy over {rival}: {verdict.show()}"
     return Comparison(title, effects, verdict, sentence) if effects else None
 
 

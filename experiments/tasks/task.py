@@ -59,7 +59,7 @@ CHOSEN_MODEL = lazily("experiments.models:chosen_model")  # the one that the set
 
 @dataclass(frozen=True)
 class Expected:
-    """Of the stored runs of a task's own settings: seconds of learn2mix's median run, mean errors at the end."""
+    """Of a task's stored runs with its own settings: mean errors, and learn2mix's median seconds on the hardware."""
 
     hardware: str
     seconds: float

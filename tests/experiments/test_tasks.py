@@ -167,10 +167,11 @@ def test_a_task_says_what_to_expect_where_there_are_results_and_says_the_truth(s
         for method in ("classical", "learn2mix"):
             assert getattr(task.expected, method) == pytest.approx(np.mean(errors[method]), rel=5e-3), (name, method)
         runs = [run for run in stored[name] if run["method"] == "learn2mix"]
-        seconds = np.median([sum(row["train_seconds"] for row in run["history"]) for run in runs])
+        (word,) = (word for word in ("H200", "Xeon", "EPYC") if word in task.expected.hardware)
+        there = [run for run in runs if word in run["environment"]["processor"]]
+        assert len(there) > len(runs) / 2, name
+        seconds = np.median([sum(row["train_seconds"] for row in run["history"]) for run in there])
         assert task.expected.seconds == pytest.approx(seconds, rel=5e-3)
-        (processor,) = {run["environment"]["processor"] for run in runs}
-        assert any(word in processor for word in ("H200", "Xeon", "EPYC") if word in task.expected.hardware)
 
 
 def test_what_to_expect_is_listed():
