@@ -37,18 +37,21 @@ def path_of(folder: Path, run: Run, prefix: str = "") -> Path:
     return folder / run.task / run.method / f"{prefix}seed-{run.seed}.json"
 
 
-def claim(folder: Path, run: Run) -> BaseFileLock | None:
-    """Tell other sweeps on this machine that a run is being done; None while another one is at it."""
-    path = path_of(folder, run).with_suffix(".lock")
-    lock = FileLock(path, timeout=0, thread_local=False)
+def lock_of(folder: Path, run: Run) -> BaseFileLock:
+    """The lock by which sweeps on this machine tell each other that a run is being done."""
+    return FileLock(path_of(folder, run).with_suffix(".lock"), timeout=0, thread_local=False)
+
+
+def claim(lock: BaseFileLock) -> bool:
+    """Take the run; False while another sweep is at it."""
     # A full disk or a file system without locks is no hindrance: what comes of the run will tell.
     with suppress(OSError, NotImplementedError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
-            return None
-    return lock
+            return False
+    return True
 
 
 def release(lock: BaseFileLock) -> None:

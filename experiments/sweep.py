@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -40,15 +40,15 @@ class _Job:
     """A run under way."""
 
     run: Run
-    claim: BaseFileLock
-    bar: tqdm
+    lock: BaseFileLock
+    bar: tqdm = field(default_factory=lambda: tqdm(disable=True))
 
     def tell(self, seconds: float) -> None:
         self.bar.update(seconds if "time_budget" in self.run.settings else 1)
 
     def leave(self) -> None:
         self.bar.close()
-        results.release(self.claim)
+        results.release(self.lock)
 
 
 class _Sweep:
@@ -81,11 +81,12 @@ class _Sweep:
             worker = Worker(self._options)
             self._workers.append(worker)
         for run in self._waiting:
-            if claim := results.claim(self._out, run):
+            # Under way before it is claimed, so that a stop at any time leaves no claim.
+            job = self._underway[worker] = _Job(run, results.lock_of(self._out, run))
+            if results.claim(job.lock):
                 self._waiting.remove(run)
                 budget, num_epochs = run.settings.get("time_budget"), run.settings["epochs"]
-                bar = _bar(str(run), budget or num_epochs, "s" if budget else "epochs")
-                job = self._underway[worker] = _Job(run, claim, bar)
+                job.bar = _bar(str(run), budget or num_epochs, "s" if budget else "epochs")
                 if results.find(self._out, run) is not None:
                     self._end(worker, None)
                 elif worker is None:  # nothing has to start, and a debugger sees the training
@@ -94,6 +95,7 @@ class _Sweep:
                     with suppress(OSError):  # it was killed while it was idle, as is found when it is listened to
                         worker.pipe.send(run)
                 return True
+            del self._underway[worker]
         return False
 
     def _listen(self) -> None:
@@ -129,7 +131,8 @@ class _Sweep:
             told = f"failed: {outcome.error}"
             with suppress(OSError):  # a disk that took no record may take no note of it either
                 results.write(failed, {**run.identity, "error": outcome.error, "details": outcome.details})
-        self._underway.pop(worker).leave()
+        self._underway[worker].leave()
+        del self._underway[worker]
         self._bar.update()
         tqdm.write(f"{run}: {told}", file=sys.stderr)
 

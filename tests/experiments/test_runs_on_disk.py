@@ -390,14 +390,32 @@ def test_what_another_sweep_has_stored_meanwhile_is_not_trained_again(tmp_path, 
 
 
 def test_what_another_sweep_is_at_comes_last(tmp_path, runs, trained):
-    claim = results.claim(tmp_path, runs[0])
-    assert results.claim(tmp_path, runs[0]) is None
-    timer = threading.Timer(1, results.release, [claim])
+    lock = results.lock_of(tmp_path, runs[0])
+    assert results.claim(lock)
+    assert not results.claim(results.lock_of(tmp_path, runs[0]))
+    timer = threading.Timer(1, results.release, [lock])
     timer.start()
     do(runs[:2], tmp_path)
     timer.join()
     assert trained == ["toy classical seed 0", "toy learn2mix seed 0"]
     assert len(stored(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("moment", ["__init__", "close"])  # of a bar, just after a run is claimed or stored
+def test_ctrl_c_between_two_runs_leaves_no_claim(tmp_path, runs, monkeypatch, moment):
+    interrupted = []
+
+    def interrupt(bar, *args, **options):
+        getattr(tqdm, moment)(bar, *args, **options)
+        if bar.total and not interrupted and list(tmp_path.rglob("*.lock")):
+            interrupted.append(True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.sweep.tqdm", type("Bar", (tqdm,), {moment: interrupt}))
+    with pytest.raises(KeyboardInterrupt):
+        do(runs[:2], tmp_path)
+    assert interrupted
+    assert list(tmp_path.rglob("*.lock")) == []
 
 
 def test_a_full_disk_fails_the_runs_that_it_takes_no_more(tmp_path, runs, monkeypatch):
