@@ -201,10 +201,11 @@ class Browser:
         return self
 
     def __exit__(self, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+        # Asked to, for its pipe may stay open: a worker that was forked since then has it too.
+        os.write(self._to, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
         os.close(self._to)
         os.close(self._from)
         try:
-            # Without its pipes it leaves by itself, and takes its helper processes with it.
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
