@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from multiprocessing import parent_process
+from multiprocessing import connection, parent_process
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -58,8 +59,11 @@ class Pipeline:
     @property
     def alive(self) -> bool:
         """Whether it can answer: it was not closed, and no worker has died, as of Ctrl-C or for want of memory."""
-        workers = getattr(self._answers, "_workers", ())
-        return not self._ended and all(worker.is_alive() for worker in workers)
+        return not self._ended and all(worker.is_alive() for worker in self._workers)
+
+    @property
+    def _workers(self) -> Sequence[BaseProcess]:
+        return getattr(self._answers, "_workers", ())
 
     def close(self) -> None:
         """End the workers, also where an error that is kept holds what waits for them; nothing is answered any more."""
@@ -86,7 +90,8 @@ class Pipeline:
         Raises:
             RuntimeError: if the workers have ended; what they had on its way is lost.
         """
-        if self._ended:
+        if not self.alive:  # torch may have said so while the loop was elsewhere, and would now wait for ever
+            self.close()
             raise RuntimeError(
                 "MixedLoader: its worker processes have ended (one died, Ctrl-C, or close), and with them the batches "
                 "on their way; begin a new iteration, which starts new ones"
@@ -101,10 +106,17 @@ class Pipeline:
             self._end = weakref.finalize(self, _end_workers, self._answers)
         try:
             answer = next(self._answers)
-        except Exception:
+        except Exception as error:
             self._requests.num_open -= 1
+            lost = bool(self._workers) and isinstance(error, (OSError, EOFError))
+            if lost:  # of the reader, or of a worker that is just ending
+                ended = connection.wait([worker.sentinel for worker in self._workers], timeout=1)
+                for worker in self._workers:
+                    worker.join(1.0 if worker.sentinel in ended else 0.0)
             if not self.alive:
                 self.close()
+                if lost:
+                    raise RuntimeError("MixedLoader: a worker exited unexpectedly while its batch was read") from error
             raise
         self._requests.num_open -= answer is not None
         return answer.unpack() if type(answer) is Packed else answer
