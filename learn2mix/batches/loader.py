@@ -93,8 +93,8 @@ class MixedLoader:
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
         )
         self.collate_fn = self._reader.collate
-        self._pipeline: Any = None  # a Pipeline
-        self._decoder: Any = None  # an AheadDecoder
+        self._pipeline: Pipeline | None = None
+        self._decoder: AheadDecoder | None = None
 
     @property
     def mixer(self) -> Mixer:
@@ -133,7 +133,7 @@ class MixedLoader:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
         if self.batch_sampler is not None:  # the data set may have changed since
             check_dataset(self.dataset, self.batch_sampler.partition)
-        if not all(part.alive for part in filter(None, (self._pipeline, self._decoder))):
+        if not all(part is None or part.alive for part in (self._pipeline, self._decoder)):
             self._pipeline = self._decoder = None
         return _Batches(self, self.sampler._begin(None, by_loader=True))
 
@@ -191,8 +191,9 @@ class MixedLoader:
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
-        for part in filter(None, (self._pipeline, self._decoder)):
-            part.close()
+        for part in (self._pipeline, self._decoder):
+            if part is not None:
+                part.close()
 
     def observe(
         self,

@@ -14,13 +14,13 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Handed
 from learn2mix.batches.iterations import Iterations
 from learn2mix.batches.split import group_after_group, own_places, shuffled_order
-from learn2mix.checks import Counts, Vector, as_number, as_proportions, frozen, on_the_host
-from learn2mix.feedback.feedback import Drawn, check_group_losses, check_losses, check_weights
+from learn2mix.checks import Counts, Vector, as_proportions, frozen, on_the_host
+from learn2mix.feedback.feedback import Drawn, check_losses, check_validation, check_weights
 from learn2mix.functional import importance_weights, log_mix
 from learn2mix.labels import as_tuples
 from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import by_name, refuse_unknown, starting_mix
+from learn2mix.mixers.mixes import refuse_unknown, starting_mix
 
 
 class MixedBatches(Iterations):
@@ -167,9 +167,7 @@ class MixedBatches(Iterations):
                 they are None. The mix stays as it was.
         """
         self._validated = True
-        by_group = by_name(group_losses, "group_losses", self.group_names, kind="loss")
-        found = check_group_losses(by_group, len(self._prior))
-        self.mixer.observe_validation(as_number(loss, "loss", "(NaN: not known)"), found)
+        self.mixer.observe_validation(*check_validation(loss, group_losses, self.group_names))
 
     def _own(self, batch: Batch) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         """Return this process's places in a batch, ascending, and the order in which it gets them; None for as is."""

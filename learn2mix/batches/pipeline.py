@@ -90,8 +90,7 @@ class Pipeline:
         Raises:
             RuntimeError: if the workers have ended; what they had on its way is lost.
         """
-        if not self.alive:  # torch may have said so while the loop was elsewhere, and would now wait for ever
-            self.close()
+        if self._ended:
             raise RuntimeError(
                 "MixedLoader: its worker processes have ended (one died, Ctrl-C, or close), and with them the batches "
                 "on their way; begin a new iteration, which starts new ones"
@@ -108,15 +107,12 @@ class Pipeline:
             answer = next(self._answers)
         except Exception as error:
             self._requests.num_open -= 1
-            lost = bool(self._workers) and isinstance(error, (OSError, EOFError))
-            if lost:  # of the reader, or of a worker that is just ending
-                ended = connection.wait([worker.sentinel for worker in self._workers], timeout=1)
-                for worker in self._workers:
-                    worker.join(1.0 if worker.sentinel in ended else 0.0)
+            ends, torn = [worker.sentinel for worker in self._workers], isinstance(error, (OSError, EOFError))
+            if torn and ends and connection.wait(ends, timeout=1):  # not the reader's: of a worker that is just ending
+                self.close()
+                raise RuntimeError("MixedLoader: a worker exited unexpectedly while its batch was read") from error
             if not self.alive:
                 self.close()
-                if lost:
-                    raise RuntimeError("MixedLoader: a worker exited unexpectedly while its batch was read") from error
             raise
         self._requests.num_open -= answer is not None
         return answer.unpack() if type(answer) is Packed else answer

@@ -1,13 +1,24 @@
 """Losses of a batch, checked and summed by group where they are, and their sums since the last update."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from learn2mix.checks import LOSS_ROUNDING, Counts, Vector, any_negative, as_losses, check_dense, refuse_masked
+from learn2mix.checks import (
+    LOSS_ROUNDING,
+    Counts,
+    Vector,
+    any_negative,
+    as_losses,
+    as_number,
+    check_dense,
+    refuse_masked,
+)
+from learn2mix.mixers.mixes import by_name
 
 SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # as they are
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
@@ -113,6 +124,12 @@ def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -
 def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:
     """Return the validation losses of the groups as a vector of shape ``(num_groups,)``, or raise a ValueError."""
     return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")
+
+
+def check_validation(loss: Any, group_losses: Any, group_names: list[Any]) -> tuple[float, Vector | None]:
+    """Return the result of a validation run as a mixer takes it; losses of groups may come by name."""
+    by_group = by_name(group_losses, "group_losses", group_names, kind="loss")
+    return as_number(loss, "loss", "(NaN: not known)"), check_group_losses(by_group, len(group_names))
 
 
 def sum_on_host(

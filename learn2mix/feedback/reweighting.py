@@ -9,15 +9,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from learn2mix.checks import as_number, check_whole
+from learn2mix.checks import check_whole
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
-from learn2mix.feedback.group_losses import check_group_losses, check_groups, to_device
+from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
 from learn2mix.feedback.per_sample import check_criterion
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
-from learn2mix.mixers.mixes import by_name
 from learn2mix.partition import Partition
 
 
@@ -129,9 +128,7 @@ class ReweightedLoss(nn.Module):
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""
-        by_group = by_name(group_losses, "group_losses", self.mixer.group_names, kind="loss")
-        found = check_group_losses(by_group, len(self.mixer.prior))
-        self.mixer.observe_validation(as_number(loss, "loss", "(NaN: not known)"), found)
+        self.mixer.observe_validation(*check_validation(loss, group_losses, self.mixer.group_names))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the mixer's state, the losses since the last update and how far training is, on any process alone."""
