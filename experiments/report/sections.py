@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -146,20 +147,18 @@ def _groups(runs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 def _history(run: pd.Series, order: np.ndarray) -> pd.DataFrame:
     """A run's values with its groups in some order."""
-    scale, history, groups = run["objective"]["scale"], pd.DataFrame(run["history"]), run["groups"]
-    history.index += 1
+    scale, epochs, groups, unknown = run["objective"]["scale"], run["history"], run["groups"], [math.nan] * len(order)
+
+    def rows(name: str, *first: list[float]) -> np.ndarray:
+        return np.array([*first, *(epoch.get(name, unknown) for epoch in epochs)], dtype=float)
+
     # What a mixing method trains on has its own mix: to compare it with the test part, groups weigh as they do there.
-    shares = np.array(groups["test_counts"]) / sum(groups["test_counts"])
-    unknown = [[math.nan] * len(order)] * len(history)
-    trained = pd.DataFrame([*history.get("train_by_group", unknown)], history.index, dtype=float)
-    whole = {
-        "error": scale * history["test_error"].astype(float),
-        "weighed": scale * (trained * shares).sum(axis=1, skipna=False),
-        "seconds": history["train_seconds"].cumsum(),
-    }
+    weighed = rows("train_by_group") @ (np.array(groups["test_counts"]) / sum(groups["test_counts"]))
+    whole = {"error": scale * rows("test_error"), "weighed": scale * weighed, "seconds": rows("train_seconds").cumsum()}
     by_group = {
-        "test": scale * pd.DataFrame([*history["test_by_group"]], history.index, dtype=float),
-        "mix": pd.DataFrame([groups["initial_proportions"], *history["proportions"]], dtype=float),
+        "test": scale * rows("test_by_group", unknown)[:, order],
+        "mix": rows("proportions", groups["initial_proportions"])[:, order],
     }
-    ordered = {name: frame[order].set_axis(range(len(order)), axis=1) for name, frame in by_group.items()}
-    return pd.concat({"whole": pd.DataFrame(whole), **ordered}, axis=1).sort_index()
+    columns = [*(("whole", name) for name in whole), *product(by_group, range(len(order)))]
+    of_whole = np.insert(np.column_stack([*whole.values()]), 0, math.nan, axis=0)
+    return pd.DataFrame(np.hstack([of_whole, *by_group.values()]), columns=pd.MultiIndex.from_tuples(columns))
