@@ -10,7 +10,7 @@ import torch
 import reference
 from fake_accelerator import GARBAGE, FakeAccelerator
 from helpers import counts_of, through_a_file
-from learn2mix import Learn2Mix, MixedBatchSampler
+from learn2mix import AnnealedMix, Learn2Mix, MixedBatchSampler
 from observing import Batch, make, make_batches, observe
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
@@ -61,6 +61,17 @@ def test_what_is_under_way_survives_a_stop(every, stop):
     before = run(stopped, 0, stop)
     fresh.load_state_dict(through_a_file(stopped.state_dict()))
     assert before + run(fresh, stop, 20) == unbroken
+
+
+def test_so_does_one_of_a_rule_within_another():
+    def sampler():
+        mixer = AnnealedMix("uniform", Learn2Mix(0.3), num_steps=12)
+        return MixedBatchSampler(LABELS, mixer, batch_size=5, order="grouped")
+
+    unbroken, stopped, fresh = run(sampler(), 0, 12), sampler(), sampler()
+    before = run(stopped, 0, 5)
+    fresh.load_state_dict(through_a_file(stopped.state_dict()))
+    assert before + run(fresh, 5, 12) == unbroken
 
 
 def test_an_epoch_that_is_left_early_loses_no_update():

@@ -49,6 +49,15 @@ class TestSettings:
             tools.make_trainer(tmp_path, [MixingCallback(), MixingCallback()])
 
 
+@pytest.mark.parametrize("mixer", [Learn2Mix, lambda: FixedMix("uniform")], ids=["learn2mix", "fixed"])
+def test_batches_that_come_in_another_order_than_they_were_drawn_in(tmp_path, mixer):
+    sampler = tools.make_sampler(mixer())
+    loader = tools.make_loader(sampler, num_workers=2, in_order=False)
+    with pytest.raises(RuntimeError, match=r"in_order=False .* use MixedLoader\(dataset, sampler, in_order=False\)"):
+        stops(tmp_path, net(), loader)
+    assert sampler.last_observed is None
+
+
 class Endless(Sampler):
     """Cannot tell its length."""
 

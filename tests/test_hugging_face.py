@@ -426,6 +426,13 @@ def test_another_loss_than_the_one_followed_is_told_at_the_first_batch(tmp_path,
     assert len(told) == 1
 
 
+@pytest.mark.filterwarnings("error:MixedTrainer")
+def test_a_mix_that_follows_no_losses_is_no_reason_to_tell(tmp_path):
+    trainer = trainer_of(tmp_path, model=Classifier(weight=torch.tensor([1.0, 5.0, 10.0])), mixer=FixedMix("uniform"))
+    trainer.train()
+    assert trainer.state.global_step > 0
+
+
 def test_a_loss_put_behind_the_mixin_is_found(tmp_path):
     class Theirs(Trainer):
         def compute_loss(self, model, inputs, return_outputs=False, **kwargs):

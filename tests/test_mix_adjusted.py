@@ -174,6 +174,26 @@ def test_labels_are_columns_of_the_logits():
     assert MixAdjustedLoss().follow(loader)(logits, targets).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_names_in_another_order_than_the_classes_are_refused():
+    """Of as many samples each, what a batch has does not tell the classes apart, but the places of its samples do."""
+    names = ["low", "medium", "high"]  # sorted: high, low, medium
+    targets = [0, 1, 2] * 20
+    sampler = MixedBatchSampler([names[target] for target in targets], FixedMix("uniform"), batch_size=30)
+    loader = MixedLoader(targets, sampler)
+    criterion = MixAdjustedLoss().follow(loader)
+    with pytest.raises(ValueError, match=r"'high' has the column 0 .* the target 2; make the sampler's groups"):
+        criterion(torch.zeros(30, 3), next(iter(loader)))
+
+
+def test_a_batch_in_another_order_has_the_same_mix():
+    loader = MixedLoader(
+        LABELS, make(FixedMix([0.5, 0.25, 0.25])), collate_fn=lambda samples: torch.tensor(samples).sort()[0]
+    )
+    logits, targets = torch.randn(8, 3), next(iter(loader))
+    expected = by_hand(logits, targets, [0.5, 0.25, 0.25], [1 / 3] * 3)
+    assert MixAdjustedLoss().follow(loader)(logits, targets).item() == pytest.approx(np.mean(expected), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("groups", "num_classes", "message"),
     [

@@ -11,6 +11,7 @@ from helpers import through_a_file
 from learn2mix import (
     AlternatingMix,
     AnnealedMix,
+    FadingMix,
     FixedMix,
     Learn2Mix,
     MixedBatchSampler,
@@ -66,6 +67,33 @@ def test_losses_may_be_annealed_and_alternated():
     assert found == pytest.approx([x / 2, (x / 2 + y / 2) / 2, y / 2])  # B_t = gamma X + (1 - gamma) Y
     alternated = make(AlternatingMix(groups=[0, 1]), num_batches=2)
     assert [call(alternated, batch).item() for _ in range(4)] == pytest.approx([x / 2, x / 2, y / 2, y / 2])
+
+
+def test_where_all_groups_are_repeated_alike_none_fades():
+    """Weights repeat no sample; a rule that counts passes is told so."""
+    fading = make(FadingMix(passes=1.0))
+    annealed = make(AnnealedMix(FadingMix(), None, num_steps=4))
+    for batch in [*drawn(0), *drawn(1)]:
+        call(fading, batch), call(annealed, batch)
+    np.testing.assert_allclose(fading.mixer.proportions, [1 / 3] * 3, rtol=0, atol=0.02)
+    np.testing.assert_allclose(annealed.mixer.proportions, PRIOR, rtol=0, atol=1e-12)
+
+
+def test_a_rule_that_is_told_where_the_run_is():
+    class Told(Mixer):
+        infos = ()
+
+        def seek(self, batch, epoch, info=None):
+            self.infos = (*self.infos, info)
+
+    criterion = make(Told())
+    for batch in drawn():
+        call(criterion, batch)
+    infos = criterion.mixer.infos
+    assert [info.draws.tolist() for info in infos] == [[0, 0, 0], [3, 2, 0], [6, 3, 1], [9, 4, 2]]
+    assert {info.batch_size for info in infos} == {5}
+    assert all(info.sizes.tolist() == [12, 6, 2] and not info.counts.any() for info in infos)
+    assert all(info.proportions.tolist() == PRIOR for info in infos)
 
 
 def test_in_evaluation_it_is_the_plain_mean_and_nothing_moves():

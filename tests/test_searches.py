@@ -4,9 +4,11 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import BatchSizeFinder
 from pytorch_lightning.tuner import Tuner
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 import lightning_modules as tools
-from learn2mix import Learn2Mix, MixedLoader, MixingCallback
+from learn2mix import AnnealedMix, Learn2Mix, MixAdjustedLoss, MixedLoader, MixedStream, MixingCallback
 from lightning_modules import EPOCH
 
 pytestmark = [
@@ -73,6 +75,67 @@ def test_neither_does_a_search_for_a_batch_size_within_fit(tmp_path):
     assert net.seen[-2 * len(net.sampler) :] == trained(tmp_path, sampler_of(batch_size=12))
 
 
+class NetOfItsMix(Net):
+    """Trains on a loss that knows the mix of its batch; keeps each loss with the logits and targets that it is of."""
+
+    def __init__(self, make_sampler=None):
+        super().__init__(make_sampler)
+        self.criterion, self.steps = MixAdjustedLoss(), []
+
+    def training_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        loss = self.criterion(logits, batch[1])
+        self.steps.append((loss.item(), logits.detach(), batch[1]))
+        return loss
+
+
+END = [0.1, 0.3, 0.6]
+
+
+def annealed(start):
+    return AnnealedMix(start, END, num_steps=5)
+
+
+def mix_of(step):
+    return (1 - step / 4) / 3 + step / 4 * torch.tensor(END)
+
+
+def joined(samples):
+    return [torch.cat(column) for column in zip(*samples, strict=True)]
+
+
+def loader_of(kind, mixer):
+    if kind == "stream":
+        features, labels = tools.Data().features, tools.Data().labels
+        sources = [[(features[index], labels[index]) for index in (labels == label).nonzero()] for label in range(3)]
+        return MixedLoader(MixedStream(sources, mixer, batch_size=tools.BATCH_SIZE, collate_fn=joined))
+    sampler = tools.make_sampler(mixer)
+    if kind == "DataLoader":
+        return DataLoader(tools.Data(), batch_sampler=sampler)
+    return MixedLoader(tools.Data(), sampler, num_workers=int(kind[-1]))
+
+
+@pytest.mark.parametrize("kind", ["MixedLoader, 0", "MixedLoader, 2", "DataLoader", "stream"])
+@pytest.mark.parametrize("start", [lambda: "uniform", lambda: Learn2Mix(initial="uniform")], ids=["fixed", "learn2mix"])
+def test_a_loss_that_knows_its_mix_has_that_of_each_batch_of_a_search(tmp_path, kind, start):
+    net, trainer = NetOfItsMix(), trainer_of(tmp_path)
+    Tuner(trainer).lr_find(net, loader_of(kind, annealed(start())), num_training=5)
+    assert len(net.steps) == 5
+    for step, (loss, logits, targets) in enumerate(net.steps):
+        mix = mix_of(step)
+        assert loss == pytest.approx(F.cross_entropy(logits + (3 * mix).log(), targets).item(), abs=1e-6)
+
+
+def test_so_it_does_where_a_search_makes_loaders_anew(tmp_path):
+    net = NetOfItsMix(lambda **settings: tools.make_sampler(annealed("uniform"), **settings))
+    trainer_of(tmp_path, BatchSizeFinder(mode="power", init_val=6, max_trials=2, steps_per_trial=2)).fit(net)
+    searched = net.steps[: -2 * len(net.sampler)]
+    assert {len(targets) for _, _, targets in searched} >= {12}
+    for number, (loss, logits, targets) in enumerate(searched):
+        mix = mix_of(number % 2)  # of two steps for each size
+        assert loss == pytest.approx(F.cross_entropy(logits + (3 * mix).log(), targets).item(), abs=1e-6)
+
+
 def test_overfit_batches_with_a_loader_of_ours(tmp_path):
     with pytest.raises(ValueError, match=r"subclass.*; .* pass Trainer\(limit_train_batches=2\), which does the same"):
         trainer_of(tmp_path, overfit_batches=2).fit(Net(), MixedLoader(tools.Data(), sampler_of()))
@@ -92,8 +155,10 @@ class TestSeveralBatchesInAStep:
 
     def test_a_step_that_takes_two_batches(self, tmp_path):
         net = self.net_of(lambda labels, losses: {"losses": losses[1]})
+        sampler = sampler_of()
         with pytest.raises(RuntimeError, match=r'took 2 batches .*MixingCallback\(groups="labels"\)'):
-            trainer_of(tmp_path).fit(net, MixedLoader(tools.Data(), sampler_of()))
+            trainer_of(tmp_path).fit(net, MixedLoader(tools.Data(), sampler))
+        assert sampler.last_observed is None
 
     def test_may_return_their_losses_with_labels(self, tmp_path):
         told = []

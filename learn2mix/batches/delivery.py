@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-from learn2mix.batches.torch_loader import TorchLoader
+from learn2mix.batches.torch_loader import LoopsAhead, TorchLoader
 
 MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
 LEAST_KEPT, MOST_KEPT = 16, 1024
@@ -36,8 +36,15 @@ class Delivery:
     it has to say how far it fetches ahead. Fetched in a thread, batches come at any time, and nothing is checked.
     """
 
-    def __init__(self, fetch_ahead: int = 0, loader: TorchLoader | None = None, *, by_loader: bool = False) -> None:
-        self.fetch_ahead = fetch_ahead  # batches that the loop has, by its own account, besides the one it trains on
+    def __init__(
+        self,
+        fetch_ahead: int = 0,
+        loader: TorchLoader | None = None,
+        *,
+        by_loader: bool = False,
+        loops: LoopsAhead | None = None,
+    ) -> None:
+        self._least_ahead, self._loops = fetch_ahead, loops
         self.loader = loader  # torch's loader, where that is known to carry the batches
         self.by_loader = by_loader  # whether a MixedLoader says what is handed out
         self.batched_twice = False  # whether torch's loader makes batches of what are batches already
@@ -50,6 +57,11 @@ class Delivery:
         self._most = 0  # batches that the loop had at an observation, learnt at the first
         self._left = 0  # that it still had after the last observation
         self._seen = 0  # num_handed at the last observation
+
+    @property
+    def fetch_ahead(self) -> int:
+        """Batches that the loop has, by its own account, besides the one it trains on."""
+        return max(self._least_ahead, 0 if self._loops is None else self._loops.count)
 
     def draw(self, number: int, most: int) -> list[int]:
         """Note that a batch was drawn; return those to forget, beyond so many in a loop that never observes."""
@@ -87,8 +99,8 @@ class Delivery:
     def oldest(self, *, trusted: bool, failed: bool = False) -> Handed:
         """Return the batch that the losses are of: the oldest that the loop has not observed.
 
-        That it is the right one is checked, unless it is ``trusted`` to be. It may be one that ``failed`` while it was
-        loaded, and never reached the loop.
+        That it is the right one is checked; not whether some were left out, where each is ``trusted`` to be observed.
+        It may be one that ``failed`` while it was loaded, and never reached the loop.
         """
         if self.batched_twice:
             raise ValueError(f"losses: {BATCHED_TWICE}")
@@ -103,25 +115,28 @@ class Delivery:
                 "iterator each epoch"
             )
         # Where batches are fetched in another thread, it is no use to count.
-        if not trusted and self._thread == threading.get_ident():
-            message = self._not_known() or self._left_out()
+        if self._thread == threading.get_ident():
+            message = self._not_known() or (None if trusted else self._left_out())
             if message is not None:
                 self.told = True
                 raise RuntimeError(message)
         return self.handed[0]
 
-    def newest(self) -> Handed:
-        """Return the batch in training of a loop that has one at a time and does not observe; else raise an error."""
+    def newest(self, *, in_search: bool = False) -> Handed:
+        """Return the batch in training of a loop that has one at a time and does not observe; else raise an error.
+
+        In a search of Lightning's it is known how many batches are fetched ahead.
+        """
         self.catch_up()
         if not self.handed:
             raise ValueError("log_mix: the loop has no batch yet; ask for it between getting a batch and observing it")
         in_order = self.loader is None or self.loader.in_order
-        if self.fetch_ahead or not in_order or self._thread != threading.get_ident():
+        if (self.fetch_ahead and not in_search) or not in_order or self._thread != threading.get_ident():
             raise RuntimeError(
                 "log_mix: this loop has several batches at a time, so it is not known which one it trains on; call "
                 "observe(losses), or observe(None), after each step"
             )
-        return self.handed[-1]
+        return self.handed[max(-1 - self.fetch_ahead, -len(self.handed))]
 
     @property
     def in_main_thread(self) -> bool:

@@ -10,8 +10,8 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
+    LoopsAhead,
     TorchLoader,
-    batches_fetched_ahead,
     call_if_alive,
     called_by_search,
     called_by_trainer,
@@ -33,8 +33,9 @@ class Iterations(Progress):
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()
-        self._renew(Delivery(max(self.fetch_ahead, batches_fetched_ahead()), loader, by_loader=by_loader))
-        self._delivery.told = called_by_search()  # it does not observe, and MixingCallback undoes it
+        self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead()))
+        # A search does not observe, and MixingCallback undoes it.
+        self._in_search = self._delivery.told = called_by_search()
         if loader is not None:
             self._watch(loader.iterator)
         return self._iteration

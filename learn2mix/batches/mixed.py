@@ -150,6 +150,8 @@ class MixedBatches(Iterations):
         return self._members(self._composition.find(handed.number), handed)
 
     def _in_training(self) -> Handed:
+        if self._in_search:
+            return self._delivery.newest(in_search=True)
         if self.observing or self.mixer.needs_losses:
             return self._delivery.oldest(trusted=self.trusted)
         return self._delivery.newest()

@@ -70,6 +70,7 @@ class Progress:
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
         self._in_trainer = False  # whether a Trainer began this iteration
+        self._in_search = False  # whether a search of Lightning's began it, which observes nothing
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 

@@ -82,15 +82,25 @@ def find_torch_loader() -> TorchLoader | None:
     return None
 
 
-def batches_fetched_ahead() -> int:
-    """Return how many batches a loop on the call stack fetches before it trains on the first of them.
+class LoopsAhead:
+    """How many batches the loops on the call stack fetch before they train on the first of them.
 
-    Accelerate's loader holds one back, to know which is the last; so does Lightning's where a loader has no length.
+    Accelerate's loader holds one back, to know which is the last; so does Lightning's where a loader has no length,
+    which it looks up once it has the iterator that is being made now.
     """
-    accelerate = any(_module(frame) == ACCELERATE for frame in _frames())
-    fetchers = _callers("pytorch_lightning.loops.fetchers", "lightning.pytorch.loops.fetchers")
-    lightning = any(getattr(fetcher, "length", 0) is None for fetcher in fetchers)
-    return int(accelerate) + int(lightning)
+
+    def __init__(self) -> None:
+        self._num_accelerate = int(any(_module(frame) == ACCELERATE for frame in _frames()))
+        fetchers = _callers("pytorch_lightning.loops.fetchers", "lightning.pytorch.loops.fetchers")
+        self._fetchers = [weakref.ref(fetcher) for fetcher in {id(one): one for one in fetchers}.values()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_num_accelerate": self.count, "_fetchers": []}
+
+    @property
+    def count(self) -> int:
+        """That many, by now."""
+        return self._num_accelerate + sum(getattr(fetcher(), "length", 0) is None for fetcher in self._fetchers)
 
 
 def refuse_second_split(whose: str, num_replicas: int) -> None:

@@ -185,13 +185,25 @@ def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
                 f"where a sample may have several labels, {PER_SAMPLE}"
             )
         return
-    expected = sorted(columns[group] for group in source.groups_in_training())
-    found = sorted(targets.flatten().tolist())
-    if len(expected) == len(found) and expected != found and found[0] >= 0:  # below 0: to be ignored
+    groups, found = source.groups_in_training().tolist(), targets.flatten().tolist()
+    if len(groups) != len(found):
+        return
+    expected = [columns[group] for group in groups]
+    if sorted(expected) != sorted(found) and min(found) >= 0:  # below 0: to be ignored
         raise ValueError(
             f"MixAdjustedLoss: the groups must be the classes, but a batch with the groups "
             f"{sorted(set(expected))[:5]} has targets {sorted(set(found))[:5]} in other numbers; make the sampler's "
             "groups of the targets, or use another loss"
+        )
+    # Each group may have a class of its own, and yet another one than that of its column.
+    pairs = {(group, target) for group, target in zip(groups, found, strict=True) if target >= 0}
+    others = [(group, target) for group, target in sorted(pairs) if columns[group] != target]
+    if others and len(pairs) == len(dict(pairs)) == len({target for _, target in pairs}):
+        group, target = others[0]
+        raise ValueError(
+            f"MixAdjustedLoss: the groups must be the classes, but group {source.group_names[group]!r} has the column "
+            f"{columns[group]} of the logits, and its samples the target {target}; make the sampler's groups of the "
+            "targets, which are the numbers of the columns"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from learn2mix.checks import check_whole
+from learn2mix.checks import check_whole, frozen
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
@@ -17,6 +17,7 @@ from learn2mix.feedback.per_sample import check_criterion
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
+from learn2mix.mixers.info import MixInfo, takes_info
 from learn2mix.partition import Partition
 
 
@@ -110,21 +111,30 @@ class ReweightedLoss(nn.Module):
         groups = groups.cpu() if isinstance(groups, torch.Tensor) else groups
         numbers = check_groups(groups, len(losses), len(self.mixer.prior)).numpy()
         epoch, position = divmod(self._batch, self._num_batches or (self._batch + 1))
-        self.mixer.seek(self._batch, epoch)
+        self._seek(epoch, len(losses))
         shares = importance_weights(self.mixer.prior, self.mixer.proportions)
         weights = to_device(torch.from_numpy(shares[numbers]).to(losses.dtype), losses.device)
         self._feedback.add(losses, numbers, batch=self._batch + 1)
         self._batch += 1
+        self._num_samples += len(losses) * self._processes.num_replicas
         ended, drawn = position + 1 == self._num_batches, self._drawn(len(losses))
         self._feedback.step(ended, lambda: {"number of batches": self._batch}, drawn)
         return weights
 
+    def _seek(self, epoch: int, batch_size: int) -> None:
+        """Let the mixer prepare the weights of the next batch."""
+        told: tuple[MixInfo, ...] = ()
+        if takes_info(self.mixer.seek, num_others=2):
+            drawn, mix = self._drawn(batch_size), self.mixer.proportions
+            nothing, num_updates = frozen(np.zeros(len(mix))), self._feedback.num_updates
+            told = (MixInfo(nothing, mix, frozen(drawn.draws), drawn.sizes, drawn.batch_size, num_updates),)
+        self.mixer.seek(self._batch, epoch, *told)
+
     def _drawn(self, batch_size: int) -> Drawn:
-        """Say what a batch was drawn at: the data's own mix, so that all groups are repeated alike."""
-        batch_size *= self._processes.num_replicas
-        self._num_samples += batch_size
-        prior = self.mixer.prior
-        return Drawn(prior, np.rint(prior * self._num_samples).astype(np.int64), self.mixer.sizes, batch_size)
+        """Say what batches are drawn at: the data's own mix, so that all groups are repeated alike."""
+        prior, sizes = self.mixer.prior, frozen(self.mixer.sizes)
+        draws = np.rint(prior * self._num_samples).astype(np.int64)
+        return Drawn(prior, draws, sizes, batch_size * self._processes.num_replicas)
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""

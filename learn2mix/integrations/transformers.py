@@ -190,7 +190,8 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         batch = dict(inputs)  # the Trainer takes the labels out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         self._losses = self._losses_of_samples(outputs, batch)
-        if self._losses is not None and self._loss_function is None and not self._compared:
+        follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
+        if self._losses is not None and follows and not self._compared:
             self._compared = True
             copies = max(self.args.world_size, self.args.n_gpu)
             warn_of_another_loss(loss.detach().mean(), self._losses, kwargs.get("num_items_in_batch"), copies)

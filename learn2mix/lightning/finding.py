@@ -92,7 +92,7 @@ class LossFinder:
         """Look for the criteria that keep losses."""
         self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
 
-    def follow(self, sampler: Mixed) -> None:
+    def follow(self, sampler: Any) -> None:
         """Let the criteria that know their mix follow the one that is steered."""
         self._sampler = sampler
         for criterion in self._criteria:

@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from learn2mix.lightning import finding
 from learn2mix.lightning.finding import Mixed
 
 SEARCHES = ("lr_find", "scale_batch_size")  # methods of the callbacks that search; a Tuner adds them too
+
+
+def expects_search(trainer: Trainer) -> bool:
+    """Whether a callback of the Trainer searches before the training."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(hasattr(callback, name) for callback in callbacks for name in SEARCHES)
+
+
+class LiveSampler:
+    """The sampler that a Trainer's loader has when it is asked: a search may make loaders anew.
+
+    A :class:`learn2mix.MixAdjustedLoss` follows it as it would the sampler.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    @property
+    def group_names(self) -> list[Any]:
+        """One name per group."""
+        return finding.find_sampler(self._trainer).group_names
+
+    def log_mix(self, target: Any) -> Tensor:
+        """Return what to add to the logits, as the sampler says."""
+        return finding.find_sampler(self._trainer).log_mix(target)
+
+    def groups_in_training(self) -> NDArray[np.int64]:
+        """Return the number of the group of each sample of the batch being trained on."""
+        return finding.find_sampler(self._trainer).groups_in_training()
 
 
 class Search:
@@ -18,11 +50,8 @@ class Search:
     def __init__(self) -> None:
         self._sampler: Mixed | None = None
 
-    def begin(self, trainer: Trainer) -> dict[str, Any] | None:
-        """Return the state of the sampler where a search is about to begin; None where there is none."""
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        if not any(hasattr(callback, name) for callback in callbacks for name in SEARCHES):
-            return None
+    def begin(self, trainer: Trainer) -> dict[str, Any]:
+        """Return the state of the sampler where a search is about to begin."""
         trainer.fit_loop.setup_data()
         self._sampler = finding.find_sampler(trainer)
         self._sampler.trusted = True  # not told that nothing is observed: nothing has to be

@@ -64,6 +64,7 @@ class AnnealedMix(ByBatch):
         self._asked = {"start": start, "end": end}
         if isinstance(start, Mixer) and start is end:
             raise ValueError("start and end must be two mixers, got the same one twice; make one for each")
+        self._due: dict[str, bool] = {}  # which of them are to be updated
         self._mixers: dict[str, Any] = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         self.num_steps = check_whole(num_steps, "num_steps")
         self.schedule = find_schedule(schedule)
@@ -113,12 +114,13 @@ class AnnealedMix(ByBatch):
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         mixers = {name: mixer.state_dict() for name, mixer in self._mixers.items()}
-        return super().state_dict() | ({"mixers": mixers} if mixers else {})
+        return super().state_dict() | ({"mixers": mixers, "due": dict(self._due)} if mixers else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         for name, saved in state.get("mixers", {}).items():
             if name in self._mixers:
                 self._mixers[name].load_state_dict(saved)
+        self._due = dict(state.get("due", {}))
         super().load_state_dict(state)
 
     def _at(self, batch: int) -> Vector:
