@@ -171,6 +171,20 @@ class TestErrors:
         with pytest.raises(RuntimeError, match=f"the module has {meters} GroupLossMeters; give it one"):
             fit(tmp_path, module(meters=meters), mixer=Learn2Mix(signal="validation"), val=True)
 
+    @pytest.mark.parametrize("how", ["never updated", "reset before"])
+    def test_a_meter_without_losses(self, tmp_path, how):
+        class Emptied(RealNet):
+            def on_validation_epoch_end(self):
+                self.meter.reset()
+
+        class NeverUpdated(RealNet):
+            def validation_step(self, batch, batch_idx):
+                self.log("val_loss", 1.0)
+
+        net = Emptied() if how == "reset before" else NeverUpdated()
+        with pytest.raises(RuntimeError, match=r"GroupLossMeter has no losses.* on_validation_epoch_end"):
+            fit(tmp_path, net, mixer=Learn2Mix(signal="validation"), val=True)
+
     def test_what_is_neither_key_nor_function(self):
         with pytest.raises(TypeError, match="validation must be None, a key or a function, got int"):
             MixingCallback(validation=3)

@@ -152,6 +152,12 @@ def test_the_meter_refuses_unequal_shapes(losses, groups):
     assert meter.sums.tolist() == meter.counts.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("losses", "groups"), [([1.0], torch.tensor([0])), (torch.ones(1), [0])])
+def test_the_meter_refuses_what_is_no_tensor(losses, groups):
+    with pytest.raises(TypeError, match=r"losses and groups must be tensors, got \w+ and \w+; give torch\.as_tensor"):
+        GroupLossMeter(num_groups=2).update(losses, groups)
+
+
 def test_the_meter_refuses_no_groups():
     with pytest.raises(ValueError, match="num_groups must be at least 1, got 0"):
         GroupLossMeter(num_groups=0)

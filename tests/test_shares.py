@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from helpers import mixes
+from helpers import mixes, through_a_file
 from learn2mix import (
     AnnealedMix,
     ExcessLoss,
@@ -121,6 +122,30 @@ def test_a_stream_a_loss_and_a_mix_that_is_assigned_take_shares_by_name(asked):
         else:
             with pytest.raises(ValueError, match=r"there is no group 'esay'; .* did you mean 'easy'"):
                 ask()
+
+
+def test_a_table_s_column_goes_by_the_names_of_its_rows():
+    """As of ``value_counts(normalize=True)``, the most frequent first."""
+    shares = pandas.Series(["cat", "dog", "cat", "ant"] * 5).value_counts(normalize=True)
+    assert shares.index[0] == "cat"
+    labels = ["ant", "cat", "dog"] * 4
+    for kind, make in KINDS.items():
+        assert mix_of(make(shares), ["ant", "cat", "dog"]) == [0.25, 0.5, 0.25], kind
+    sampler = MixedBatchSampler(labels, Learn2Mix(1.0, signal="validation"), batch_size=4)
+    sampler.observe_validation(1.0, shares)
+    assert sampler.mixer.proportions.tolist() == [0.25, 0.5, 0.25]
+    sampler.mixer.proportions = pandas.Series({"dog": 0.5, "cat": 0.25, "ant": 0.25})
+    assert sampler.mixer.proportions.tolist() == [0.25, 0.25, 0.5]
+    assert Learn2Mix(initial=shares).settings()["initial"] == shares.tolist()  # not attached: in its own order
+    state = through_a_file(MixedBatchSampler(labels, FixedMix(shares), batch_size=4).state_dict())
+    MixedBatchSampler(labels, FixedMix([0.25, 0.5, 0.25]), batch_size=4).load_state_dict(state)  # the same settings
+    with pytest.raises(ValueError, match="there is no group 'bee'"):
+        mix_of(FixedMix(shares.rename({"dog": "bee"})), ["ant", "cat", "dog"])
+
+
+def test_a_column_whose_rows_are_only_numbered_is_a_vector():
+    assert mix_of(FixedMix(pandas.Series([0.25, 0.75])), ["ant", "bee"]) == [0.25, 0.75]
+    assert mix_of(FixedMix(pandas.Series([0.25, 0.75], index=[7, 3])), [3, 7]) == [0.75, 0.25]
 
 
 def test_of_the_losses_of_a_reference_none_can_be_left_out():

@@ -96,11 +96,11 @@ class Delivery:
             self.handed.append(Handed(self._drawn.popleft()))
             self.num_handed += 1
 
-    def oldest(self, *, trusted: bool, failed: bool = False) -> Handed:
+    def oldest(self, *, trusted: bool, failed: bool = False, asked: str = "losses") -> Handed:
         """Return the batch that the losses are of: the oldest that the loop has not observed.
 
         That it is the right one is checked; not whether some were left out, where each is ``trusted`` to be observed.
-        It may be one that ``failed`` while it was loaded, and never reached the loop.
+        It may be one that ``failed`` while it was loaded, and never reached the loop. ``asked`` says what is asked for.
         """
         if self.batched_twice:
             raise ValueError(f"losses: {BATCHED_TWICE}")
@@ -108,6 +108,11 @@ class Delivery:
         if failed and not self.handed and self._num_lost() > 0:
             self._num_failed += 1
             self.catch_up()
+        if not self.handed and asked != "losses":
+            raise ValueError(
+                f"{asked}: every batch handed out so far was observed, so that none is being trained on; ask after "
+                "getting a batch and before observing it"
+            )
         if not self.handed:
             raise ValueError(
                 "losses: every batch handed out so far was observed; call observe once for each batch. A loop over "

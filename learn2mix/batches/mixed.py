@@ -110,7 +110,7 @@ class MixedBatches(Iterations):
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
             RuntimeError: in a loop that does not observe, for then nobody knows which batch it trains on.
         """
-        handed = self._delivery.oldest(trusted=self.trusted)
+        handed = self._delivery.oldest(trusted=self.trusted, asked="importance_weights")
         if handed.number == self._weighed[0] and self._delivery.num_handed != self._weighed[1]:
             raise RuntimeError(
                 "importance_weights: the batch that had the last weights was never observed; call "
@@ -153,7 +153,7 @@ class MixedBatches(Iterations):
         if self._in_search:
             return self._delivery.newest(in_search=True)
         if self.observing or self.mixer.needs_losses:
-            return self._delivery.oldest(trusted=self.trusted)
+            return self._delivery.oldest(trusted=self.trusted, asked="log_mix")
         return self._delivery.newest()
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:

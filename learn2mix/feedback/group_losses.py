@@ -27,6 +27,10 @@ TO_THE_CALLBACK = (
     '; MixingCallback observes what training_step returns: {"loss": loss, "losses": losses}, with None for losses that '
     'are not known, or {..., "labels": labels} and MixingCallback(groups="labels") for losses of other samples'
 )
+LEAVE_OUT = (
+    "; a batch whose step is skipped (GradScaler) is reported by observe(None), under MixingCallback by "
+    'returning {"loss": loss, "losses": None}'
+)
 FEWER = "call observe(None), or pass groups= with the group of each loss that is left"
 
 
@@ -219,7 +223,7 @@ def describe_bad_batch(names: Sequence[int | str], sums: Vector, counts: Vector 
     if not bad:
         return None
     kind = "negative" if (sums[bad] == -np.inf).any() else "NaN or infinite"
-    way_out = "; add a constant to all, or report another score of at least 0" if kind == "negative" else ""
+    way_out = "; add a constant to all, or report another score of at least 0" if kind == "negative" else LEAVE_OUT
     return f"losses must be finite and at least 0: batch {batch} has {kind} losses {_in_groups(names, bad)}{way_out}"
 
 

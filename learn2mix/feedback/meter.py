@@ -45,8 +45,11 @@ class GroupLossMeter(Metric):
 
         Raises:
             ValueError: if the two are not 1-D and of one length, or a group is out of range.
-            TypeError: if the groups are not whole numbers.
+            TypeError: if they are no tensors, or the groups are not whole numbers.
         """
+        if not (isinstance(losses, Tensor) and isinstance(groups, Tensor)):
+            kinds = f"{type(losses).__name__} and {type(groups).__name__}"
+            raise TypeError(f"losses and groups must be tensors, got {kinds}; give torch.as_tensor(...)")
         if losses.ndim != 1 or losses.shape != groups.shape:
             raise ValueError(
                 "losses and groups must be 1-D and of one length, got shapes "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
-from learn2mix.lightning.search import LiveSampler, Search, expects_search
+from learn2mix.lightning.search import Search
 from learn2mix.lightning.showing import Showing
 
 
@@ -94,12 +94,8 @@ class MixingCallback(Callback):
         trainer.callbacks.sort(key=lambda callback: callback is not self)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Where a search trains before the training, let it know its mix, and remember where the sampler is."""
-        if not expects_search(trainer):
-            return
-        self._losses.find_criteria(pl_module)
-        self._losses.follow(LiveSampler(trainer))
-        self._restored = self._restored or self._search.begin(trainer)
+        """Make ready for a search, which trains before the training."""
+        self._restored = self._search.begin(trainer, pl_module, self._losses, self._restored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""

@@ -1,5 +1,6 @@
 """Where things are in a Trainer: the sampler, the losses of a training step, the results of a validation run."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -182,7 +183,16 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
             "MixingCallback: the mixer follows the validation losses of the groups, and the module has "
             f"{len(meters)} GroupLossMeters; give it one and update it in validation_step, or pass validation=function"
         )
-    return loss, meters[0].compute()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*before the ``update`` method")  # of one process of many, or told below
+        losses = meters[0].compute()
+    if losses.isnan().all():
+        raise RuntimeError(
+            "MixingCallback: the mixer follows the validation losses of the groups, but at the end of validation the "
+            "GroupLossMeter has no losses; call its update(losses, groups) in validation_step, and leave its reset to "
+            "this callback: not in on_validation_epoch_end"
+        )
+    return loss, losses
 
 
 def check_split(trainer: Trainer, sampler: Mixed) -> None:

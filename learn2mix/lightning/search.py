@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from learn2mix.lightning import finding
-from learn2mix.lightning.finding import Mixed
+from learn2mix.lightning.finding import LossFinder, Mixed
 
 SEARCHES = ("lr_find", "scale_batch_size")  # methods of the callbacks that search; a Tuner adds them too
 
@@ -50,8 +50,19 @@ class Search:
     def __init__(self) -> None:
         self._sampler: Mixed | None = None
 
-    def begin(self, trainer: Trainer) -> dict[str, Any]:
-        """Return the state of the sampler where a search is about to begin."""
+    def begin(
+        self, trainer: Trainer, pl_module: LightningModule, losses: LossFinder, restored: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Let the losses of a search that is about to begin know their mix, and return the state to go on from then.
+
+        That of the sampler, unless a checkpoint's was ``restored``.
+        """
+        if not expects_search(trainer):
+            return restored
+        losses.find_criteria(pl_module)
+        losses.follow(LiveSampler(trainer))
+        if restored:
+            return restored
         trainer.fit_loop.setup_data()
         self._sampler = finding.find_sampler(trainer)
         self._sampler.trusted = True  # not told that nothing is observed: nothing has to be

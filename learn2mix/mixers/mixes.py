@@ -65,6 +65,7 @@ def plain_request(asked: Any, names: list[Any] | None) -> Any:
         >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
         [0.25, 0.75]
     """
+    asked = by_row(asked)
     if isinstance(asked, Mapping):
         asked = [asked[name] for name in (asked if names is None else names)]
     return asked if asked is None or isinstance(asked, str) else as_proportions(asked).tolist()
@@ -113,6 +114,15 @@ def _did_you_mean(name: Any, names: list[Any]) -> str:
     return f"; did you mean {found!r}{kind}?"
 
 
+def by_row(values: Any) -> Any:
+    """Return a column of a table (a pandas Series) as a mapping from the names of its rows; anything else as it is.
+
+    So is one whose rows are only numbered, in order.
+    """
+    is_column = hasattr(values, "to_dict") and hasattr(values, "index") and getattr(values, "ndim", 0) == 1
+    return values.to_dict() if is_column and list(values.index) != list(range(len(values))) else values
+
+
 def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share") -> Any:
     """Return the values of a mapping in the order of the groups; anything else as it is.
 
@@ -125,6 +135,7 @@ def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share"
     Raises:
         ValueError: if a name is that of no group, or a group is not named.
     """
+    values = by_row(values)
     if not isinstance(values, Mapping):
         return values
     refuse_unknown(values, names, argument)
