@@ -109,6 +109,31 @@ def test_more_than_one_loss_a_sample():
     assert found == pytest.approx((1 / 0.6 + 1 / 0.3) / 3 / 2)
 
 
+SETTINGS = {"weight": torch.tensor([1.0, 2.0, 4.0]), "ignore_index": 1, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize("places", [(), (4,)], ids=["classes", "pixels"])
+def test_at_the_data_s_own_mix_it_is_the_criterion_s_own_mean(places):
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 3, *places, generator=random)
+    targets = torch.randint(3, (20, *places), generator=random)
+    criterion = ReweightedLoss(nn.CrossEntropyLoss(reduction="none", **SETTINGS), FixedMix(), LABELS)
+    expected = F.cross_entropy(logits, targets, **SETTINGS).item()
+    for criterion.training in (True, False):
+        assert criterion(logits, targets, groups=LABELS).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_ignored_counts_in_no_sample_s_loss():
+    """Texts of a group are short, the others of their places ignored: each of its tokens costs as much as any."""
+    logits, targets = torch.zeros(2, 3, 4), torch.tensor([[0, -100, -100, -100], [0, 1, 2, 0]])
+    criterion = ReweightedLoss(nn.CrossEntropyLoss(reduction="none"), Learn2Mix(1.0), [0, 1])
+    criterion(logits, targets, groups=[0, 1])
+    assert criterion.mixer.proportions.tolist() == [0.5, 0.5]
+    mixed = ReweightedLoss(nn.CrossEntropyLoss(reduction="none"), FixedMix([0.2, 0.8]), [0, 1])
+    # Of five tokens one is weighted by 0.2 / 0.5, and four by 0.8 / 0.5.
+    assert mixed(logits, targets, groups=[0, 1]).item() == pytest.approx((0.4 + 4 * 1.6) / 5 * np.log(3), rel=1e-6)
+
+
 def test_it_follows_validation():
     criterion = make(Learn2Mix(1.0, signal="validation"))
     call(criterion, drawn()[0])

@@ -13,7 +13,7 @@ from learn2mix.checks import check_whole, frozen
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
-from learn2mix.feedback.per_sample import check_criterion
+from learn2mix.feedback.per_sample import check_criterion, mean_and_each
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -29,8 +29,9 @@ class ReweightedLoss(nn.Module):
 
     For batches drawn at the data's own proportions (``shuffle=True``): the objective is that of a
     :class:`MixedBatchSampler` with the same mixer, with more noise, because a rare group comes seldom and weighs much.
-    Each call in training mode is one batch and moves the mixer. In evaluation mode the loss is the plain mean and
-    nothing moves. The state of the mixer is part of ``state_dict()``, as extra state.
+    The mean is the criterion's own, as that of :class:`PerSampleLoss`: with class weights, and without what is ignored.
+    Each call in training mode is one batch and moves the mixer. In evaluation mode nothing is weighted and nothing
+    moves. The state of the mixer is part of ``state_dict()``, as extra state.
 
     Args:
         criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more than one:
@@ -96,14 +97,15 @@ class ReweightedLoss(nn.Module):
         losses: Tensor = self.criterion(*args, **kwargs)
         if losses.ndim == 0:
             raise ValueError('criterion must return one loss a sample, but returned a scalar; use reduction="none"')
-        losses = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+        mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         if not self.training:
-            return losses.mean()
+            return mean
         if torch.compiler.is_compiling():
-            weights: Tensor = torch.ops.learn2mix.weigh(losses.detach(), torch.as_tensor(groups), self._handle)
+            weights: Tensor = torch.ops.learn2mix.weigh(each.detach(), torch.as_tensor(groups), self._handle)
         else:
-            weights = self._weigh(losses.detach(), groups)
-        return (losses * weights).mean()
+            weights = self._weigh(each.detach(), groups)
+        weighted = losses * weights.view(-1, *[1] * (losses.ndim - 1))
+        return mean_and_each(self.criterion, weighted, args, kwargs)[0]
 
     @torch.no_grad()
     def _weigh(self, losses: Tensor, groups: Tensor | ArrayLike) -> Tensor:
