@@ -40,6 +40,12 @@ def for_object(given: Any, name: str = "labels") -> str:
     found = _find(given.dataset, f"{name}.dataset") if is_loader else _find(given, name)
     if found is not None:
         return f"; give {found}"
+    columns = [] if is_loader else _columns_of(given)
+    if len(columns) > 1:
+        one, other = (f"{name}[{column!r}]" for column in columns[:2])
+        return (
+            f"; give the column of the labels, such as {one}, or, for pairs of two, Partition.by_class({one}, {other})"
+        )
     is_dataset = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, (str, Mapping))
     if is_dataset and not is_loader:
         return (
@@ -61,13 +67,18 @@ def _find(dataset: Any, name: str) -> str | None:
             return f"{name}.{collection}[{vectors[-1]}]" if vectors else None
         if isinstance(members, Mapping):
             return _find(members, f"{name}.{collection}")
-    columns = getattr(dataset, "column_names", getattr(dataset, "columns", None))  # Hugging Face's, or of a table
-    columns = list(dataset) if isinstance(dataset, Mapping) else columns
-    if columns is not None and not isinstance(columns, Mapping):
-        usual = [column for column in USUAL_NAMES if column in list(columns)]
+    columns = list(dataset) if isinstance(dataset, Mapping) else _columns_of(dataset)
+    if columns:
+        usual = [column for column in USUAL_NAMES if column in columns]
         return f"{name}[{usual[0]!r}]" if usual else None
     usual = [attribute for attribute in USUAL_NAMES if getattr(dataset, attribute, None) is not None]
     return f"{name}.{usual[0]}" if usual else None
+
+
+def _columns_of(dataset: Any) -> list[Any]:
+    """Return the names of the columns of a table, pandas' or Hugging Face's; none of anything else."""
+    columns = getattr(dataset, "column_names", getattr(dataset, "columns", None))
+    return [] if columns is None or isinstance(columns, Mapping) or callable(columns) else list(columns)
 
 
 def for_table(array: Array) -> str:

@@ -59,6 +59,18 @@ def given(message):
     return [match.strip() for match in re.findall(r"(?:give(?! its)|once:|rarest:) (.+?)(?:, or|, and|; |$)", message)]
 
 
+class Table:
+    """As pandas and Hugging Face have them, with two attributes of each sample."""
+
+    column_names = ("animal", "place")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return {"animal": "cat", "place": "sea"}
+
+
 @pytest.mark.parametrize(
     ("labels", "of"),
     [
@@ -94,6 +106,7 @@ def test_where_the_labels_of_a_data_set_are(labels, of):
         ({"train": PAIRS, "test": Folder()}, r"pick a split: labels\['train'\]"),
         (Endless(), "MixedStream"),
         (FixedMix(), r"the mixer comes second: MixedBatchSampler\(labels, mixer"),
+        (Table(), r"such as labels\['animal'\], .* Partition\.by_class\(labels\['animal'\], labels\['place'\]\)"),
         ({0, 1}, "give the label of each sample"),
         (None, "give the label of each sample"),
         ("label", "give the label of each sample"),

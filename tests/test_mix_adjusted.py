@@ -257,6 +257,20 @@ def test_a_default_device_changes_nothing():
         torch.set_default_device(None)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_neither_does_a_default_type(dtype):
+    """Which a Trainer(precision="bf16-true") sets around each step."""
+    loader = MixedLoader(LABELS, make(FixedMix([0.5, 0.25, 0.25])))
+    logits, targets = torch.randn(8, 3), next(iter(loader))
+    torch.set_default_dtype(dtype)
+    try:
+        loss = MixAdjustedLoss().follow(loader)(logits, targets)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(np.mean(by_hand(logits, targets, [0.5, 0.25, 0.25], [1 / 3] * 3)), abs=1e-6)
+
+
 def test_a_copy_follows_nothing_and_the_original_goes_on():
     loader = MixedLoader(LABELS, make(FixedMix()))
     criterion = MixAdjustedLoss().follow(loader)

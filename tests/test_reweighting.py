@@ -159,6 +159,34 @@ def test_its_state_is_part_of_the_module_s(mixer):
     assert found + [call(resumed[0], batch).item() for batch in batches[4:]] == wanted
 
 
+@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 4.0])], ids=["no state", "weights"])
+def test_a_state_from_before_it_loads_and_the_mix_begins(weight):
+    def model(criterion):
+        return nn.ModuleDict({"net": nn.Linear(2, 3), "criterion": criterion})
+
+    def wrapped():
+        inner = nn.CrossEntropyLoss(None if weight is None else torch.ones(3), reduction="none")
+        return model(ReweightedLoss(inner, Learn2Mix(0.5), LABELS))
+
+    old, new = model(nn.CrossEntropyLoss(weight)), wrapped()
+    with pytest.warns(UserWarning, match="ReweightedLoss: the state has no mix, so the mix stays as it is"):
+        new.load_state_dict(old.state_dict())
+    assert new.net.weight.equal(old.net.weight)
+    assert new.criterion.mixer.proportions.tolist() == PRIOR
+    assert set(new.state_dict()) - set(old.state_dict()) == {"criterion._extra_state"}
+    inputs, targets = torch.ones(20, 2), torch.from_numpy(LABELS)
+    new.criterion(new.net(inputs), targets, groups=LABELS)
+    resumed = wrapped()
+    resumed.load_state_dict(through_a_file(new.state_dict()))
+    if weight is not None:
+        assert resumed.criterion.criterion.weight.tolist() == weight.tolist()
+    assert resumed.criterion.mixer.proportions.tolist() == new.criterion.mixer.proportions.tolist() != PRIOR
+    with pytest.raises(RuntimeError, match=r"net\.bias"):
+        resumed.load_state_dict(
+            {"net.weight": new.net.weight, "criterion._extra_state": new.criterion.get_extra_state()}
+        )
+
+
 def test_training_by_it_does_what_the_sampler_does():
     """On a quadratic a group with centres c: both ways of mixing settle at the same place."""
     centres = torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64)

@@ -154,7 +154,7 @@ class MixAdjustedLoss(PerSampleLoss):
             _check_targets(source, self._columns, targets)
             self._num_classes = logits.shape[1]
         target = None if isinstance(self.target, str) and self.target == "prior" else self.target
-        moved = torch.full((logits.shape[1],), -torch.inf, device="cpu")
+        moved = torch.full((logits.shape[1],), -torch.inf, dtype=torch.float32, device="cpu")
         moved[self._columns] = source.log_mix(target)
         return to_device(moved, logits.device).to(logits.dtype)
 

@@ -32,7 +32,32 @@ def check_criterion(criterion: Any) -> None:
         )
 
 
-class PerSampleLoss(nn.Module):
+class Transparent(nn.Module):
+    """A module around a criterion, whose state has the criterion's own keys, as if it were not wrapped.
+
+    A state that has the keys of the module, as one of version 1, loads too.
+    """
+
+    criterion: Any
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the criterion's state, with the criterion's own keys."""
+        state = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+        inner = f"{prefix}criterion."
+        state.update({prefix + key.removeprefix(inner): state.pop(key) for key in list(state) if key.startswith(inner)})
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        keys = list(self.criterion.state_dict()) if isinstance(self.criterion, nn.Module) else []
+        if not all(f"{prefix}criterion.{key}" in state_dict for key in keys):  # as in states of version 1
+            state_dict.update(
+                {f"{prefix}criterion.{k}": state_dict.pop(prefix + k) for k in keys if prefix + k in state_dict}
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class PerSampleLoss(Transparent):
     """Returns the mean of a criterion's losses and keeps the loss of each sample.
 
     Takes the place of the criterion it wraps. The mean is the one that the criterion itself returns with
@@ -112,22 +137,6 @@ class PerSampleLoss(nn.Module):
             nothing = _Kept()
             vars(self).update(_kept=nothing, _counted=nothing)  # a module looks at what else it is told for 3 us each
         return losses
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the criterion's state, with the criterion's own keys."""
-        state = super().state_dict(*args, **kwargs)
-        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
-        inner = f"{prefix}criterion."
-        state.update({prefix + key.removeprefix(inner): state.pop(key) for key in list(state) if key.startswith(inner)})
-        return state
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        keys = list(self.criterion.state_dict()) if isinstance(self.criterion, nn.Module) else []
-        if not all(f"{prefix}criterion.{key}" in state_dict for key in keys):  # as in states of version 1
-            state_dict.update(
-                {f"{prefix}criterion.{k}": state_dict.pop(prefix + k) for k in keys if prefix + k in state_dict}
-            )
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __getattr__(self, name: str) -> Any:
         try:

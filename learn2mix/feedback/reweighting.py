@@ -1,5 +1,6 @@
 """A mix of losses instead of samples: re-weighting on batches that are drawn as ever."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from learn2mix.checks import check_whole, frozen
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
-from learn2mix.feedback.per_sample import check_criterion, mean_and_each
+from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and_each
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -21,7 +22,7 @@ from learn2mix.mixers.info import MixInfo, takes_info
 from learn2mix.partition import Partition
 
 
-class ReweightedLoss(nn.Module):
+class ReweightedLoss(Transparent):
     r"""Returns the mean of a criterion's losses, each group weighted by a mixer.
 
     .. math:: \frac{1}{B} \sum_j \frac{a_{g(j)}}{\tilde a_{g(j)}} \, \ell_j,
@@ -31,7 +32,8 @@ class ReweightedLoss(nn.Module):
     :class:`MixedBatchSampler` with the same mixer, with more noise, because a rare group comes seldom and weighs much.
     The mean is the criterion's own, as that of :class:`PerSampleLoss`: with class weights, and without what is ignored.
     Each call in training mode is one batch and moves the mixer. In evaluation mode nothing is weighted and nothing
-    moves. The state of the mixer is part of ``state_dict()``, as extra state.
+    moves. The state of the mixer is part of ``state_dict()``, as extra state beside the criterion's own keys; a state
+    from before the criterion was wrapped loads, with a warning that the mix stays as it is.
 
     Args:
         criterion: a module or function that returns one loss per sample, shape ``(batch_size,)``, or more than one:
@@ -150,6 +152,13 @@ class ReweightedLoss(nn.Module):
         """Restore what :meth:`get_extra_state` returned."""
         self._feedback.load_state_dict(state["feedback"])
         self._batch, self._num_samples = state["batch"], state.get("num_samples", 0)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        extra = f"{prefix}_extra_state"
+        if extra not in state_dict:
+            warnings.warn("ReweightedLoss: the state has no mix, so the mix stays as it is", stacklevel=2)
+            state_dict[extra] = self.get_extra_state()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _follows_epochs(mixer: Mixer) -> bool:
