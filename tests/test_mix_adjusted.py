@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 import forks
 from helpers import Scripted
 from learn2mix import (
+    AlternatingMix,
     AnnealedMix,
     FadingMix,
     FixedMix,
@@ -230,6 +231,27 @@ def test_what_it_cannot_know_is_an_error_that_says_what_to_do():
     sampler.observe(torch.ones(8))
     with pytest.raises(ValueError, match="every batch handed out so far was observed"):
         sampler.log_mix()
+
+
+@pytest.mark.parametrize("mixer", [Learn2Mix, lambda: AnnealedMix(Learn2Mix(), "uniform", num_steps=4)])
+@pytest.mark.parametrize("load", [MixedLoader, lambda data, sampler: DataLoader(data, batch_sampler=sampler)])
+def test_a_loop_that_never_observes_is_told_at_its_second_step_where_the_mix_follows_losses(load, mixer):
+    sampler = make(mixer())
+    loader = load(LABELS, sampler)
+    criterion, steps = MixAdjustedLoss().follow(sampler), []
+    with pytest.raises(RuntimeError, match=r"log_mix: .* never observed; call observe\(losses\), or observe\(None\)"):
+        for batch in loader:
+            steps.append([criterion(torch.zeros(8, 3), batch).item() for _ in range(2)])  # as SAM does
+    assert len(steps) == 1
+
+
+def test_a_batch_of_one_class_has_nothing_to_tell_apart():
+    """As turns have it: the other classes are left out of the softmax, so that every loss is 0."""
+    loader = MixedLoader(LABELS, make(AlternatingMix()))
+    criterion, targets = MixAdjustedLoss().follow(loader), next(iter(loader))
+    with pytest.warns(UserWarning, match=r"class 0 alone.* nothing is learned.*floor="):
+        assert criterion(torch.randn(8, 3), targets).item() == 0
+    assert criterion(torch.randn(8, 3), targets).item() == 0  # told once
 
 
 def test_a_loop_that_has_several_batches_at_a_time_has_to_observe():

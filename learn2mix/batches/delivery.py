@@ -57,6 +57,7 @@ class Delivery:
         self._most = 0  # batches that the loop had at an observation, learnt at the first
         self._left = 0  # that it still had after the last observation
         self._seen = 0  # num_handed at the last observation
+        self._asked_of = (-1, 0)  # number of the batch that something was asked of last, and num_handed by then
 
     @property
     def fetch_ahead(self) -> int:
@@ -126,6 +127,19 @@ class Delivery:
                 self.told = True
                 raise RuntimeError(message)
         return self.handed[0]
+
+    def in_training(self, asked: str, *, trusted: bool) -> Handed:
+        """Return the oldest batch, of which something is ``asked`` in a step of a loop that observes; else raise."""
+        handed = self.oldest(trusted=trusted, asked=asked)
+        number, num_handed = self._asked_of
+        self._asked_of = handed.number, self.num_handed
+        if handed.number == number and num_handed != self.num_handed and self._thread == threading.get_ident():
+            self.told = True
+            raise RuntimeError(
+                f"{asked}: the batch that was asked of last was never observed; call observe(losses), or "
+                "observe(None), after each step"
+            )
+        return handed
 
     def newest(self, *, in_search: bool = False) -> Handed:
         """Return the batch in training of a loop that has one at a time and does not observe; else raise an error.

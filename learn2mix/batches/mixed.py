@@ -110,13 +110,7 @@ class MixedBatches(Iterations):
             ValueError: if no batch is waiting, or the mix leaves out a group that has samples.
             RuntimeError: in a loop that does not observe, for then nobody knows which batch it trains on.
         """
-        handed = self._delivery.oldest(trusted=self.trusted, asked="importance_weights")
-        if handed.number == self._weighed[0] and self._delivery.num_handed != self._weighed[1]:
-            raise RuntimeError(
-                "importance_weights: the batch that had the last weights was never observed; call "
-                "observe(losses), or observe(None), after each step"
-            )
-        self._weighed = handed.number, self._delivery.num_handed
+        handed = self._delivery.in_training("importance_weights", trusted=self.trusted)
         batch = self._composition.find(handed.number)
         weights = importance_weights(batch.proportions, self._prior)
         return torch.from_numpy(weights[self._members(batch, handed)]).float()
@@ -153,7 +147,7 @@ class MixedBatches(Iterations):
         if self._in_search:
             return self._delivery.newest(in_search=True)
         if self.observing or self.mixer.needs_losses:
-            return self._delivery.oldest(trusted=self.trusted, asked="log_mix")
+            return self._delivery.in_training("log_mix", trusted=self.trusted)
         return self._delivery.newest()
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:

@@ -64,7 +64,6 @@ class Progress:
         self._exhausted = False  # whether it gave all its batches
         self._generation = 0  # of requests: those made before a batch was taken back are out of date
         self._announced = -1  # number of the batch drawn last
-        self._weighed = (-1, 0)  # number of the batch that had the last weights, and batches handed out by then
         self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -82,6 +83,7 @@ class MixAdjustedLoss(PerSampleLoss):
         self._columns: list[int] | None = (
             None  # of the logits, of each group; once the targets were seen to be the groups
         )
+        self._told = False  # that a batch has one class alone
         self._handle = new_handle(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,6 +158,14 @@ class MixAdjustedLoss(PerSampleLoss):
         target = None if isinstance(self.target, str) and self.target == "prior" else self.target
         moved = torch.full((logits.shape[1],), -torch.inf, dtype=torch.float32, device="cpu")
         moved[self._columns] = source.log_mix(target)
+        (in_mix,) = moved.isfinite().nonzero(as_tuple=True)
+        if len(in_mix) == 1 and not self._told:
+            self._told = True
+            warnings.warn(
+                f"MixAdjustedLoss: a batch has the class {int(in_mix)} alone. The others are left out of its softmax, "
+                "so its loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
+                stacklevel=3,
+            )
         return to_device(moved, logits.device).to(logits.dtype)
 
 
