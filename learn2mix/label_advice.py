@@ -47,7 +47,7 @@ def for_object(given: Any, name: str = "labels") -> str:
             f"; give the column of the labels, such as {one}, or, for pairs of two, Partition.by_class({one}, {other})"
         )
     is_dataset = hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, (str, Mapping))
-    if is_dataset and not is_loader:
+    if is_dataset and not is_loader and not columns:
         return (
             f"; if it is a data set of pairs, read its labels once: [label for _, label in {name}], and keep the "
             "groups with Partition.by_class(labels).save(path)"

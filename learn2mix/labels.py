@@ -254,6 +254,8 @@ def _as_array(labels: Any) -> Array:
     if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
         return array
     array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
+    if any(isinstance(value, np.generic) for value in array.flat):  # NumPy's own beside Python's
+        array = np.array([value.item() if isinstance(value, np.generic) else value for value in array.flat], object)
     kinds = sorted({type(value).__name__ for value in array.flat})
     if set(kinds) & {"list", "set", "frozenset"}:
         several = for_several()

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.distributed import run as elastic
 
 import ddp_script
 import forks
+import lightning_modules as tools
+from learn2mix import MixingCallback
 
 
 def outcomes(folder, **options):
@@ -38,6 +42,23 @@ def start_as_a_user(folder, launch):
     command = [ddp_script.__file__, json.dumps({"folder": str(folder), "devices": 2})]
     forks.results(lambda _: launch(command), 1, Path(folder), timeout=180)
     return [json.loads((Path(folder) / f"run-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_a_strategy_that_starts_processes_says_that_the_program_s_own_sampler_stays(tmp_path, monkeypatch):
+    sampler = tools.make_sampler()
+    trainer = tools.make_trainer(
+        tmp_path, [MixingCallback(), ModelCheckpoint(tmp_path, "last")], strategy="ddp_fork", devices=1
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", "MixingCallback")
+        monkeypatch.setattr(warnings, "showwarning", lambda said, *_: (tmp_path / "said").write_text(str(said)))
+        trainer.fit(tools.net(), tools.make_loader(sampler))
+    assert sampler.mixer.proportions.tolist() == pytest.approx(tools.PRIOR)
+    assert "sampler.load_state_dict(torch.load(path)" in (tmp_path / "said").read_text()
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["MixingCallback"]
+    sampler.load_state_dict(state)
+    assert sampler.history.steps[-1] == 2 * tools.EPOCH
 
 
 def assert_same(ranks, alone, first=0):

@@ -49,6 +49,7 @@ def test_by_class_equals_plain_loops(labels):
         (7, 3, 3),
         np.array([7, 3, 3], dtype=np.uint8),
         np.array([7, 3, 3], dtype=object),
+        np.array([np.int64(7), 3, np.uint8(3)], dtype=object),
         torch.tensor([7, 3, 3]),
         torch.tensor([7, 3, 3], dtype=torch.int16),
     ],
@@ -58,7 +59,16 @@ def test_by_class_takes_every_kind_of_integers(labels):
     assert members(Partition.by_class(labels)) == {3: [1, 2], 7: [0]}
 
 
-@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels, dtype=object)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        np.array,
+        lambda labels: np.array(labels, dtype=object),
+        lambda labels: [*np.array(labels[:2]), *labels[2:]],  # NumPy's beside Python's
+    ],
+    ids=["list", "array", "objects", "both"],
+)
 def test_by_class_takes_every_kind_of_strings(kind):
     assert members(Partition.by_class(kind(["dog", "", "dog", "cat"]))) == {"": [1], "cat": [3], "dog": [0, 2]}
 

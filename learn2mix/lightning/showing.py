@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,14 @@ class Showing:
             self._bar.start(trainer, sampler)
 
     def start(self, trainer: Trainer, sampler: Mixed) -> None:
-        """Show the mix that the run begins with."""
+        """Show the mix that the run begins with; warn where the program that called ``fit`` will not see it move."""
+        if trainer.is_global_zero and "MultiProcessing" in type(trainer.strategy.launcher).__name__:
+            warnings.warn(
+                "MixingCallback: this strategy trains in processes that it starts, so in the program that called fit "
+                "the sampler stays as it was, with its mix and its history; look at them in on_train_end, or take them "
+                'from a checkpoint: sampler.load_state_dict(torch.load(path)["callbacks"]["MixingCallback"])',
+                stacklevel=2,
+            )
         if self._live and trainer.is_global_zero:
             self._picture.start(sampler)
 
