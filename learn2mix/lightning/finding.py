@@ -186,7 +186,7 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*before the ``update`` method")  # of one process of many, or told below
         losses = meters[0].compute()
-    if losses.isnan().all():
+    if losses.isnan().all() and not meters[0].counts.any():  # else they are NaN themselves
         raise RuntimeError(
             "MixingCallback: the mixer follows the validation losses of the groups, but at the end of validation the "
             "GroupLossMeter has no losses; call its update(losses, groups) in validation_step, and leave its reset to "
