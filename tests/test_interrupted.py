@@ -199,3 +199,43 @@ def test_a_worker_that_is_gone_when_its_batch_is_read_is_named(dies, tmp_path):
     error, text = (RuntimeError, "exited unexpectedly") if dies else (ConnectionResetError, "reset by peer")
     with pytest.raises(error, match=text):
         next(iter(loader))
+
+
+class Waits:
+    """Samples that are their indices; one is read once a file is there."""
+
+    def __init__(self, path, size, first=0):
+        self.path, self.size, self.first = path, size, first
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        while index == 9 and not self.path.exists():
+            time.sleep(0.01)
+        return self.first + index
+
+
+@pytest.mark.parametrize("kind", ["kept", "stream"])
+def test_a_batch_that_is_waited_for_too_long_still_comes(kind, tmp_path):
+    path, settings = tmp_path / "go", {"num_workers": 2, "timeout": 0.2}
+    if kind == "stream":
+        both = [Waits(path, 20), Waits(path.parent, 20, 100)]
+        loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=4, on_exhausted="drop"), **settings)
+    else:
+        sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=4)
+        loader = MixedLoader(Waits(path, 40), sampler, persistent_workers=True, **settings)
+    batches, given, errors = iter(loader), [], []
+    while len(given) < 40:
+        try:
+            given += next(batches).tolist()
+        except RuntimeError as error:
+            errors.append(str(error))
+            if len(errors) == 2:
+                path.touch()
+    assert len(errors) >= 2
+    assert set(errors) == {"DataLoader timed out after 0.2 seconds"}
+    assert next(batches, None) is None
+    assert len(set(given)) == 40
+    assert sum(len(batch) for batch in loader) == 40
+    loader.close()

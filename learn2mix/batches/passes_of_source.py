@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from torch.utils.data._utils import worker
 
-from learn2mix.batches.sources import Seen
+from learn2mix.batches.surroundings import OwnRandomness, Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
@@ -26,6 +29,10 @@ class SampleError(ReadError):
 
 class StuckError(ReadError):
     """A source failed and cannot go on."""
+
+
+class EmptyError(StuckError):
+    """A source, or a part of it, has no samples."""
 
 
 @dataclass(eq=False)
@@ -44,18 +51,23 @@ class SourcePasses:
     keep: int  # samples to keep behind the newest one asked for
     restart: bool = True  # whether passes follow each other
     seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
+    randomness: OwnRandomness | None = None  # that the source is read with; None for that of the process
     save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
     length: int | None = None  # samples in a pass, once that is known
+    if_empty: str = "is empty"  # what is said then
+
+    keeps = True  # what it gives may be asked for again, and is the same object then
 
     def __post_init__(self) -> None:
-        self._failed_at = -1  # number of the sample at which the source failed last, if it gave none since
+        self._reread_to = -1  # number of the sample at which a failure ended the iterator, so that it was read again
         self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
         self._begin(0, 0)
 
     def _begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
         """Go to sample ``number``, in the pass that began with sample ``start``."""
         self._oldest = self._next = number  # numbers of the first sample that is kept, and of the next to read
-        self._start, self._pass, self._reread = start, samples, False
+        self._start, self._pass = start, samples
+        self._cut = False  # whether the last failure ended the iterator
         self._kept: list[Any] = []
 
     def resume(self, number: int, start: int, length: int | None, samples: Iterator[Any]) -> None:
@@ -79,13 +91,21 @@ class SourcePasses:
             self._forget(first - self.keep)
         return samples if places is None else [samples[place] for place in places]
 
-    def look_ahead(self, number: int) -> None:
-        """Read up to sample ``number``, or up to the end of the first pass, which tells its length."""
+    def look_ahead(self, number: int) -> ReadError | None:
+        """Read up to sample ``number``, or up to the end of the first pass, which tells its length.
+
+        A failure on the way is returned, and raised in its turn.
+        """
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
             except ReadError as error:
                 self._ahead = error
+        return self._ahead
+
+    def leave_out(self) -> None:
+        """Go on after the failure that was found ahead."""
+        self._ahead = None
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return where it is, with the source's own state; None where it has none."""
@@ -120,34 +140,53 @@ class SourcePasses:
         try:
             self._extend(self._pass, count)
         except Exception as error:
-            kind = StuckError if self._reread and self._failed_at == self._next else ReadError
-            self._failed_at = self._next
+            kind = StuckError if self._reread_to == self._next else ReadError
+            self._cut = ended_a_generator(error)
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
-        except BaseException:  # Ctrl-C ends a generator too
-            self._failed_at = self._next
+        except BaseException as error:  # Ctrl-C
+            self._cut = ended_a_generator(error)
             raise
         if self._next == end:
             return
-        if self._failed_at == self._next:  # a generator ends when it has failed, which is no end of the data
+        if self._cut:  # which is no end of the data
+            self._reread_to = self._next
             self._begin(self._start, self._start)
-            self._reread = True
             return
         self.length = self._next - self._start
         if not self.length:
-            raise StuckError("is empty")
+            raise EmptyError(self.if_empty)
         self._start, self._pass = self._next, None
 
     def _extend(self, samples: Iterator[Any], count: int) -> None:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         try:
-            self._kept.extend(islice(samples, count))
+            with self.randomness or nullcontext():
+                self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info
             number, self._next = self._next, self._oldest + len(self._kept)
             if self._next > number:
-                self._failed_at = -1
+                self._cut = False
+
+
+def ended_a_generator(error: BaseException) -> bool:
+    """Whether an error came through a generator, which is at its end then; any other iterator can go on.
+
+    Example:
+        >>> def numbers():
+        ...     yield 1 / 0
+        >>> def ended_by(samples):
+        ...     try:
+        ...         next(samples)
+        ...     except ZeroDivisionError as error:
+        ...         return ended_a_generator(error)
+        >>> ended_by(numbers()), ended_by(map(lambda x: 1 / x, [0, 1]))
+        (True, False)
+    """
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code.co_flags & inspect.CO_GENERATOR for frame in frames)
 
 
 class IndexedPasses:
@@ -159,6 +198,7 @@ class IndexedPasses:
 
     def __init__(self, samples: Any, shuffle: Callable[[int, int], tuple[int, list[int]]] | None = None) -> None:
         self._samples, self._shuffle, self.length = samples, shuffle, len(samples)
+        self.keeps = isinstance(samples, Sequence)  # as those of SourcePasses
         self._part: tuple[int, int, list[int]] = (0, 0, [])  # passes before it, its place in the pass, its indices
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
@@ -197,7 +237,7 @@ class Shuffled:
         self._samples, self._size, self._generator = samples, size, generator
         self._buffer: list[Any] = []
         self._wanted = min(size, FIRST_FILL)
-        self._failed = False  # whether the last sample that was asked for raised an error
+        self._cut = False  # whether the last sample that was asked for raised an error that ended a generator
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -207,13 +247,13 @@ class Shuffled:
         while len(self._buffer) <= self._wanted:
             try:
                 self._buffer.append(next(self._samples))
-                self._failed = False
+                self._cut = False
             except StopIteration:
-                if self._failed:  # a generator that has failed: what is in the buffer is not the end of the data
+                if self._cut:  # what is in the buffer is not the end of the data
                     raise
                 break
-            except BaseException:
-                self._failed = True
+            except BaseException as error:
+                self._cut = ended_a_generator(error)
                 raise
         if not self._buffer:
             raise StopIteration

@@ -102,11 +102,13 @@ class Pipeline:
             self._answers = iter(self._loader)
             # Held by the finalizer, the iterator is whole when it ends its workers. Collected as part of a cycle (an
             # error with its traceback makes one), it would find its queues closed, and wait 5 s for each worker.
-            self._end = weakref.finalize(self, _end_workers, self._answers)
+            self._end = weakref.finalize(self, _end_workers, self._answers, os.getpid())
+        num_sent = getattr(self._answers, "_send_idx", None)  # torch sends a request for each answer that it takes
         try:
             answer = next(self._answers)
         except Exception as error:
-            self._requests.num_open -= 1
+            came = num_sent is None or getattr(self._answers, "_send_idx", None) != num_sent
+            self._requests.num_open -= came  # else it is still to come, as after the timeout of the loader
             ends, torn = [worker.sentinel for worker in self._workers], isinstance(error, (OSError, EOFError))
             if torn and ends and connection.wait(ends, timeout=1):  # not the reader's: of a worker that is just ending
                 self.close()
@@ -176,8 +178,10 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _end_workers(answers: Any) -> None:
-    if hasattr(answers, "_shutdown_workers"):
+def _end_workers(answers: Any, owner: int) -> None:
+    if os.getpid() != owner:  # in a worker of another loader, which was forked while this one was to be collected
+        answers._shutdown = True
+    elif hasattr(answers, "_shutdown_workers"):
         answers._shutdown_workers()
 
 

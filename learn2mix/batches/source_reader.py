@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.permutation import keys_at, parts_of_passes
-from learn2mix.batches.sources import Seen, Source, digest, seen_as
+from learn2mix.batches.shards import WHOLE
+from learn2mix.batches.sources import Source, UnusableError, digest, peek
+from learn2mix.batches.states_of_sources import has_exact_state, twin
+from learn2mix.batches.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
 
@@ -47,6 +46,7 @@ class SourceReader:
         self._several = settings.num_shards * settings.num_replicas > 1
         self.digest: int | None = None
         self._splits_itself = False
+        self._randomness = OwnRandomness()  # of the order that every reader has to see
         self._opened: Iterator[Any] | None = None  # the first pass, opened to see how the source is split
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
@@ -55,23 +55,43 @@ class SourceReader:
 
     def _find_kind(self) -> str:
         source, num_shards, num_replicas = self._source, self._settings.num_shards, self._settings.num_replicas
+        if source.random_access or not self._several:
+            return "whole"
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
-        split_by_rank = getattr(source.samples, "_distributed", None) is not None
-        whole = "own" if split_by_rank and num_replicas > 1 else "whole"
-        if source.random_access or self._settings.stops or not self._several:
-            return whole
-        if hasattr(source.samples, "shard"):
-            return "shards" if num_shards > 1 and whole == "whole" and source.splits_into(num_shards) else whole
-        seen = Seen(0, max(num_shards, 2))  # two, so that a source that can split itself does
-        with self._same_randomness(0), seen_as(seen, notice_rank=num_replicas > 1):
-            iterator = source.open(source.samples)
-            first = _take_one(iterator)
-        if seen.asked:
-            self._splits_itself = True
-            return "own" if seen.asked_rank else "shards" if num_shards > 1 else "whole"
-        self.digest = digest(first[0]) if first else None
-        self._opened = chain(first, iterator)  # goes on after an error, as the iterator may
-        return "own" if seen.asked_rank else whole
+        split_by_rank = num_replicas > 1 and getattr(source.samples, "_distributed", None) is not None
+        if not self._settings.stops and hasattr(source.samples, "shard"):
+            if split_by_rank:
+                return "own"
+            return "shards" if num_shards > 1 and source.splits_into(num_shards) else "whole"
+        # As one of two workers at least, so that a source that can split itself does.
+        seen = None if self._settings.stops else Seen(0, max(num_shards, 2))
+        with RankQuestions() as questions:
+            samples, first = self._open(source.samples, seen, before=0)
+        if num_replicas > 1 and (split_by_rank or questions.asked):
+            self._check_endless()
+            split_by_rank = True
+        if seen is not None and seen.asked:
+            self._splits_itself = num_shards == 1 or self._has_samples(Seen(num_shards - 1, num_shards))
+            if self._splits_itself:
+                return "own" if split_by_rank else "shards" if num_shards > 1 else "whole"
+            return "own" if split_by_rank else "whole"
+        self._opened = samples  # goes on after an error, as the iterator may
+        if split_by_rank:
+            return "own"
+        self.digest = digest(first[0]) if isinstance(first, list) and first else None
+        return "whole"
+
+    def _check_endless(self) -> None:
+        """Raise an UnusableError if a source of which each process has a part would have to tell where it ends."""
+        if self._settings.stops:
+            raise UnusableError(
+                f"sources: {self._source.name!r} is split by process (split_dataset_by_node, or it asks for the rank), "
+                "so no process knows where it ends in the others; give every process all of it, which the stream "
+                'splits, or use on_exhausted="restart"'
+            )
+
+    def _has_samples(self, seen: Seen) -> bool:
+        return self._open(self._source.samples, seen, before=0)[1] != []
 
     def passes(self, shard: int) -> Any:
         """Return the passes over a shard, or over the whole."""
@@ -83,18 +103,27 @@ class SourceReader:
         samples = self._source.samples
         if self._source.random_access:
             return IndexedPasses(samples, self._shuffled_part if self._settings.buffer > 1 else None)
-        saves = hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict") and self._settings.buffer <= 1
+        saves = has_exact_state(samples) and self._settings.buffer <= 1
         return SourcePasses(
             lambda before: self._open_pass(shard, before),
             seen=self._seen(shard),
+            randomness=self._randomness if self._several and self.kind == "whole" else None,
             keep=self._settings.keep,
             restart=self._settings.restart,
+            if_empty="is empty" if shard == WHOLE else self._if_empty(shard),
             save=(lambda: self._live[shard].state_dict()) if saves else None,
+        )
+
+    def _if_empty(self, shard: int) -> str:
+        num_shards = self._settings.num_shards
+        return (
+            f"has no samples in part {shard} of the {num_shards} that it splits itself into, one for each worker; use "
+            "a smaller num_workers, or give it more files"
         )
 
     def resume(self, shard: int, state: dict[str, Any]) -> None:
         """Go on with a pass by the source's own state."""
-        samples = copy.copy(self._shard_of(shard))  # its later passes begin at the beginning
+        samples = twin(self._shard_of(shard))  # its later passes begin at the beginning
         samples.load_state_dict(state["state"])
         self._live[shard] = samples
         self.passes(shard).resume(state["number"], state["start"], state["length"], iter(samples))
@@ -108,16 +137,22 @@ class SourceReader:
         return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
 
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
-        if self._opened is not None and before == 0:
+        samples, self._opened = self._opened, None
+        if samples is not None and before == 0:
             self._live[shard] = self._source.samples
-            samples, self._opened = self._opened, None
         else:
             self._live[shard] = self._shard_of(shard)
-            with seen_as(self._seen(shard)), self._same_randomness(before):
-                samples = self._source.open(self._live[shard])
-                if self._has_to_be_alike:
-                    samples = chain(_take_one(samples), samples)
+            samples, _ = self._open(self._live[shard], self._seen(shard), before)
         return self._shuffle(samples, max(shard, 0), before) if self._settings.buffer > 1 else samples
+
+    def _open(self, samples: Any, seen: Seen | None, before: int) -> tuple[Iterator[Any], list[Any] | Exception]:
+        """Begin a pass over the source or a shard of it, and look at its first sample where its order counts."""
+        if self.kind != "whole":
+            with seen_as(seen):
+                return self._source.open(samples, seen, before), []
+        self._randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}")
+        with seen_as(seen), self._randomness:
+            return peek(self._source.open(samples, seen, before))
 
     def _shuffle(self, samples: Iterator[Any], shard: int, before: int) -> Iterator[Any]:
         generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {shard} {before}")
@@ -141,31 +176,3 @@ class SourceReader:
         name = zlib.crc32(repr(self._source.name).encode())
         keys = keys_at(self._settings.seed, self._epoch, name, before, blocks)
         return int(offsets[0] + begin[0]), parts_of_passes(keys, sizes, begin, end, offsets, LARGEST_SHUFFLE).tolist()
-
-    @property
-    def _has_to_be_alike(self) -> bool:
-        return self._several and self.kind == "whole"
-
-    @contextmanager
-    def _same_randomness(self, before: int) -> Iterator[None]:
-        """Let sources that shuffle by the global generators, without a seed, have the same order in every reader."""
-        if not self._has_to_be_alike:
-            yield
-            return
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        seed = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {before}").getrandbits(32)
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-
-
-def _take_one(samples: Iterator[Any]) -> list[Any]:
-    """Return the first sample, in a list; an empty one where there is none."""
-    first = next(samples, samples)
-    return [] if first is samples else [first]

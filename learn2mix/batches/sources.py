@@ -1,26 +1,24 @@
-"""The data of a stream: named iterables, and what they see of the process that reads them."""
+"""The data of a stream: named iterables, and how a pass over one begins."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch.utils.data import Dataset, IterableDataset
-from torch.utils.data._utils import worker
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from learn2mix.batches.surroundings import Seen
 from learn2mix.partition import plain_names
 
 
-class OneShotError(ValueError):
-    """An iterator that can be read once was to begin again."""
+class UnusableError(ValueError):
+    """A source cannot be read as it has to be here; the message says why, and what to do."""
 
 
 class Source:
@@ -50,27 +48,56 @@ class Source:
         most = getattr(self.samples, "num_shards", getattr(self.samples, "n_shards", None))
         return most is None or most >= num_shards
 
-    def open(self, samples: Any) -> Iterator[Any]:
-        """Begin a pass over the source itself, or over a shard of it; a OneShotError where it cannot begin again."""
-        if self.random_access:
-            return (samples[index] for index in range(len(samples)))
-        iterator = iter(samples)
-        return self._again(iterator) if iterator is samples else iterator
+    def open(self, samples: Any, seen: Seen | None = None, before: int = 0) -> Iterator[Any]:
+        """Begin a pass over the source itself, or over a shard of it; an UnusableError where it cannot begin again.
 
-    def _again(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        """Read from an iterator that returns itself: it begins anew, as some do, or it is used up or in the middle."""
-        first = next(iterator, iterator)  # by next alone: iter would make it begin anew
-        if first is not iterator and self._first in (None, digest(first)):
-            self._first = digest(first)
-            yield first
-            while (sample := next(iterator, iterator)) is not iterator:
-                yield sample
+        ``seen`` is what it sees of the worker; ``before`` is the number of passes that were read to their end.
+        """
+        iterator: Iterator[Any] = iter(samples)
+        if iterator is not samples:
+            return iterator
+        # It begins anew, as some do, or it is used up or in the middle. By next alone: iter would make it begin anew.
+        opened, first = peek(map(next, repeat(iterator)))
+        if isinstance(first, Exception) or (seen is not None and seen.asked):  # no generator asks when it begins
+            return opened
+        if first and (before or self._first in (None, digest(first[0]))):
+            self._first = digest(first[0])
         elif self._first is not None:
-            raise OneShotError(
+            raise UnusableError(
                 f"sources: {self.name!r} is a one-shot iterator (such as a generator) and cannot be read from its "
                 "beginning again; give an object that can be iterated anew, such as one with an __iter__ method, or "
                 'pass on_exhausted="stop_first" and iterate once'
             )
+        return opened
+
+
+def peek(samples: Iterator[Any]) -> tuple[Iterator[Any], list[Any] | Exception]:
+    """Return samples from the first on, and the first in a list, empty at the end; or the error in its place.
+
+    Example:
+        >>> samples, first = peek(iter("abc"))
+        >>> first, list(samples)
+        (['a'], ['a', 'b', 'c'])
+    """
+    try:
+        first = list(islice(samples, 1))
+    except Exception as error:
+        return chain(_Raising(error), samples), error
+    return chain(first, samples), first
+
+
+class _Raising:
+    """Raises an error once, in the place of a sample."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error: Exception | None = error
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        error, self._error = self._error, None
+        raise StopIteration if error is None else error
 
 
 def _check_samples(name: Any, samples: Any) -> None:
@@ -79,56 +106,13 @@ def _check_samples(name: Any, samples: Any) -> None:
         hint = "; open it and give an iterable of samples"
     elif isinstance(samples, Mapping) or type(samples).__name__ in ("DataFrame", "DatasetDict", "IterableDatasetDict"):
         hint = "; iterated it gives its keys: give its rows, such as samples.values() or samples.to_dict('records')"
+    elif getattr(samples, "batch_size", None) is not None and isinstance(samples, DataLoader):
+        hint = "; it gives batches, and the stream makes its own: give its data set, as loader.dataset"
     elif callable(samples) and not hasattr(samples, "__iter__") and not hasattr(samples, "__getitem__"):
         hint = "; call it, or give an object whose __iter__ calls it"
     iterable = hasattr(samples, "__iter__") or (hasattr(samples, "__getitem__") and hasattr(samples, "__len__"))
     if hint or not iterable:
         raise TypeError(f"sources: {name!r} must be an iterable of samples, got {type(samples).__name__}{hint}")
-
-
-class Seen:
-    """What ``torch.utils.data.get_worker_info()`` returns to a source while it is read.
-
-    A source that asks for it splits itself by worker; one that asks ``torch.distributed`` for the rank, by process too.
-    """
-
-    seed, dataset = 0, None
-
-    def __init__(self, shard: int, num_shards: int) -> None:
-        self._shard, self._num_shards = shard, num_shards
-        self.asked = self.asked_rank = False
-
-    @property
-    def id(self) -> int:
-        """The shard, which torch's pattern takes for the worker."""
-        self.asked = True
-        return self._shard
-
-    @property
-    def num_workers(self) -> int:
-        """How many there are."""
-        self.asked = True
-        return self._num_shards
-
-    def noticed(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Ask ``torch.distributed``, and note it."""
-        self.asked_rank = True
-        return ask(*args, **kwargs)
-
-
-@contextmanager
-def seen_as(seen: Seen | None, notice_rank: bool = False) -> Iterator[None]:
-    """Let sources see this process as one worker of some; None as a process without workers."""
-    info, worker._worker_info = worker._worker_info, seen  # type: ignore[assignment]
-    asked = {name: getattr(dist, name) for name in ("get_rank", "get_world_size")} if seen and notice_rank else {}
-    try:
-        for name, ask in asked.items():
-            setattr(dist, name, partial(seen.noticed, ask))  # type: ignore[union-attr]
-        yield
-    finally:
-        worker._worker_info = info
-        for name, ask in asked.items():
-            setattr(dist, name, ask)
 
 
 def digest(sample: Any) -> int:

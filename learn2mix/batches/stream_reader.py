@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from torch.utils.data import default_collate
+
 from learn2mix.batches.answers import Answer, Unreadable, collated
-from learn2mix.batches.passes_of_source import ReadError, SampleError, StuckError
+from learn2mix.batches.copies import copy_of
+from learn2mix.batches.passes_of_source import EmptyError, ReadError, SampleError, StuckError
 from learn2mix.batches.shards import WHOLE, Segment
 from learn2mix.batches.source_reader import Settings, SourceReader
-from learn2mix.batches.sources import OneShotError, Source
+from learn2mix.batches.sources import Source, UnusableError
 
 MOST_FAILURES = 1000  # of a source in a row
 
@@ -125,21 +128,21 @@ class StreamReader:
                     mine = range(count) if places is None else places
                     samples += [self._sample(source, passes, first + place, skipped) for place in mine]
                 else:
-                    samples += passes.get(first, count, places)
+                    samples += self._to_collate(passes, passes.get(first, count, places))
                 key, length, state = (part.source, shard), passes.length, passes.snapshot()
                 if state is not None or self._told.get(key, -1) != length:
                     self._told[key] = length
                     news[key] = News(reader.kind, length, reader.digest, state)
             if part.look_ahead:
                 passes = reader.passes(WHOLE)
-                passes.look_ahead(part.look_ahead)
+                self._look_ahead(source, passes, part.look_ahead, skipped)
                 news[part.source, WHOLE] = News(reader.kind, passes.length, reader.digest, state, part.look_ahead)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, ReadError) else error
-            if isinstance(cause, OneShotError):
+            if isinstance(cause, UnusableError):
                 raise cause from None
-            if isinstance(error, StuckError) and str(error) == "is empty":
-                raise ValueError(f"sources: {source.name!r} is empty") from None
+            if isinstance(error, EmptyError):
+                raise ValueError(f"sources: {source.name!r} {error}") from None
             said = error if isinstance(error, ReadError) else f"failed: {type(error).__name__}: {error}"
             raise RuntimeError(f"sources: {source.name!r} {said}") from cause
         return samples
@@ -148,7 +151,7 @@ class StreamReader:
         """Read and decode one sample; ``Unreadable`` where it cannot be used and may be left out."""
         for _ in range(MOST_FAILURES):
             try:
-                sample = passes.get(number, 1)[0]
+                (sample,) = self._to_collate(passes, passes.get(number, 1))
                 return sample if self.decode is None else _decoded(self.decode, sample, number)
             except ReadError as error:
                 if not self.skip or isinstance(error, StuckError):
@@ -157,6 +160,17 @@ class StreamReader:
                 if isinstance(error, SampleError):
                     return Unreadable
         raise StuckError(f"failed {MOST_FAILURES} times in a row")
+
+    def _to_collate(self, passes: Any, samples: list[Any]) -> list[Any]:
+        """Return samples that the user's functions may write to; those that are kept stay as they are."""
+        writes = self.decode is not None or self.collate is not default_collate
+        return [copy_of(sample) for sample in samples] if writes and passes.keeps else samples
+
+    def _look_ahead(self, source: Source, passes: Any, number: int, skipped: list[str]) -> None:
+        """Read up to sample ``number``; leave out what cannot be read, where that is asked for."""
+        while (error := passes.look_ahead(number)) is not None and self.skip and not isinstance(error, StuckError):
+            skipped.append(f"{source.name!r} {error}")
+            passes.leave_out()
 
 
 def _decoded(decode: Callable[[Any], Any], sample: Any, number: int) -> Any:

@@ -211,6 +211,7 @@ class Requesting(MixedBatches):
             self._shards.drawn = np.zeros_like(self._shards.drawn)
             self._own_drawn = np.zeros_like(self._own_drawn)
             self._shards.states.clear()
+            self._digests.clear()
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:

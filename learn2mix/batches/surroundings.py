@@ -1,0 +1,135 @@
+"""What a source sees of the process that reads it: which worker it is, of which process, and the random generators."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data._utils import worker
+
+AVAILABLE = dist.is_available()
+RANKS = {"RANK", "SLURM_PROCID"}  # where torchrun and SLURM write down which process this is
+
+
+class Seen:
+    """What ``torch.utils.data.get_worker_info()`` returns to a source while it is read.
+
+    A source that asks for it splits itself by worker.
+    """
+
+    seed, dataset = 0, None
+
+    def __init__(self, shard: int, num_shards: int) -> None:
+        self._shard, self._num_shards = shard, num_shards
+        self.asked = False
+
+    @property
+    def id(self) -> int:
+        """The shard, which torch's pattern takes for the worker."""
+        self.asked = True
+        return self._shard
+
+    @property
+    def num_workers(self) -> int:
+        """How many there are."""
+        self.asked = True
+        return self._num_shards
+
+
+@contextmanager
+def seen_as(seen: Seen | None) -> Iterator[None]:
+    """Let sources see this process as one worker of some; None as a process without workers."""
+    info, worker._worker_info = worker._worker_info, seen  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        worker._worker_info = info
+
+
+class RankQuestions:
+    """Notices whether a source asks which process it is in: such a source splits itself by process.
+
+    Some ask ``torch.distributed``, others (webdataset, mosaicml's) the environment. Whoever copies the whole
+    environment, as to start a program, asks nothing.
+
+    Example:
+        >>> with RankQuestions() as questions:
+        ...     rank = os.environ.get("RANK", 0)
+        >>> questions.asked
+        True
+    """
+
+    def __init__(self) -> None:
+        self._torch_asked, self._names = False, set[str]()
+
+    @property
+    def asked(self) -> bool:
+        """Whether it did."""
+        return self._torch_asked or bool(RANKS & self._names and not self._names.issuperset(os.environ))
+
+    def __enter__(self) -> RankQuestions:
+        environment: Any = type(os.environ)  # not os.environ itself: sources may have imported it by name
+        read = environment.__getitem__
+        self._before = [(environment, "__getitem__", read)]
+        self._before += [(dist, name, getattr(dist, name)) for name in ("get_rank", "get_world_size") if AVAILABLE]
+
+        def noticed(variables: Any, name: str) -> Any:
+            self._names.add(name)
+            return read(variables, name)
+
+        environment.__getitem__ = noticed
+        for module, name, ask in self._before[1:]:
+            setattr(module, name, partial(self._noticed, ask))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for owner, name, value in self._before:
+            setattr(owner, name, value)
+
+    def _noticed(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._torch_asked = True
+        return ask(*args, **kwargs)
+
+
+class OwnRandomness:
+    """The global random generators as one source finds them: seeded for it, and left to all others as they were.
+
+    So a source that draws from them, without a seed of its own, has the same order in every reader.
+    """
+
+    def __init__(self) -> None:
+        self._states: Any = None
+
+    def seed(self, text: str) -> None:
+        """Seed what the source finds from now on."""
+        seed = random.Random(text).getrandbits(32)
+        with self:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
+
+    def __enter__(self) -> None:
+        self._of_others = _states()
+        if self._states is not None:
+            _restore(self._states)
+
+    def __exit__(self, *error: object) -> None:
+        self._states = _states()
+        _restore(self._of_others)
+
+
+def _states() -> tuple[Any, Any, Any]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _restore(states: tuple[Any, Any, Any]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])

@@ -1,0 +1,71 @@
+"""Streams of Hugging Face's own iterable data sets."""
+
+from itertools import islice
+
+import pytest
+
+from helpers import through_a_file
+from learn2mix import FixedMix, MixedLoader, MixedStream
+
+pytest.importorskip("pyarrow.lib", exc_type=ImportError)  # it needs a newer NumPy than the oldest one allowed
+datasets = pytest.importorskip("datasets")
+
+
+def rows(first, size=24):
+    return datasets.Dataset.from_dict({"id": [*range(first, first + size)]}).to_iterable_dataset(num_shards=3)
+
+
+KINDS = {
+    "plain": rows,
+    "mapped in batches": lambda first: rows(first).map(lambda batch: batch, batched=True, batch_size=5),
+    "filtered": lambda first: rows(first).filter(lambda row: row["id"] % 3 > 0),
+    "shuffled": lambda first: rows(first).shuffle(seed=0, buffer_size=8),
+    "shuffled, then mapped": lambda first: rows(first).shuffle(seed=0, buffer_size=8).map(lambda row: row),
+    "with one that is shuffled": lambda first: datasets.concatenate_datasets(
+        [rows(first, 12), rows(first + 12, 12).shuffle(seed=0, buffer_size=8)]
+    ),
+    "interleaved": lambda first: datasets.interleave_datasets([rows(first, 12), rows(first + 12, 12)]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_that_is_stopped_goes_on_unbroken_over_several_passes(kind, num_workers):
+    def load(state=None):
+        stream = MixedStream([KINDS[kind](0), KINDS[kind](1000)], FixedMix("uniform"), batch_size=4)
+        loader = MixedLoader(stream, num_workers=num_workers)
+        if state is not None:
+            loader.load_state_dict(through_a_file(state))
+        return loader
+
+    def batches(loader, count):
+        return [batch["id"].tolist() for batch in islice(loader, count)]
+
+    unbroken = load()
+    all_batches = batches(unbroken, 30)
+    for stop in (9,) if num_workers else (1, 9, 17):
+        stopped = load()
+        before = batches(stopped, stop)
+        again = load(stopped.state_dict())
+        assert before + batches(again, 30 - stop) == all_batches
+        stopped.close()
+        again.close()
+    unbroken.close()
+
+
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
+def test_data_that_are_split_by_process_cannot_tell_where_they_end(mode):
+    from datasets.distributed import split_dataset_by_node
+
+    both = {name: split_dataset_by_node(rows(first), rank=0, world_size=2) for name, first in (("a", 0), ("b", 1000))}
+    stream = MixedStream(both, FixedMix("uniform"), batch_size=4, on_exhausted=mode, num_replicas=2, rank=0)
+    with pytest.raises(ValueError, match="sources: 'a' is split by process"):
+        next(iter(MixedLoader(stream)))
+
+
+def test_a_part_without_samples_is_named():
+    both = {"a": rows(0).filter(lambda row: row["id"] < 8), "b": rows(1000)}  # only its first file has some
+    loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=4), num_workers=2)
+    with pytest.raises(ValueError, match="sources: 'a' has no samples in part 1 of the 2 that it splits itself into"):
+        list(islice(loader, 4))
+    loader.close()

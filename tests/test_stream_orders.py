@@ -1,0 +1,230 @@
+"""The order of a source, as each reader sees it: shuffled by the global generators, split by process, begun anew."""
+
+import os
+import random
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, get_worker_info
+
+from learn2mix import FixedMix, MixedLoader, MixedStream
+from learn2mix.batches.surroundings import RankQuestions
+from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers
+
+pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
+
+
+class Shuffles(Numbers):
+    """Shuffles by a global generator that nobody seeded, all at once."""
+
+    def __iter__(self):
+        return iter(np.random.permutation([*super().__iter__()]).tolist())
+
+
+class ShufflesAsItGoes(Numbers):
+    """The same, through a buffer while it is read."""
+
+    def __iter__(self):
+        buffer = []
+        for number in super().__iter__():
+            buffer.append(number)
+            if len(buffer) > 10:
+                yield buffer.pop(int(self.draw() * len(buffer)))
+        yield from buffer
+
+
+class ByPython(ShufflesAsItGoes):
+    draw = staticmethod(lambda: random.random())
+
+
+class ByNumPy(ShufflesAsItGoes):
+    draw = staticmethod(lambda: np.random.rand())
+
+
+class ByTorch(ShufflesAsItGoes):
+    draw = staticmethod(lambda: torch.rand(()).item())
+
+
+@pytest.mark.parametrize("mode", ["restart", "drop"])
+@pytest.mark.parametrize("kind", [ByPython, ByNumPy, ByTorch])
+def test_a_source_that_draws_from_a_global_generator_while_it_is_read_loses_nothing(kind, mode):
+    stream = MixedStream([kind(0, 60), kind(1, 60)], FixedMix("uniform"), batch_size=10, on_exhausted=mode)
+    loader = MixedLoader(stream, num_workers=3)
+    passes = [[n for batch in islice(loader, 12) for n in batch.tolist()] for _ in range(2)]
+    loader.close()
+    numbers = [*range(60), *range(GROUP, GROUP + 60)]
+    assert [sorted(one) for one in passes] == [numbers] * 2
+    assert passes[0] != passes[1]
+
+
+@pytest.mark.usefixtures("untouched_random_state")
+def test_and_leaves_the_generators_to_others_as_they_were():
+    both = [ByPython(0, 60), ByNumPy(1, 60), ByTorch(2, 60)]
+    stream = MixedStream(both, FixedMix("uniform"), batch_size=9, num_replicas=2, rank=0)
+    assert len([*islice(MixedLoader(stream), 12)]) == 12
+
+
+def test_one_that_shuffles_at_once_is_resumed_in_the_order_that_it_had():
+    def fresh():
+        return MixedStream([Shuffles(0, 30), Shuffles(1, 30)], FixedMix("uniform"), batch_size=6)
+
+    unbroken = [batch.tolist() for batch in islice(MixedLoader(fresh()), 12)]
+    stopped, again = fresh(), fresh()
+    before = [batch.tolist() for batch in islice(MixedLoader(stopped), 7)]
+    again.load_state_dict(stopped.state_dict())
+    assert before + [batch.tolist() for batch in islice(MixedLoader(again), 5)] == unbroken
+
+
+class OwnOrder(Numbers):
+    """Every reader sees another order."""
+
+    def __iter__(self):
+        samples = [*super().__iter__()]
+        random.SystemRandom().shuffle(samples)
+        return iter(samples)
+
+
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
+def test_an_order_that_differs_between_workers_is_refused_also_where_the_sources_end(mode):
+    stream = MixedStream(
+        {"web": OwnOrder(0, 90), "b": range(90)}, FixedMix("uniform"), batch_size=10, on_exhausted=mode
+    )
+    with pytest.raises(RuntimeError, match="sources: 'web' begins with another sample in each worker"):
+        list(MixedLoader(stream, num_workers=3))
+
+
+class AsksTorch(Numbers):
+    """Split by process: by what ``torch.distributed`` says, or by what torchrun wrote down."""
+
+    def __iter__(self):
+        return islice(super().__iter__(), self.rank(), None, 2)
+
+    def rank(self):
+        return dist.get_rank()
+
+
+class AsksEnvironment(AsksTorch):
+    def rank(self):
+        return int(os.environ["RANK"])
+
+
+class AsksEnvironmentAndWorker(Numbers):
+    """As webdataset and mosaicml's streaming do."""
+
+    def __iter__(self):
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return islice(super().__iter__(), int(os.getenv("RANK")) * parts + part, None, 2 * parts)
+
+
+@pytest.fixture
+def of_each_rank(monkeypatch):
+    """The stream of each of two processes, of sources of a kind, one after the other."""
+
+    def streams(kind, **settings):
+        for rank in range(2):
+            monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+            monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+            monkeypatch.setenv("RANK", str(rank))
+            both = {"web": kind(0, 40), "books": kind(1, 40)}
+            yield MixedStream(both, FixedMix("uniform"), batch_size=10, num_replicas=2, rank=rank, **settings)
+
+    return streams
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", [AsksTorch, AsksEnvironment, AsksEnvironmentAndWorker])
+def test_a_source_that_asks_for_its_rank_is_not_split_once_more(kind, num_workers, of_each_rank):
+    times = Counter()
+    for stream in of_each_rank(kind):
+        times.update(n for batch in islice(MixedLoader(stream, num_workers=num_workers), 12) for n in batch.tolist())
+    assert len(times) == 80
+    assert set(times.values()) == {3}
+
+
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
+@pytest.mark.parametrize("kind", [AsksTorch, AsksEnvironment, AsksEnvironmentAndWorker])
+def test_one_that_would_have_to_tell_where_it_ends_is_refused(kind, mode, of_each_rank):
+    for stream in of_each_rank(kind, on_exhausted=mode):
+        with pytest.raises(ValueError, match=r"sources: 'web' is split by process .*on_exhausted=\"restart\""):
+            next(iter(MixedLoader(stream)))
+
+
+class CopiesEnvironment(Numbers):
+    def __iter__(self):
+        assert {**os.environ}["RANK"] in "01"  # as for a program that unpacks the data
+        return super().__iter__()
+
+
+def test_a_copy_of_the_environment_is_no_question_for_the_rank(of_each_rank):
+    times = Counter()
+    for stream in of_each_rank(CopiesEnvironment, on_exhausted="drop"):
+        times.update(n for batch in MixedLoader(stream) for n in batch.tolist())
+    assert len(times) == 80
+    assert set(times.values()) == {1}
+
+
+def test_the_environment_is_read_as_ever(monkeypatch):
+    monkeypatch.setenv("RANK", "")
+    with RankQuestions() as questions:
+        assert os.environ["RANK"] == ""
+        assert os.environ.get("NOT_THERE_AT_ALL") is None
+        with pytest.raises(KeyError, match="NOT_THERE_AT_ALL"):
+            os.environ["NOT_THERE_AT_ALL"]
+    assert questions.asked
+    with RankQuestions() as questions:
+        assert os.environ["PATH"]
+    assert not questions.asked
+
+
+class ReturnsItselfByWorker(Numbers):
+    """Begins anew, returns itself and splits itself by worker, as litData's does; each pass in another order."""
+
+    def __iter__(self):
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        samples = [*super().__iter__()][part::parts]
+        self.turns = getattr(self, "turns", 0) + 1
+        self.inner = iter(samples[self.turns :] + samples[: self.turns])
+        return self
+
+    def __next__(self):
+        return next(self.inner)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_a_source_that_returns_itself_may_split_itself_and_shuffle_each_pass(num_workers):
+    both = [ReturnsItselfByWorker(0, 60), ReturnsItselfByWorker(1, 60)]
+    loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=10), num_workers=num_workers)
+    times = Counter(n for batch in islice(loader, 36) for n in batch.tolist())
+    loader.close()
+    assert len(times) == 120
+    assert set(times.values()) == {3}
+
+
+class ByWorker(Numbers):
+    def __iter__(self):
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return islice(super().__iter__(), part, None, parts)
+
+
+def test_one_that_splits_itself_may_have_fewer_samples_than_there_are_workers():
+    loader = MixedLoader(
+        MixedStream([ByWorker(0, 2), ByWorker(1, 60)], FixedMix("uniform"), batch_size=4), num_workers=3
+    )
+    times = Counter(n for batch in islice(loader, 30) for n in batch.tolist())
+    loader.close()
+    assert times[0] == times[1] == 30
+    assert {times[GROUP + n] for n in range(60)} == {1}
+
+
+def test_a_loader_is_no_source_of_samples():
+    with pytest.raises(TypeError, match=r"sources: 'web' must be .* got DataLoader; it gives batches.*loader\.dataset"):
+        MixedStream({"web": DataLoader(range(9), batch_size=3), "b": range(9)}, FixedMix(), batch_size=2)
+    samples = DataLoader(range(9), batch_size=None)
+    assert len(next(iter(MixedLoader(MixedStream([samples, range(9)], FixedMix("uniform"), batch_size=2))))) == 2

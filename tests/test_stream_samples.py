@@ -1,0 +1,154 @@
+"""The samples of a stream: those that the user's functions write to, and those that cannot be read."""
+
+import json
+from collections import Counter, deque
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from learn2mix import FixedMix, MixedLoader, MixedStream
+from learn2mix.batches.copies import copy_of
+from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers
+
+pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
+
+
+class Rows(Numbers):
+    """Samples as JSON lines give them: made anew by each pass."""
+
+    def __iter__(self):
+        return ({"x": json.dumps(number)} for number in super().__iter__())
+
+
+def decode_in_place(row):
+    row["x"] = json.loads(row["x"])
+    return row
+
+
+def collate_by_pop(rows):
+    return {"x": torch.tensor([json.loads(row.pop("x")) for row in rows])}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("functions", [{"decode_fn": decode_in_place}, {"collate_fn": collate_by_pop}])
+@pytest.mark.parametrize("kind", [Rows, lambda *of: list(Rows(*of))])
+def test_what_is_read_again_is_what_the_source_gave(kind, functions, num_workers):
+    """Batches composed ahead are read again where an epoch is left early, and so is one that was looked at."""
+    stream = MixedStream([kind(0, 50), kind(1, 50)], FixedMix("uniform"), batch_size=4, **functions)
+    loader = MixedLoader(stream, num_workers=num_workers)
+    look = next(iter(loader))["x"].tolist()
+    epochs = [[batch["x"].tolist() for batch in islice(loader, 3)] for _ in range(4)]
+    loader.close()
+    assert look == epochs[0][0] == [0, 1, GROUP, GROUP + 1]
+    assert sorted(chain(*chain(*epochs))) == [*range(24), *range(GROUP, GROUP + 24)]
+
+
+class Point(NamedTuple):
+    at: list
+
+
+@dataclass
+class Text:
+    tokens: list
+
+
+class Named(dict):
+    """A mapping of its own kind."""
+
+
+@pytest.mark.parametrize(
+    ("sample", "write"),
+    [
+        ([1, 2], lambda sample: sample.append(3)),
+        ([[1], [2]], lambda sample: sample[0].append(3)),
+        ({"x": {"y": [1]}}, lambda sample: sample["x"]["y"].clear()),
+        (Named(x=[1]), lambda sample: sample["x"].append(2)),
+        (("a", [1]), lambda sample: sample[1].append(2)),
+        (Point([1]), lambda sample: sample.at.append(2)),
+        (Text([1]), lambda sample: sample.tokens.append(2)),
+        (Text([1]), lambda sample: setattr(sample, "tokens", [])),
+        ({"x": {1, 2}}, lambda sample: sample["x"].clear()),
+        (deque([1]), lambda sample: sample.append(2)),
+        (bytearray(b"ab"), lambda sample: sample.append(99)),
+        (np.arange(3), lambda sample: sample.fill(7)),
+        (torch.arange(3), lambda sample: sample.fill_(7)),
+    ],
+    ids=lambda value: type(value).__name__ if not callable(value) else "",
+)
+def test_a_copy_may_be_written_to(sample, write):
+    before, copied = str(sample), copy_of(sample)
+    assert type(copied) is type(sample)
+    assert str(copied) == before
+    write(copied)
+    assert str(copied) != before
+    assert str(sample) == before
+
+
+class Survives(Numbers):
+    """Some of its samples cannot be read; the iterator survives it."""
+
+    def __init__(self, group, size, broken):
+        super().__init__(group, size)
+        self.broken = broken
+
+    def __iter__(self):
+        return map(self.read, super().__iter__())
+
+    def read(self, number):
+        if number % GROUP in self.broken:
+            raise OSError(f"corrupt {number % GROUP}")
+        return number
+
+
+class ReturnsItself(Survives):
+    def __iter__(self):
+        self.inner = super().__iter__()
+        return self
+
+    def __next__(self):
+        return next(self.inner)
+
+
+@pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("broken", [(0,), (18,), (19,), (3, 4, 17, 18, 19)], ids=str)
+@pytest.mark.parametrize(
+    ("mode", "kind", "buffer"),
+    [("drop", Survives, 0), ("stop_all", ReturnsItself, 0), ("restart", Survives, 0), ("restart", ReturnsItself, 5)],
+)
+def test_those_that_cannot_be_read_are_left_out_wherever_they_are(mode, kind, buffer, broken, num_workers):
+    both = {"a": kind(0, 20, broken), "b": Numbers(1, 20 - len(broken))}
+    stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode, shuffle_buffer=buffer)
+    loader = MixedLoader(stream, num_workers=num_workers, on_error="skip")
+    for _ in range(2):  # epochs, or passes
+        times = Counter(chain(*(batch.tolist() for batch in islice(loader, 20 - len(broken)))))
+        assert set(times.values()) == {1}
+        assert set(range(20)) - set(times) == set(broken)
+        assert len(times) == 2 * (20 - len(broken))
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
+def test_a_source_of_which_none_can_be_read_is_empty():
+    stream = MixedStream([Survives(0, 9, range(9)), Numbers(1, 9)], FixedMix("uniform"), batch_size=2)
+    with pytest.raises(ValueError, match="sources: 0 is empty"):
+        next(iter(MixedLoader(stream, on_error="skip")))
+
+
+class Generator(Survives):
+    def __iter__(self):
+        yield from super().__iter__()
+
+
+@pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
+@pytest.mark.parametrize("buffer", [0, 5])
+@pytest.mark.parametrize("broken", [(19,), (7,)], ids=str)
+def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_samples(broken, buffer):
+    both = {"a": Generator(0, 20, broken), "b": Numbers(1, 20)}
+    stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted="drop", shuffle_buffer=buffer)
+    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: OSError: corrupt {broken[0]}"):
+        list(MixedLoader(stream, on_error="skip"))
