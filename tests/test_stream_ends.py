@@ -1,12 +1,13 @@
 """Sources that end, are empty or fail: each by choice, by name, and with whole batches before."""
 
 import copy
+import gc
 from itertools import chain, cycle, islice
 
 import pytest
 import torch
 
-from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedStream
+from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
 from streams import (
     GROUP,
     MORE_WORKERS_THAN_CORES,
@@ -281,3 +282,95 @@ def test_a_sampler_and_a_stream_cannot_share_a_mixer_of_other_groups():
     MixedBatchSampler([0, 0, 1], mixer, batch_size=2)
     with pytest.raises(ValueError, match="already mixes 2 other groups"):
         MixedStream(sources(9, 9), mixer, batch_size=2)
+
+
+class Says(Numbers):
+    """Has a length that is not that of its passes."""
+
+    def __init__(self, group, size, says):
+        super().__init__(group, size)
+        self.says = says
+
+    def __len__(self):
+        return self.says
+
+
+class Varies(Numbers):
+    """Has another number of samples in each pass, as one that packs or drops some at random."""
+
+    def __iter__(self):
+        self.turn = getattr(self, "turn", -1) + 1
+        return islice(super().__iter__(), self.size - (0, 5, 2)[self.turn % 3])
+
+
+LENGTHS = {  # what makes the source, and how many samples it has in each epoch
+    "shorter": (lambda: Says(0, 20, 30), [20, 20, 20]),
+    "longer": (lambda: Says(0, 20, 8), [20, 20, 20]),
+    "varies": (lambda: Varies(0, 20), [20, 15, 18]),
+}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("make", "lengths"), LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize(("mode", "others"), [("drop", 9), ("stop_all", 9), ("stop_first", 40)])
+def test_an_epoch_ends_where_the_sources_do_whatever_they_said_before(mode, others, make, lengths, num_workers):
+    stream = MixedStream([make(), Numbers(1, others)], FixedMix("uniform"), batch_size=2, on_exhausted=mode)
+    loader = load(stream, num_workers)
+    for length in lengths:
+        given = sorted(n for batch in loader for n in batch.tolist() if n < GROUP)
+        assert given == [*range(length)]
+    loader.close()
+
+
+class CountsAll(Says):
+    """Counts also the sample that cannot be read."""
+
+    def __iter__(self):
+        return map(self.read, super().__iter__())
+
+    def read(self, number):
+        if number == 3:
+            raise OSError("corrupt")
+        return number
+
+
+@pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
+def test_a_sample_that_is_left_out_is_none_of_the_length():
+    both = [CountsAll(0, 20, 20), Numbers(1, 20)]
+    stream = MixedStream(both, FixedMix("uniform"), batch_size=2, on_exhausted="drop")
+    given = [n for batch in MixedLoader(stream, on_error="skip") for n in batch.tolist()]
+    assert len(given) == len(set(given)) == 39
+
+
+class Opens(Numbers):
+    """Holds something open while it is read."""
+
+    def __init__(self, group, size, is_open):
+        super().__init__(group, size)
+        self.is_open = is_open
+
+    def __iter__(self):
+        self.is_open.append(self.group)
+        try:
+            yield from super().__iter__()
+        finally:
+            self.is_open.remove(self.group)
+
+
+@pytest.fixture
+def uncollected():
+    """Nothing is collected that is part of a cycle."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
+def test_epochs_that_are_left_early_leave_nothing_open(mode):
+    is_open = []
+    both = [Opens(0, 20, is_open), Opens(1, 20, is_open)]
+    loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=2, on_exhausted=mode))
+    for _ in range(5):
+        assert len([*islice(loader, 3)]) == 3
+        assert sorted(is_open) == [0, 1]

@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, get_worker_info
 
-from learn2mix import FixedMix, MixedLoader, MixedStream
+import forks
+from learn2mix import FixedMix, Learn2Mix, MixedLoader, MixedStream
 from learn2mix.batches.surroundings import RankQuestions
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers
 
@@ -228,3 +229,15 @@ def test_a_loader_is_no_source_of_samples():
         MixedStream({"web": DataLoader(range(9), batch_size=3), "b": range(9)}, FixedMix(), batch_size=2)
     samples = DataLoader(range(9), batch_size=None)
     assert len(next(iter(MixedLoader(MixedStream([samples, range(9)], FixedMix("uniform"), batch_size=2))))) == 2
+
+
+def test_lists_that_are_split_by_process_already_are_noticed_at_the_first_update(tmp_path):
+    def train(rank):
+        forks.gloo(rank, 2, tmp_path)
+        for web in ([*range(40)], [*range(40)][rank::2]):
+            stream = MixedStream([web, [*range(100, 140)]], Learn2Mix(), batch_size=4)
+            for batch in islice(MixedLoader(stream), 3):
+                stream.observe(1.0 + batch)
+
+    for outcome in forks.outcomes(train, 2, tmp_path):
+        assert "rank 1 has another sources than rank 0. Give each the same data" in outcome.error

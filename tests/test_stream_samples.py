@@ -152,3 +152,20 @@ def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_
     stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted="drop", shuffle_buffer=buffer)
     with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: OSError: corrupt {broken[0]}"):
         list(MixedLoader(stream, on_error="skip"))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"decode_fn": lambda sample: sample}, "decode_fn:"),
+        ({"collate_fn": lambda samples: samples}, "collate_fn:"),
+        ({"sources": [map(int, "12"), (n for n in range(2))]}, "sources: 1"),
+    ],
+    ids=["decode_fn", "collate_fn", "sources"],
+)
+def test_what_cannot_be_sent_to_a_worker_that_is_not_forked_is_named(settings, name, num_workers):
+    stream = MixedStream(**{"sources": [range(9), range(9)], "mixer": FixedMix(), "batch_size": 2} | settings)
+    loader = MixedLoader(stream, num_workers=num_workers, multiprocessing_context="spawn")
+    with pytest.raises(TypeError, match=f'^{name} cannot be sent to a worker: .*multiprocessing_context="fork"'):
+        next(iter(loader))

@@ -417,16 +417,6 @@ def test_a_buffer_does_not_wait_until_it_is_full():
     assert int(read) < 100
 
 
-def test_a_source_that_is_shorter_than_it_says():
-    class Boasts(Numbers):
-        def __len__(self):
-            return self.size + 10
-
-    stream = MixedStream({"a": Boasts(0, 20), "b": Numbers(1, 90)}, FixedMix(HALF), batch_size=4, on_exhausted="drop")
-    with pytest.raises(RuntimeError, match="sources: 'a' is shorter than its len says"):
-        list(load(stream))
-
-
 def test_losses_by_token_move_the_mix_by_token():
     stream = MixedStream([list(repeat(0, 9)), list(repeat(1, 9))], Learn2Mix(1.0), batch_size=4)
     groups = next(iter(load(stream)))

@@ -13,46 +13,54 @@ ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
 class Ends:
     """What is known of the lengths of the sources, and whether a batch may be drawn.
 
-    A source of unknown length is read ahead, farther than any batch on its way can reach, so that each batch can be
-    filled. ``drawn`` is always the samples drawn of each source in this epoch, shape ``(num_sources,)``.
+    A source that can only be iterated is read ahead in each epoch, farther than any batch on its way can reach, so that
+    each batch can be filled, whatever its ``len`` and the epoch before said. ``drawn`` is always the samples drawn of
+    each source in this epoch, shape ``(num_sources,)``.
 
     Attributes:
         stops: whether an epoch ends with the sources.
-        lengths: samples of each source, shape ``(num_sources,)``; -1 where not known.
+        lengths: samples of each source, as far as it was told or found out, shape ``(num_sources,)``; else -1.
     """
 
-    def __init__(self, rule: str, lengths: NDArray[np.int64]) -> None:
-        self._rule, self.stops, self.lengths = rule, rule != "restart", lengths
-        self._known_up_to = np.zeros_like(lengths)  # samples that each source has for certain
-
-    def learn(self, source: int, length: int | None, known_up_to: int = 0) -> None:
-        """Note the length of a source, if it is known, and how many samples it has at least."""
-        if length is not None and self.lengths[source] < 0:
-            self.lengths[source] = length
-        self._known_up_to[source] = max(self._known_up_to[source], known_up_to)
+    def __init__(self, rule: str, lengths: NDArray[np.int64], fixed: NDArray[np.bool_]) -> None:
+        """``fixed`` says which sources are map-style data, shape ``(num_sources,)``."""
+        self._rule, self.stops, self.lengths, self._fixed = rule, rule != "restart", lengths, fixed
+        self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Read the sources from their beginning."""
-        self._known_up_to[:] = 0
+        self._found = self._fixed.copy()  # whether the length in this epoch is known
+        self._known_up_to = np.zeros_like(self.lengths)  # samples that each source has for certain
+
+    def recall(self, lengths: list[int]) -> None:
+        """Note lengths of an earlier run where the sources tell none."""
+        self.lengths = np.where(self.lengths < 0, lengths, self.lengths)
+
+    def learn(self, source: int, length: int | None, known_up_to: int = 0) -> None:
+        """Note the length of a source, if it was found out, and how many samples it has at least."""
+        if length is not None and not self._found[source]:
+            self.lengths[source], self._found[source] = length, True
+        self._known_up_to[source] = max(self._known_up_to[source], known_up_to)
 
     def look_ahead(self, drawn: NDArray[np.int64], horizon: int) -> list[int]:
         """Return up to which sample, ``horizon`` beyond those drawn, each source is to be read; 0 for none."""
         if not self.stops:
             return [0] * len(drawn)
-        ahead: list[int] = np.where(self.lengths < 0, drawn + horizon, 0).tolist()
+        ahead: list[int] = np.where(self._found, 0, drawn + horizon).tolist()
         return ahead
 
     def knows_enough(self, drawn: NDArray[np.int64], batch_size: int) -> bool:
         """Whether it is known of each source if it can give a whole batch more."""
-        return not self.stops or bool(np.all((self.lengths >= 0) | (self._known_up_to >= drawn + batch_size)))
+        return not self.stops or bool(np.all(self._found | (self._known_up_to >= drawn + batch_size)))
 
     def limits(self, drawn: NDArray[np.int64]) -> NDArray[Any] | None:
         """Return the samples left of each source, shape ``(num_sources,)``; None where they do not bound a batch."""
-        return np.where(self.lengths >= 0, self.lengths - drawn, np.inf) if self._rule == "drop" else None
+        return np.where(self._found, self.lengths - drawn, np.inf) if self._rule == "drop" else None
 
     def _done(self, drawn: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which sources were drawn to their end."""
-        return (self.lengths >= 0) & (drawn >= self.lengths)
+        done: NDArray[np.bool_] = self._found & (drawn >= self.lengths)
+        return done
 
     def ended(self, drawn: NDArray[np.int64], num_replicas: int) -> bool:
         """Whether the epoch is over: no process may get a batch of which another gets nothing."""
@@ -65,7 +73,7 @@ class Ends:
         """Return the sources that have fewer samples than were drawn, where that ends the epoch."""
         if self._rule != "stop_first":
             return []
-        short: list[int] = np.flatnonzero((self.lengths >= 0) & (drawn > self.lengths)).tolist()
+        short: list[int] = np.flatnonzero(self._found & (drawn > self.lengths)).tolist()
         return short
 
     def never_ending(self, drawn: NDArray[np.int64], proportions: NDArray[np.float64]) -> list[int]:

@@ -134,7 +134,9 @@ class SourcePasses:
             raise error
         if self._pass is None:
             if self.length is not None and not self.restart:
-                raise StuckError(f"is shorter than its len says: it has {self.length} samples, and more were asked for")
+                raise StuckError(
+                    f"has {self.length} samples here, and more in another worker or pass; give it the same"
+                )
             self._pass = self.open_pass(self._start // self.length if self.length else 0)
         end = self._next + count
         try:

@@ -99,6 +99,10 @@ class SourceReader:
             self._passes[shard] = self._new_passes(shard)
         return self._passes[shard]
 
+    def close(self) -> None:
+        """Let go what is read: passes and reader know each other, and open files would wait to be collected."""
+        self._passes, self._live, self._opened = {}, {}, None
+
     def _new_passes(self, shard: int) -> Any:
         samples = self._source.samples
         if self._source.random_access:

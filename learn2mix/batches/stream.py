@@ -145,7 +145,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
         return self._sizes_so_far
 
     def _identity(self) -> dict[str, int]:
-        return {"sources": zlib.crc32(repr(self.group_names).encode())}
+        fingerprints = [source.fingerprint for source in self._reader.sources]
+        return {"sources": zlib.crc32(repr((self.group_names, fingerprints)).encode())}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
@@ -199,8 +200,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
         self._before.clear()
         self._plans = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
-        for source, length in enumerate(state["ends"]["lengths"]):
-            self._ends.learn(source, length)  # lengths that the sources tell here go first
+        self._ends.recall(state["ends"]["lengths"])
         self._ends.begin_epoch()
         self._shards.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
         self._shards.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)

@@ -16,6 +16,8 @@ from learn2mix.batches.shards import WHOLE, Segment
 from learn2mix.batches.source_reader import Settings, SourceReader
 from learn2mix.batches.sources import Source, UnusableError
 
+OPENS = "an object that can be pickled, such as one whose __iter__ opens the data"
+DEFINED = "a function that is defined at the top of a module, as no lambda is"
 MOST_FAILURES = 1000  # of a source in a row
 
 
@@ -68,18 +70,21 @@ class StreamReader:
         return self.__dict__ | {"_open": {}, "_told": {}}  # iterators stay where they are
 
     def check_pickling(self) -> None:
-        """Raise a TypeError that names a source which cannot be sent to a worker that is not forked."""
-        for source in self.sources:
+        """Raise a TypeError that names a source or a function which cannot be sent to a worker that is not forked."""
+        sent = [(f"sources: {source.name!r}", source.samples, OPENS) for source in self.sources]
+        sent += [("collate_fn:", self.collate, DEFINED), ("decode_fn:", self.decode, DEFINED)]
+        for name, value, way_out in sent:
             try:
-                pickle.dumps(source.samples)
+                pickle.dumps(value)
             except Exception as error:
                 raise TypeError(
-                    f"sources: {source.name!r} cannot be sent to a worker: {error}; give an object that can be "
-                    'pickled, such as one whose __iter__ opens the data, or use multiprocessing_context="fork"'
+                    f'{name} cannot be sent to a worker: {error}; give {way_out}, or use multiprocessing_context="fork"'
                 ) from error
 
     def begin_anew(self) -> None:
         """Read every source from its beginning."""
+        for reader in self._open.values():
+            reader.close()
         self._open, self._told = {}, {}
 
     def __getitem__(self, request: Request) -> Answer:

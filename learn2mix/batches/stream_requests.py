@@ -35,7 +35,7 @@ class Requesting(MixedBatches):
         super().__init__(mixer, sizes / sizes.sum(), [source.name for source in sources], **others)
         self.on_exhausted = on_exhausted
         self._batch_sizes = batch_sizes  # samples that a batch of each source alone has; None for self.batch_size
-        self._ends = Ends(on_exhausted, lengths)
+        self._ends = Ends(on_exhausted, lengths, np.array([source.random_access for source in sources]))
         self._shards = Shards(len(sources))
         self._own_drawn = np.zeros((self.num_replicas, len(sources)), dtype=np.int64)  # by each process, of each source
         self._epoch_start = self._composition.draws  # draws when the epoch began
