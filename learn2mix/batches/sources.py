@@ -114,13 +114,25 @@ def _check_samples(name: Any, samples: Any) -> None:
         hint = "; open it and give an iterable of samples"
     elif isinstance(samples, Mapping) or type(samples).__name__ in ("DataFrame", "DatasetDict", "IterableDatasetDict"):
         hint = "; iterated it gives its keys: give its rows, such as samples.values() or samples.to_dict('records')"
-    elif getattr(samples, "batch_size", None) is not None and isinstance(samples, DataLoader):
-        hint = "; it gives batches, and the stream makes its own: give its data set, as loader.dataset"
-    elif callable(samples) and not hasattr(samples, "__iter__") and not hasattr(samples, "__getitem__"):
+    elif _gives_batches(samples):
+        hint = "; it gives batches, and the stream makes its own: give what they are made of, such as loader.dataset"
+    elif isinstance(samples, tuple) and len(samples) == 2 and isinstance(samples[0], str) and _is_iterable(samples[1]):
+        hint = "; of pairs of a name and a source make a mapping: dict(sources)"
+    elif isinstance(samples, type) or (callable(samples) and not _is_iterable(samples)):
         hint = "; call it, or give an object whose __iter__ calls it"
-    iterable = hasattr(samples, "__iter__") or (hasattr(samples, "__getitem__") and hasattr(samples, "__len__"))
-    if hint or not iterable:
+    if hint or not _is_iterable(samples):
         raise TypeError(f"sources: {name!r} must be an iterable of samples, got {type(samples).__name__}{hint}")
+
+
+def _is_iterable(samples: Any) -> bool:
+    by_index = hasattr(samples, "__getitem__") and hasattr(samples, "__len__")
+    return (hasattr(samples, "__iter__") or by_index) and not isinstance(samples, str)
+
+
+def _gives_batches(samples: Any) -> bool:
+    """Whether it is a loader, of torch's or ours, or a stream."""
+    mixes = hasattr(samples, "mixer") and hasattr(samples, "observe")
+    return mixes or (isinstance(samples, DataLoader) and samples.batch_size is not None)
 
 
 def digest(sample: Any) -> int:
