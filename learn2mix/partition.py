@@ -189,7 +189,7 @@ class Partition:
 
     def at(self, places: Array) -> Array:
         """Return the data set indices at some places of the groups as they lie one after the other."""
-        return places if self._order is None else self._order[places]
+        return places if self._order is None else self._order.take(places)
 
     def fingerprint(self) -> int:
         """Return a number that tells this partition from others: a CRC-32 of names, sizes and members."""

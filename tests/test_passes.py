@@ -1,5 +1,6 @@
 """Law 2: endless passes over each group, each freshly shuffled, each draw a pure function of its number."""
 
+import itertools
 from collections import Counter
 from itertools import permutations
 
@@ -141,6 +142,24 @@ def test_of_many_groups_one_may_go_back_to_where_another_was():
     one(0, 5)
     one(0, 6)
     assert one(1, 7) == expected
+
+
+@pytest.mark.parametrize("num_groups", [2, MANY + 1])
+def test_batches_taken_back_come_again_though_the_windows_have_moved_on(num_groups):
+    """The first has no sample of the group whose window is ahead; the others go on from where the last one ended."""
+    passes = Passes(Partition(np.full(num_groups, 40), range(num_groups)), 0)
+    first = np.zeros(num_groups, dtype=np.int64)
+
+    def batches():
+        at = first
+        for group in [1, *[0] * 200]:
+            counts = np.bincount([group], [30], num_groups).astype(np.int64)
+            before, at = at, at + counts
+            yield passes.draw(before, counts, at).tolist()
+
+    expected = list(batches())
+    assert list(batches()) == expected
+    assert sorted(itertools.chain(*expected[1:5])) == sorted(3 * list(range(40)))
 
 
 def test_a_group_of_a_billion_samples_costs_no_memory():

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 MANY = 2048  # groups; with more of them, only those that a batch has samples of are looked at
 LOOKED_THROUGH = 1 << 14  # groups up to which all are looked through for windows that are nearly used up
-FEW = 8  # groups up to which it is faster to open their windows one by one
+NONE: Array = np.arange(0)
 
 
 class Passes:
@@ -38,19 +38,23 @@ class Passes:
         self._keys = keys_at(seed, OF_PASSES, np.arange(num_groups))
         # The first batch may open a window of each group, in 20 ms: the more groups there are, the smaller they are.
         self._largest_shuffle = _between(SORTED, (3 << 19) // num_groups, 1 << 16)
-        passes = _between(16, (3 << 18) // num_groups, 1 << 12) // sizes
         part = 1 << _between(5, ((1 << 18) // num_groups).bit_length() - 1, 14)
-        self._large = sizes > self._largest_shuffle
-        self._length = np.where(self._large, part, np.maximum(passes, 1) * sizes)
-        self._margin = np.where(self._large | (passes >= 8), self._length // 8, 0)  # draws left when a new one is due
+        large, self._alone = sizes > self._largest_shuffle, (sizes >= SORTED) & (sizes <= self._largest_shuffle)
+        most = np.where(self._alone, 1 << 15, 1 << 12)  # a window of passes that torch shuffles is ready sooner
+        passes = np.clip((3 << 18) // num_groups, 16, most) // sizes
+        self._unit = np.where(large, part // 8, sizes)  # windows begin at multiples of it: of most groups with a pass
+        self._length = np.where(large, part, np.maximum(passes, 1) * sizes)  # what a window has from any next draw on
+        self._room = self._length + self._unit  # draws in a window
+        moves_early = large | ((passes >= 8) & ~self._alone)
+        self._margin = np.where(moves_early, self._length // 8, 0)  # draws left in a window that is moved with others
         self._renews = num_groups <= LOOKED_THROUGH and bool(self._margin.any())
-        self._start = self._length.cumsum() - self._length  # of each group's window in the cache
-        self._cache: Array = np.empty(int(self._length.sum()), dtype=partition.index_dtype)
+        self._start = self._room.cumsum() - self._room  # of each group's window in the cache
+        self._cache: Array = np.empty(int(self._room.sum()), dtype=partition.index_dtype)
         self._low = np.zeros(num_groups, dtype=np.int64)  # number of the first draw in the window
         self._stop = np.zeros(num_groups, dtype=np.int64)  # and of the first after it: nothing is cached yet
         self._base = self._start.copy()  # draw d, if it is in the window, is in the cache at base + d
         self._next: Counts | None = None  # where the last batch ended, if no window was beyond its draws
-        self._ramp = np.arange(0)
+        self._ramp = NONE
 
     def draw(self, first: Counts, counts: Counts, after: Counts | None = None) -> Array:
         """Return data set indices, group after group: ``counts`` of each, after the ``first`` that came before.
@@ -58,90 +62,76 @@ class Passes:
         ``after`` is the sum of the two, if the caller has it. Given again as ``first``, the same array tells that this
         batch comes next.
         """
-        served, base, low, stop = None, self._base, self._low, self._stop
         after = first + counts if after is None else after
-        comes_next, self._next, reached = first is self._next, None, after
+        served, begin, wanted, reached = None, first, counts, after
+        low, stop, base = self._low, self._stop, self._base
         if len(counts) > MANY:
             served = (counts != 0).nonzero()[0]
-            first, counts, reached, base, low, stop = (
-                each.take(served) for each in (first, counts, after, base, low, stop)
-            )
-        ends = np.add.accumulate(counts)
-        slots = (base + reached - ends).repeat(counts)
+            begin, wanted, reached, low, stop = (each.take(served) for each in (first, counts, after, low, stop))
+        missing = reached > stop
+        if first is not self._next:
+            missing |= begin < low
+        self._next = after if served is None else None
+        rows = missing.nonzero()[0]
+        if len(rows):
+            self._next = None
+            rows = rows[wanted[rows] > 0]
+            fits = wanted[rows] <= self._length[rows if served is None else served[rows]]
+            self._move(rows[fits] if served is None else served[rows[fits]], first, after)
+            rows = rows[~fits]
+        if served is not None:
+            base = base.take(served)
+        ends = np.add.accumulate(wanted)
+        slots = (base + reached - ends).repeat(wanted)
         if len(self._ramp) != len(slots):
             self._ramp = np.arange(len(slots))
         slots += self._ramp
-        missing = reached > stop
-        if not comes_next:
-            missing |= first < low
-        if not np.count_nonzero(missing):
-            self._next = after
+        if not len(rows):
             drawn: Array = self._cache[slots]
             return drawn
-        drawn = self._cache.take(slots, mode="clip")  # garbage where it is not cached
-        chosen = (missing & (counts > 0)).nonzero()[0]
-        if len(chosen):
-            groups = chosen if served is None else served[chosen]
-            self._complete(drawn, groups, first[chosen], reached[chosen], ends[chosen])
-            if self._renews:
-                self._renew(after)
+        drawn = self._cache.take(slots, mode="clip")  # garbage where the batch has more than a window
+        groups, begin, wanted = rows if served is None else served[rows], begin[rows], wanted[rows]
+        drawn[ragged(ends[rows] - wanted, wanted)] = self._computed(groups, begin, wanted)
         return drawn
 
-    def _complete(self, drawn: Array, groups: Array, first: Array, reached: Array, ends: Array) -> None:
-        """Write to ``drawn``, where the draws of each group end at ``ends``, those that were not cached."""
-        few = len(groups) <= FEW and not self._large[groups].any()
-        if few and (reached - first <= self._length[groups]).all():
-            for each in zip(groups.tolist(), first.tolist(), reached.tolist(), ends.tolist(), strict=True):
-                self._complete_one(drawn, *each)
-            return
-        low, stop = self._low[groups], self._stop[groups]
-        begin = np.where((low <= first) & (first < stop), stop, first)
-        self._open_windows(groups, begin)
-        fits = reached <= self._stop[groups]
-        for chosen, find in ((fits, self._cached), (~fits, self._computed)):
-            if chosen.any():
-                counts = reached[chosen] - begin[chosen]
-                drawn[ragged(ends[chosen] - counts, counts)] = find(groups[chosen], begin[chosen], counts)
+    def _move(self, groups: Array, first: Counts, after: Counts) -> None:
+        """Move the windows of these groups to their next draws; and of others, if these are nearly used up."""
+        alone = self._alone[groups]
+        for group in groups[alone].tolist():
+            self._move_window(group, int(first[group]))
+        groups = groups[~alone]
+        if len(groups) and self._renews:  # all at once costs less
+            left = self._stop - after
+            due = (left >= 0) & (left < self._margin) & (self._stop > 0)
+            due[groups] = True
+            groups = due.nonzero()[0]
+        if len(groups):
+            self._move_windows(groups, first[groups])
 
-    def _renew(self, draws: Counts) -> None:
-        """Open new windows from ``draws`` on for groups whose windows are nearly used up: all at once costs less."""
-        left = self._stop - draws
-        due = ((left >= 0) & (left < self._margin) & (self._stop > 0)).nonzero()[0]
-        if len(due):
-            self._open_windows(due, draws[due])
+    def _move_windows(self, groups: Array, draws: Array) -> None:
+        """Let the windows of some groups begin with the units that these draws are in, and keep what they have."""
+        start, room, stop = self._start[groups], self._room[groups], self._stop[groups]
+        low = draws - draws % self._unit[groups]
+        kept = np.where((self._low[groups] <= low) & (low < stop), stop - low, 0)
+        found = self._computed(groups, low + kept, room - kept)
+        self._stop[groups] = 0  # so that an interrupted move leaves no window
+        write(self._cache, start, kept, self._cache[ragged(self._base[groups] + low, kept)])
+        write(self._cache, start + kept, room - kept, found)
+        self._low[groups], self._base[groups], self._stop[groups] = low, start - low, low + room
 
-    def _complete_one(self, drawn: Array, group: int, first: int, reached: int, end: int) -> None:
-        while first < reached:
-            if not self._low[group] <= first < self._stop[group]:
-                self._open_window(group, first)
-            stop = min(reached, int(self._stop[group]))
-            to, base = end - reached, int(self._base[group])  # where draw 0 would be in drawn, and in the cache
-            drawn[to + first : to + stop] = self._cache[base + first : base + stop]
-            first = stop
-
-    def _open_windows(self, groups: Array, draws: Array) -> None:
-        """Cache draws of some groups: of a large one from ``draws`` on, of others whole passes, from that of it on."""
-        start, length = self._start[groups], self._length[groups]
-        low = np.where(self._large[groups], draws, draws - draws % self._partition.sizes[groups])
-        write(self._cache, start, length, self._computed(groups, low, length))
-        self._low[groups], self._stop[groups] = low, low + length
-        self._base[groups] = start - low
-
-    def _open_window(self, group: int, draw: int) -> None:
-        """Do the same for one group that is not large, in less time."""
-        size, start, length = (int(each[group]) for each in (self._partition.sizes, self._start, self._length))
-        number, place = divmod(draw, size)
-        keys = derived_keys(self._keys[group : group + 1], np.arange(number, number + length // size))
-        places = shuffled(keys, size)
+    def _move_window(self, group: int, draw: int) -> None:
+        """Do the same for one group whose passes torch shuffles, in less time."""
+        arrays = (self._unit, self._start, self._room, self._low, self._stop, self._base)
+        size, start, room, old_low, stop, base = (int(each[group]) for each in arrays)
+        low = draw - draw % size
+        kept = stop - low if old_low <= low < stop else 0
+        numbers = np.arange((low + kept) // size, (low + room) // size)
+        places = shuffled(derived_keys(self._keys[group : group + 1], numbers), size)
         places += self._partition.offsets[group]
-        self._cache[start : start + length] = self._partition.at(places)
-        low = draw - place
-        self._low[group], self._stop[group], self._base[group] = low, low + length, start - low
-
-    def _cached(self, groups: Array, first: Array, counts: Array) -> Array:
-        """Return ``counts`` draws of each group after the ``first``, which are in its window."""
-        drawn: Array = self._cache[ragged(self._base[groups] + first, counts)]
-        return drawn
+        self._stop[group] = 0
+        self._cache[start : start + kept] = self._cache[base + low : base + low + kept]
+        self._cache[start + kept : start + room] = self._partition.at(places)
+        self._low[group], self._base[group], self._stop[group] = low, start - low, low + room
 
     def _computed(self, groups: Array, first: Array, counts: Array) -> Array:
         """Return ``counts`` draws of each group after the ``first``, wherever they are; each a row for each pass."""
