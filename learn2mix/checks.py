@@ -9,6 +9,7 @@ from operator import index
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 Vector = NDArray[np.float64]
@@ -64,8 +65,10 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
 
 def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool = True) -> Vector:
     """Return a vector of floats: a new one, or without ``copy`` the values themselves if they are one."""
-    refuse_masked(values, name)
-    on_host = on_the_host(values, name)
+    on_host: Any = values
+    if type(values) is not np.ndarray:
+        refuse_masked(values, name)
+        on_host = on_the_host(values, name)
     try:
         vector = (np.array if copy else np.asarray)(on_host, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -189,8 +192,8 @@ def check_dense(tensor: Any, name: str) -> None:
             f"{name}: on the meta device, which holds no data; make them, or load them, with device or map_location "
             "'cpu'"
         )
-    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-    if kind != "strided":
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         way_out = "" if tensor.is_nested else f"; give {name}.to_dense()"
         raise TypeError(f"{name} must be a dense tensor, got a {kind} one{way_out}")
 

@@ -105,7 +105,8 @@ class Delivery:
         """
         if self.batched_twice:
             raise ValueError(f"losses: {BATCHED_TWICE}")
-        self.catch_up()
+        if self._drawn:
+            self.catch_up()
         if failed and not self.handed and self._num_lost() > 0:
             self._num_failed += 1
             self.catch_up()
@@ -122,7 +123,8 @@ class Delivery:
             )
         # Where batches are fetched in another thread, it is no use to count.
         if self._thread == threading.get_ident():
-            message = self._not_known() or (None if trusted else self._left_out())
+            left_out = None if trusted else self._left_out()
+            message = (None if self.loader is None else self._not_known(self.loader)) or left_out
             if message is not None:
                 self.told = True
                 raise RuntimeError(message)
@@ -162,9 +164,9 @@ class Delivery:
         """Whether the batches were fetched in the main thread."""
         return self._thread in (0, threading.main_thread().ident)
 
-    def _not_known(self) -> str | None:
+    def _not_known(self, loader: TorchLoader) -> str | None:
         """Say why it is not known which batches the loop has; None if it is."""
-        if self.loader is not None and not self.loader.in_order:
+        if not loader.in_order:
             return (
                 "losses: a DataLoader with in_order=False hands batches out in another order than they were drawn in, "
                 "so it is not known which batch these losses are of; use MixedLoader(dataset, sampler, "
@@ -188,7 +190,7 @@ class Delivery:
 
     def _left_out(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
-        if len(self.handed) == 1 and not self._left and not self.num_forgotten:
+        if len(self.handed) == 1 and not self._left and not self.num_forgotten:  # as in most loops
             return None
         has, fetched = self.num_forgotten + len(self.handed), self.num_handed > self._seen
         allowed = 1 + self.fetch_ahead

@@ -78,10 +78,9 @@ class MixedBatches(Iterations):
 
     def _mark_observed(self) -> None:
         """Count the oldest batch that the loop has as observed."""
-        number = self._delivery.observe().number
-        batch = self._last_observed = self._composition.find(number)
+        batch = self._last_observed = self._composition.find(self._delivery.observe().number)
         self.observing, self._looks = True, 0
-        self._mark_trained(number)
+        self._mark_trained(batch.number)
         ended = not self._composition.waiting and self._epoch_composed()
         told = Drawn(batch.proportions, batch.drawn, self._sizes(), self.batch_size * self._split[1])
         self._feedback.step(ended, self._must_match, told)

@@ -23,7 +23,7 @@ from learn2mix.feedback.group_losses import (
     sum_on_host,
     to_device,
 )
-from learn2mix.feedback.pending import BatchSums, Pending, differences, send_to_host, sum_over_processes
+from learn2mix.feedback.pending import Pending, differences, send_to_host, sum_over_processes
 from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -111,7 +111,7 @@ class Feedback:
         if losses.device.type == "cpu":
             found = sum_on_host(losses, groups, counts=counts, **how)
             if not self._processes.shared:
-                if (error := self._accumulate(BatchSums(*found, batch))) is not None:
+                if (error := self._accumulate(*found, batch)) is not None:
                     raise ValueError(error)
                 return
             sums = torch.from_numpy(np.concatenate(found))
@@ -129,7 +129,7 @@ class Feedback:
         if self._sent is not None:
             self._settle()  # the update that was due before
             sent, self._sent = self._sent, None
-            self._error = self._accumulate(sent.read()) or self._error
+            self._error = self._accumulate(*sent.read()[:3]) or self._error
             self._raise_error()
 
     def step(self, epoch_ended: bool, must_match: Callable[[], dict[str, int]], drawn: Drawn | None = None) -> None:
@@ -181,14 +181,14 @@ class Feedback:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             read = pending.read()
-            self._apart, self._error = read.apart, self._accumulate(read)
+            self._apart, self._error = read.apart, self._accumulate(*read[:3])
 
-    def _accumulate(self, read: BatchSums) -> str | None:
+    def _accumulate(self, sums: Vector, counts: Vector | Counts, batch: int) -> str | None:
         """Add the sums of a batch; where they cannot be used nothing is added, and the error is returned."""
-        if self._pool.add(read.sums, read.counts):
+        if self._pool.add(sums, counts):
             return None
         too_large = "losses must be finite when summed over the batches of an update, but are too large; the mix stays"
-        return describe_bad_batch(self._names, read.sums, read.counts, read.batch) or too_large
+        return describe_bad_batch(self._names, sums, counts, batch) or too_large
 
     def _settle(self, epoch_ended: bool = False) -> None:
         """Wait for the sums that are on their way, and make the update that was due."""

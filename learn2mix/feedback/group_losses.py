@@ -56,16 +56,19 @@ def check_weights(weights: Tensor | ArrayLike, count: int) -> Tensor:
 
 
 def _as_floats(values: Tensor | ArrayLike, name: str) -> Tensor:
-    tensor = _as_tensor(values, name)
+    if isinstance(values, torch.Tensor):
+        tensor = values.detach() if values.requires_grad else values
+    else:
+        tensor = _as_tensor(values, name)
     check_dense(tensor, name)
+    if tensor.dtype in SUMMED:
+        return tensor
     if tensor.is_complex():
         raise TypeError(f"{name} must be real numbers, got {tensor.dtype}; give their sizes: {name}.abs()")
-    return tensor if tensor.dtype in SUMMED else tensor.float()
+    return tensor.float()
 
 
-def _as_tensor(values: Tensor | ArrayLike, name: str) -> Tensor:
-    if isinstance(values, torch.Tensor):
-        return values.detach()
+def _as_tensor(values: ArrayLike, name: str) -> Tensor:
     refuse_masked(values, name)
     if isinstance(values, (list, tuple)):
         device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)

@@ -63,12 +63,13 @@ class Processes:
     def _place(self) -> tuple[int, int]:
         if self._given is not None:
             return self._given
-        return (dist.get_world_size(), dist.get_rank()) if _is_set_up() else self._last_known
+        set_up = AVAILABLE and dist.is_initialized()
+        return (dist.get_world_size(), dist.get_rank()) if set_up else self._last_known
 
     @property
     def shared(self) -> bool:
         """Whether losses are summed: there are several processes, and ``torch.distributed`` is set up."""
-        return _is_set_up() and self.num_replicas > 1
+        return AVAILABLE and dist.is_initialized() and self._place()[0] > 1
 
     def summing_device(self, device: torch.device | None) -> torch.device:
         """Say where a tensor has to be to be summed; the same on every process that trains on such a device.
@@ -117,10 +118,6 @@ class Processes:
             )
         (self._found,) = fitting.values()
         return self._found
-
-
-def _is_set_up() -> bool:
-    return AVAILABLE and dist.is_initialized()
 
 
 def _place_in(process_group: Any) -> tuple[int, int]:

@@ -106,7 +106,8 @@ class Mixer(Attached):
         Assign a vector, or shares by name, to change it; what is no mix, or gives a share to an empty group, is a
         ValueError. A rule that follows the progress of the run (annealed, alternating) decides anew before each batch.
         """
-        return self._attached(self._proportions)
+        mix = self._proportions
+        return self._attached(mix) if mix is None else mix
 
     @proportions.setter
     def proportions(self, values: Mapping[Any, float] | ArrayLike) -> None:
@@ -117,13 +118,12 @@ class Mixer(Attached):
 
     def _assign(self, mix: Vector) -> None:
         """Take a mix that needs no check: a formula made it of a mix that was checked."""
-        self._proportions = frozen(self._bounded(mix))
+        self._proportions = frozen(self._bounded(mix) if self.floor > 0 or self.most < 1 else mix)
 
     def _bounded(self, mix: Vector) -> Vector:
         """Return a mix in which each group with samples has at least ``floor`` and at most ``most``."""
-        if self.floor > 0 or self.most < 1:
-            mix, present = mix.copy(), self._attached(self._prior) > 0
-            mix[present] = within_bounds(mix[present], self.floor, self.most)
+        mix, present = mix.copy(), self._attached(self._prior) > 0
+        mix[present] = within_bounds(mix[present], self.floor, self.most)
         return mix
 
     def _check_bounds(self) -> None:

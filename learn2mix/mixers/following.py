@@ -69,8 +69,8 @@ class Following(Mixer):
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
         if isinstance(self.every, int):
-            return num_batches >= self.every
-        return epoch_ended or self.every == "step"
+            return self.needs_losses and num_batches >= self.every
+        return self.needs_losses and (epoch_ended or self.every == "step")
 
     def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
         losses = as_losses(losses, len(self._attached(self._prior)), signed=self.signed)

@@ -88,9 +88,6 @@ class Learn2Mix(Following):
             refuse_unknown_sizes(self.sizes, self.group_names, "Learn2Mix(passes=...)")
         return super().initial_proportions(prior)
 
-    def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
-        return self.signal == "train" and super().due(num_batches, epoch_ended)
-
     def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
         if self.passes is not None:
             if info is None:
