@@ -1,5 +1,6 @@
 """Law 2: endless passes over each group, each freshly shuffled, each draw a pure function of its number."""
 
+import contextlib
 import itertools
 from collections import Counter
 from itertools import permutations
@@ -160,6 +161,36 @@ def test_batches_taken_back_come_again_though_the_windows_have_moved_on(num_grou
     expected = list(batches())
     assert list(batches()) == expected
     assert sorted(itertools.chain(*expected[1:5])) == sorted(3 * list(range(40)))
+
+
+@pytest.mark.parametrize("size", [40, SORTED + 1, LARGE])
+def test_after_a_batch_was_interrupted_draws_are_what_they_were(size):
+    class Interrupted(Partition):
+        """Ctrl-C comes when the next window is opened, once it is asked for."""
+
+        asked = False
+
+        def at(self, places):
+            if self.asked:
+                self.asked = False
+                raise KeyboardInterrupt
+            return super().at(places)
+
+    partition, counts, batch = Interrupted([size, size], "ab"), np.array([300, 0]), 0
+    passes, unbroken = Passes(partition, 0), Passes(Partition([size, size], "ab"), 0)
+
+    def drawn(passes, batch):
+        return passes.draw(batch * counts, counts).tolist()
+
+    for _ in range(3):
+        assert drawn(passes, batch) == drawn(unbroken, batch)
+        partition.asked = True
+        while partition.asked:
+            with contextlib.suppress(KeyboardInterrupt):
+                assert drawn(passes, batch) == drawn(unbroken, batch)
+                batch += 1
+        for earlier in range(batch - 1, max(batch - 200, 0), -1):
+            assert drawn(passes, earlier) == drawn(unbroken, earlier)
 
 
 def test_a_group_of_a_billion_samples_costs_no_memory():
