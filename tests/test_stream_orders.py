@@ -53,11 +53,11 @@ class ByTorch(ShufflesAsItGoes):
 @pytest.mark.parametrize("mode", ["restart", "drop"])
 @pytest.mark.parametrize("kind", [ByPython, ByNumPy, ByTorch])
 def test_a_source_that_draws_from_a_global_generator_while_it_is_read_loses_nothing(kind, mode):
-    stream = MixedStream([kind(0, 60), kind(1, 60)], FixedMix("uniform"), batch_size=10, on_exhausted=mode)
+    stream = MixedStream([kind(0, 160), kind(1, 160)], FixedMix("uniform"), batch_size=10, on_exhausted=mode)
     loader = MixedLoader(stream, num_workers=3)
-    passes = [[n for batch in islice(loader, 12) for n in batch.tolist()] for _ in range(2)]
+    passes = [[n for batch in islice(loader, 32) for n in batch.tolist()] for _ in range(2)]
     loader.close()
-    numbers = [*range(60), *range(GROUP, GROUP + 60)]
+    numbers = [*range(160), *range(GROUP, GROUP + 160)]
     assert [sorted(one) for one in passes] == [numbers] * 2
     assert passes[0] != passes[1]
 

@@ -6,7 +6,7 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils.data._utils import worker
 from learn2mix.batches.surroundings import OwnRandomness, Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
+WATCHED = 64  # samples of a pass, in which a source that draws from the global random generators shows it
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
@@ -160,11 +161,18 @@ class SourcePasses:
             raise EmptyError(self.if_empty)
         self._start, self._pass = self._next, None
 
+    def _find_randomness(self) -> AbstractContextManager[None]:
+        """Return what to read with; it takes as long as some hundred samples, so not of a source that drew nothing."""
+        watched = self._next - self._start < WATCHED
+        if self.randomness is not None and (watched or self.randomness.used):
+            return self.randomness
+        return nullcontext()
+
     def _extend(self, samples: Iterator[Any], count: int) -> None:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         try:
-            with self.randomness or nullcontext():
+            with self._find_randomness():
                 self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info

@@ -102,7 +102,12 @@ class OwnRandomness:
     """The global random generators as one source finds them: seeded for it, and left to all others as they were.
 
     So a source that draws from them, without a seed of its own, has the same order in every reader.
+
+    Attributes:
+        used: whether the source has drawn from them since they were seeded.
     """
+
+    used = False
 
     def __init__(self) -> None:
         self._states: Any = None
@@ -114,6 +119,7 @@ class OwnRandomness:
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
+        self.used = False
 
     def __enter__(self) -> None:
         self._of_others = _states()
@@ -121,7 +127,9 @@ class OwnRandomness:
             _restore(self._states)
 
     def __exit__(self, *error: object) -> None:
-        self._states = _states()
+        found = _states()
+        self.used = self.used or self._states is None or not _same(found, self._states)
+        self._states = found
         _restore(self._of_others)
 
 
@@ -133,3 +141,9 @@ def _restore(states: tuple[Any, Any, Any]) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
+
+
+def _same(one: tuple[Any, Any, Any], other: tuple[Any, Any, Any]) -> bool:
+    (python, (_, keys, *rest), tensor), (others, (_, other_keys, *other_rest), other_tensor) = one, other
+    numpy_is_same = rest == other_rest and np.array_equal(keys, other_keys)
+    return python == others and numpy_is_same and torch.equal(tensor, other_tensor)
