@@ -163,6 +163,17 @@ def test_batches_taken_back_come_again_though_the_windows_have_moved_on(num_grou
     assert sorted(itertools.chain(*expected[1:5])) == sorted(3 * list(range(40)))
 
 
+def test_a_batch_that_takes_nearly_a_whole_window_comes_again_beside_another_group():
+    passes = Passes(Partition.by_dataset([range(10**6)] * 2), 0)
+    most = 1 << 14  # draws that are ready of such a group
+    first = draw(passes, [0, 0], [500, 0])[0]
+    large = draw(passes, [500, 0], [most - 384, 0])[0]
+    again, small = draw(passes, [500, 0], [most - 384, 5])
+    assert again == large
+    assert draw(passes, [most + 116, 0], [5, 5])[1] == small
+    assert len({*first, *large}) == most + 116
+
+
 @pytest.mark.parametrize("size", [40, SORTED + 1, LARGE])
 def test_after_a_batch_was_interrupted_draws_are_what_they_were(size):
     class Interrupted(Partition):

@@ -15,6 +15,7 @@ Array = NDArray[Any]
 
 MANY = 2048  # groups; with more of them, only those that a batch has samples of are looked at
 LOOKED_THROUGH = 1 << 14  # groups up to which all are looked through for windows that are nearly used up
+FEW = 8  # groups up to which it is faster to move their windows one by one
 NONE: Array = np.arange(0)
 
 
@@ -44,7 +45,7 @@ class Passes:
         passes = np.clip((3 << 18) // num_groups, 16, most) // sizes
         self._unit = np.where(large, part // 8, sizes)  # windows begin at multiples of it: of most groups with a pass
         self._length = np.where(large, part, np.maximum(passes, 1) * sizes)  # what a window has from any next draw on
-        self._room = self._length + self._unit  # draws in a window
+        self._room = self._length + self._unit  # most draws in a window
         moves_early = large | ((passes >= 8) & ~self._alone)
         self._margin = np.where(moves_early, self._length // 8, 0)  # draws left in a window that is moved with others
         self._renews = num_groups <= LOOKED_THROUGH and bool(self._margin.any())
@@ -97,12 +98,13 @@ class Passes:
     def _move(self, groups: Array, first: Counts, after: Counts) -> None:
         """Move the windows of these groups to their next draws; and of others, if these are nearly used up."""
         alone = self._alone[groups]
-        for group in groups[alone].tolist():
-            self._move_window(group, int(first[group]))
-        groups = groups[~alone]
+        if np.count_nonzero(alone) <= FEW:
+            for group in groups[alone].tolist():
+                self._move_window(group, int(first[group]))
+            groups = groups[~alone]
         if len(groups) and self._renews:  # all at once costs less
             left = self._stop - after
-            due = (left >= 0) & (left < self._margin) & (self._stop > 0)
+            due = (left >= 0) & (left < self._margin) & (self._stop > 0) & (first >= self._low + self._unit)
             due[groups] = True
             groups = due.nonzero()[0]
         if len(groups):
@@ -110,9 +112,10 @@ class Passes:
 
     def _move_windows(self, groups: Array, draws: Array) -> None:
         """Let the windows of some groups begin with the units that these draws are in, and keep what they have."""
-        start, room, stop = self._start[groups], self._room[groups], self._stop[groups]
-        low = draws - draws % self._unit[groups]
+        start, unit, stop = self._start[groups], self._unit[groups], self._stop[groups]
+        low = draws - draws % unit
         kept = np.where((self._low[groups] <= low) & (low < stop), stop - low, 0)
+        room = self._length[groups] + np.where((draws > low) | (kept > 0), unit, 0)
         found = self._computed(groups, low + kept, room - kept)
         self._stop[groups] = 0  # so that an interrupted move leaves no window
         write(self._cache, start, kept, self._cache[ragged(self._base[groups] + low, kept)])
@@ -121,10 +124,11 @@ class Passes:
 
     def _move_window(self, group: int, draw: int) -> None:
         """Do the same for one group whose passes torch shuffles, in less time."""
-        arrays = (self._unit, self._start, self._room, self._low, self._stop, self._base)
+        arrays = (self._unit, self._start, self._length, self._low, self._stop, self._base)
         size, start, room, old_low, stop, base = (int(each[group]) for each in arrays)
         low = draw - draw % size
         kept = stop - low if old_low <= low < stop else 0
+        room += size if draw > low or kept else 0
         numbers = np.arange((low + kept) // size, (low + room) // size)
         places = shuffled(derived_keys(self._keys[group : group + 1], numbers), size)
         places += self._partition.offsets[group]
