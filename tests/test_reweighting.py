@@ -124,7 +124,7 @@ def test_at_the_data_s_own_mix_it_is_the_criterion_s_own_mean(places):
 
 
 def test_what_is_ignored_counts_in_no_sample_s_loss():
-    """Texts of a group are short, the others of their places ignored: each of its tokens costs as much as any."""
+    """The texts of one group are short, and the rest of their places is ignored: each token counts the same."""
     logits, targets = torch.zeros(2, 3, 4), torch.tensor([[0, -100, -100, -100], [0, 1, 2, 0]])
     criterion = ReweightedLoss(nn.CrossEntropyLoss(reduction="none"), Learn2Mix(1.0), [0, 1])
     criterion(logits, targets, groups=[0, 1])

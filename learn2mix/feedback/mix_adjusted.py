@@ -83,7 +83,7 @@ class MixAdjustedLoss(PerSampleLoss):
         self._columns: list[int] | None = (
             None  # of the logits, of each group; once the targets were seen to be the groups
         )
-        self._told = False  # that a batch has one class alone
+        self._told = False  # whether the user was warned of a batch of one class
         self._handle = new_handle(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,8 +162,9 @@ class MixAdjustedLoss(PerSampleLoss):
         if len(in_mix) == 1 and not self._told:
             self._told = True
             warnings.warn(
-                f"MixAdjustedLoss: a batch has the class {int(in_mix)} alone. The others are left out of its softmax, "
-                "so its loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
+                f"MixAdjustedLoss: all samples of a batch are of class {int(in_mix)}. The others have no share in its "
+                "mix and no part in its softmax, so its loss is 0 and nothing is learned; give the mixer a floor, "
+                "floor=0.01",
                 stacklevel=3,
             )
         return to_device(moved, logits.device).to(logits.dtype)
