@@ -34,11 +34,19 @@ def total(values: NDArray[Any]) -> float:
     return float(sum(values.tolist()) if len(values) <= FEW else values.sum())
 
 
+def least_and_total(values: Vector) -> tuple[float, float]:
+    """Return the smallest value of a vector and the sum; with a NaN among them, which is in the sum, only that."""
+    if len(values) > FEW:
+        return float(values.min()), float(values.sum())
+    numbers = values.tolist()
+    return min(numbers), float(sum(numbers))
+
+
 def as_proportions(values: ArrayLike, num_groups: int | None = None, name: str = "proportions") -> Vector:
     """Return a mix as a new float64 vector that sums to 1, or raise a ValueError or a TypeError."""
     vector = _as_vector(values, name, num_groups)
-    sum_of_all = total(vector)
-    if any_negative(vector) or not sum_of_all < np.inf:  # also where a value is NaN
+    least, sum_of_all = least_and_total(vector)
+    if least < 0 or not sum_of_all < np.inf:  # also where a value is NaN
         bad = int(np.flatnonzero(~(np.isfinite(vector) & (vector >= 0)))[0])
         raise ValueError(f"{name} must be finite and at least 0, got {vector[bad]} at index {bad}")
     if abs(sum_of_all - 1.0) > SUM_TOLERANCE:
@@ -52,7 +60,8 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
     ``signed`` values may lie below 0.
     """
     losses = _as_vector(values, name, num_groups, copy=False)
-    if isfinite(total(losses)) and (signed or not any_negative(losses)):
+    least, sum_of_all = least_and_total(losses)
+    if isfinite(sum_of_all) and (signed or least >= 0):
         return losses
     if not np.isinf(losses).any() and (signed or not np.fmin.reduce(losses) < 0):  # some are NaN
         return losses

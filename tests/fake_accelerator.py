@@ -85,8 +85,11 @@ class FakeAccelerator(TorchFunctionMode):
         name = func.__name__
         tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)]
         here = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
-        if name == "__get__" and here and func.__self__.__name__ in ("device", "is_cuda"):
-            return self.device if func.__self__.__name__ == "device" else self.device.type == "cuda"
+        asked = func.__self__.__name__ if name == "__get__" and here else None
+        if asked == "device":
+            return self.device
+        if asked in ("is_cpu", "is_cuda"):
+            return asked == f"is_{self.device.type}"
         if name in ("to", "cpu"):
             return self.move(name, args, kwargs)
         with torch._C.DisableTorchFunctionSubclass():

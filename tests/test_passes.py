@@ -182,10 +182,17 @@ def test_after_a_batch_was_interrupted_draws_are_what_they_were(size):
         asked = False
 
         def at(self, places):
+            self.interrupt()
+            return super().at(places)
+
+        def indices(self, group):
+            self.interrupt()
+            return super().indices(group)
+
+        def interrupt(self):
             if self.asked:
                 self.asked = False
                 raise KeyboardInterrupt
-            return super().at(places)
 
     partition, counts, batch = Interrupted([size, size], "ab"), np.array([300, 0]), 0
     passes, unbroken = Passes(partition, 0), Passes(Partition([size, size], "ab"), 0)

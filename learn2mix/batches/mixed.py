@@ -51,14 +51,16 @@ class MixedBatches(Iterations):
         """
         if groups is None:
             handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
-            self._refuse_old_snapshot()
+            if self.lacks_losses:
+                self._refuse_old_snapshot()
             if losses is not None:
                 batch = self._composition.find(handed.number)
                 whole = handed.kept is None and weights is None and self._split[1] == 1
                 self._add(losses, weights, self._members(batch, handed), batch.number, batch.counts if whole else None)
             self._mark_observed()
             return
-        self._refuse_old_snapshot()
+        if self.lacks_losses:
+            self._refuse_old_snapshot()
         members = as_group_numbers(groups, self.group_names, losses)
         if losses is not None:
             self._add(losses, weights, members, self._observed)
@@ -88,12 +90,11 @@ class MixedBatches(Iterations):
             self._begin_epoch()
 
     def _refuse_old_snapshot(self) -> None:
-        if self.lacks_losses:
-            self._delivery.told = True
-            raise RuntimeError(
-                "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, "
-                "so it lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
-            )
+        self._delivery.told = True
+        raise RuntimeError(
+            "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, so it "
+            "lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
+        )
 
     def importance_weights(self) -> Tensor:
         """Return weights for the batch being trained on that keep the objective of the data's own mix.
@@ -166,12 +167,16 @@ class MixedBatches(Iterations):
 
     def _own(self, batch: Batch) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         """Return this process's places in a batch, ascending, and the order in which it gets them; None for as is."""
+        if batch is self._own_of[0]:  # asked for before: for its samples, and now for their groups
+            return self._own_of[1:]
         rank, num_replicas = self._split
         places = own_places(batch.counts, batch.draws, rank, num_replicas) if num_replicas > 1 else None
-        if self.order == "grouped":
-            return places, None
-        size = batch.size if places is None else len(places)
-        return places, shuffled_order(size, self.seed, rank, batch.number, usual=size == self.batch_size)
+        order = None
+        if self.order == "shuffled":
+            size = batch.size if places is None else len(places)
+            order = shuffled_order(size, self.seed, rank, batch.number, usual=size == self.batch_size)
+        self._own_of = batch, places, order
+        return places, order
 
     def _of_own(self, values: NDArray[Any], batch: Batch) -> NDArray[Any]:
         """Return, of one value for each sample of a batch, group after group, those of this process in its order."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from learn2mix.batches.permutation import OF_PASSES, SORTED, derived_keys, keys_at, parts_of_passes, shuffled
+from learn2mix.batches.permutation import OF_PASSES, SORTED, derived_keys, keys_at, parts_of_passes, torch_shuffle
 from learn2mix.checks import Counts
 from learn2mix.partition import Partition
 
@@ -41,7 +42,7 @@ class Passes:
         self._largest_shuffle = _between(SORTED, (3 << 19) // num_groups, 1 << 16)
         part = 1 << _between(5, ((1 << 18) // num_groups).bit_length() - 1, 14)
         large, self._alone = sizes > self._largest_shuffle, (sizes >= SORTED) & (sizes <= self._largest_shuffle)
-        most = np.where(self._alone, 1 << 15, 1 << 12)  # a window of passes that torch shuffles is ready sooner
+        most = np.where(self._alone, 1 << 16, 1 << 12)  # a window of passes that torch shuffles is ready sooner
         passes = np.clip((3 << 18) // num_groups, 16, most) // sizes
         self._unit = np.where(large, part // 8, sizes)  # windows begin at multiples of it: of most groups with a pass
         self._length = np.where(large, part, np.maximum(passes, 1) * sizes)  # what a window has from any next draw on
@@ -129,12 +130,13 @@ class Passes:
         low = draw - draw % size
         kept = stop - low if old_low <= low < stop else 0
         room += size if draw > low or kept else 0
-        numbers = np.arange((low + kept) // size, (low + room) // size)
-        places = shuffled(derived_keys(self._keys[group : group + 1], numbers), size)
-        places += self._partition.offsets[group]
+        keys = derived_keys(self._keys[group], np.arange((low + kept) // size, (low + room) // size))
+        members, generator = self._partition.indices(group), torch.Generator("cpu")
         self._stop[group] = 0
         self._cache[start : start + kept] = self._cache[base + low : base + low + kept]
-        self._cache[start + kept : start + room] = self._partition.at(places)
+        for key, place in zip(keys.tolist(), range(start + kept, start + room, size), strict=True):
+            order = torch_shuffle(key, size, generator)
+            members.take(order, out=self._cache[place : place + size], mode="clip")  # other modes go through a copy
         self._low[group], self._base[group], self._stop[group] = low, start - low, low + room
 
     def _computed(self, groups: Array, first: Array, counts: Array) -> Array:

@@ -93,7 +93,7 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
     rest, generator = (~(large | small)).nonzero()[0], torch.Generator("cpu")
     columns = (each[rest].tolist() for each in (keys, sizes, begin, end, start, offsets))
     for key, size, first, last, at, offset in zip(*columns, strict=True):
-        np.add(_torch_shuffle(key, size, generator)[first:last], offset, out=parts[at : at + last - first])
+        np.add(torch_shuffle(key, size, generator)[first:last], offset, out=parts[at : at + last - first])
     for rows, width in _alike(small, sizes):
         found = sorted_by_keys(keys[rows, None], sizes[rows, None], width)
         found += offsets[rows, None]
@@ -120,12 +120,13 @@ def shuffled(keys: Words, size: int) -> Array:
     if size < SORTED:
         return sorted_by_keys(keys[:, None], np.array([[size]]), size).reshape(-1)
     generator = torch.Generator("cpu")
-    orders = [_torch_shuffle(key, size, generator) for key in keys.tolist()]
+    orders = [torch_shuffle(key, size, generator) for key in keys.tolist()]
     return orders[0] if len(orders) == 1 else np.concatenate(orders)
 
 
-def _torch_shuffle(key: int, size: int, generator: torch.Generator) -> Array:
-    # torch, for its shuffle takes a third of the time of NumPy's; of a seed it takes 32 bits.
+def torch_shuffle(key: int, size: int, generator: torch.Generator) -> Array:
+    """Return a permutation of ``range(size)`` as int64: in a third of the time of NumPy's."""
+    # Of a seed torch takes 32 bits.
     generator.manual_seed(key & 0xFFFFFFFF)
     order: Array = torch.randperm(size, generator=generator, device="cpu").numpy()
     return order

@@ -59,6 +59,7 @@ class Progress:
         self._delivery = Delivery()  # of this iteration
         self._most_kept = most_kept(len(prior))
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
+        self._own_of: tuple[Batch | None, Any, Any] = (None, None, None)  # a batch, our places and their order
         self._iteration = 0  # number of it
         self._first = 0  # position in the epoch where it began
         self._exhausted = False  # whether it gave all its batches

@@ -107,18 +107,18 @@ class Feedback:
         """
         if not len(groups):
             return
-        how: dict[str, Any] = {"num_groups": len(self._names), "weights": weights, "signed": self._signed}
-        if losses.device.type == "cpu":
-            found = sum_on_host(losses, groups, counts=counts, **how)
-            if not self._processes.shared:
+        shared, num_groups, signed = self._processes.shared, len(self._names), self._signed
+        if losses.is_cpu:
+            found = sum_on_host(losses, groups, num_groups, weights=weights, counts=counts, signed=signed)
+            if not shared:
                 if (error := self._accumulate(*found, batch)) is not None:
                     raise ValueError(error)
                 return
             sums = torch.from_numpy(np.concatenate(found))
-        elif self._processes.shared:
-            sums = sum_on_device(losses, groups, **how)
+        elif shared:
+            sums = sum_on_device(losses, groups, num_groups, weights=weights, signed=signed)
         else:
-            self._sent = send_to_host(losses, groups, batch=batch, counts=counts, **how)
+            self._sent = send_to_host(losses, groups, num_groups, batch, counts, weights=weights, signed=signed)
             return
         if self._sums is not None:  # of a part that came when its batch was counted
             sums = sums + to_device(self._sums, sums.device)
@@ -150,7 +150,10 @@ class Feedback:
         if self._pending is not None or self._update_due or self._apart is not None:
             self._settle()
         self._pool.count(drawn)
-        self._send(must_match)
+        if self._processes.shared:
+            self._sum(must_match)
+        elif self._sent is not None:
+            self._pending, self._sent = self._sent, None
         self._raise_error()
         self._update_due = bool(self.mixer.due(self._pool.num_observed, epoch_ended))
         if epoch_ended or (self._update_due and not getattr(self._pending, "late", False)):
@@ -164,11 +167,8 @@ class Feedback:
         if self._pool.num_observed and self.mixer.due(self._pool.num_observed, epoch_ended=True):
             self._update()
 
-    def _send(self, must_match: Callable[[], dict[str, int]]) -> None:
-        """Send the sums of the batch on their way."""
-        if not self._processes.shared:
-            self._pending, self._sent = self._sent, None
-            return
+    def _sum(self, must_match: Callable[[], dict[str, int]]) -> None:
+        """Send the sums of the batch on their way over the processes."""
         nothing = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
         sums, batch, self._sums, self._batch = self._sums, self._batch, None, None
         matching = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match()
