@@ -184,10 +184,8 @@ class Partition:
 
     def indices(self, group: int) -> Array:
         """Return the data set indices of one group, ascending, shape ``(sizes[group],)``, read-only."""
-        start, stop = self.offsets[group], self.offsets[group + 1]
-        return (
-            frozen(np.arange(start, stop, dtype=self.index_dtype)) if self._order is None else self._order[start:stop]
-        )
+        low, high = self.offsets[group], self.offsets[group + 1]
+        return frozen(np.arange(low, high, dtype=self.index_dtype)) if self._order is None else self._order[low:high]
 
     def at(self, places: Array) -> Array:
         """Return the data set indices at some places of the groups as they lie one after the other."""

@@ -120,6 +120,19 @@ def test_parts_of_many_passes_are_those_of_each_alone(rows):
     assert parts_of_passes(keys.astype(np.uint64), *others, np.full(len(rows), 1000), 700).tolist() == parts
 
 
+@given(st.lists(st.sampled_from([1, 2, 3, 8, 9, 100, SORTED - 1]), min_size=1, max_size=6), st.integers(0, 2**32))
+def test_small_passes_are_the_same_few_at_a_time_and_many_at_a_time(sizes, seed):
+    """Few are sorted together, many by their lengths; a part of one is a part of the whole."""
+    sizes = np.array(sizes * (1 + 60_000 // sum(sizes)))
+    keys, begin, offsets = derived_keys(np.array([seed], dtype=np.uint64), np.arange(len(sizes))), sizes // 3, sizes * 7
+    many = parts_of_passes(keys, sizes, begin, sizes, offsets, 700)
+    few = [
+        parts_of_passes(keys[rows], sizes[rows], begin[rows], sizes[rows], offsets[rows], 700)
+        for rows in np.array_split(np.arange(len(sizes)), min(200, len(sizes)))
+    ]
+    assert np.concatenate(few).tolist() == many.tolist()
+
+
 # Statistics. A permutation drawn by NumPy passes each; a network with too few rounds does not.
 
 RANGES = [(700, 3000), (4097, 500), (70_000, 25)]  # size, permutations: 2 million places of each

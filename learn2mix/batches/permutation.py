@@ -15,6 +15,8 @@ Words = NDArray[np.uint64]
 SORTED = 512  # below this a pass is sorted by random keys, many passes at once; from here on it is shuffled by torch
 ROUNDS = 8  # of the network: with 6, neighbours of 1,000 places show it in 30 million pairs; with 7 and 8 they do not
 NARROW = 1 << 28  # up to this size it has words of 32 bits, which take half the time: b is then at most 2 ** 14
+PLACE_BITS, RANDOM_BITS = 9, 35  # of a number that a small pass is sorted by; the rest says which pass it is of
+FEW_PLACES = 1 << 11  # small passes of so many places in all are sorted together faster than those of each length
 AT_ONCE = 1 << 15  # numbers mixed at a time, so that they stay in the processor's cache
 
 OF_PASSES, OF_ORDERS = 0, 1  # where the paths begin that a sampler's keys have
@@ -86,6 +88,9 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
         >>> sorted(whole.tolist()), bool((whole == halves).all())
         ([20, 21, 22, 23, 24], True)
     """
+    least, most = int(sizes.min(initial=SORTED)), int(sizes.max(initial=0))
+    if most < SORTED and sizes.sum() <= FEW_PLACES * (most.bit_length() - least.bit_length() + 1):
+        return _sorted_together(keys, sizes, begin, end, offsets)
     counts = end - begin
     start = counts.cumsum() - counts  # of each part in the result
     parts = np.empty(int(counts.sum()), dtype=np.int64)
@@ -155,20 +160,41 @@ def _write(parts: Array, found: Array, start: Array, begin: Array, counts: Array
     parts[(place + start[:, None])[wanted]] = found[wanted]
 
 
+def _sorted_together(keys: Words, sizes: Array, begin: Array, end: Array, offsets: Array) -> Array:
+    """Return what :func:`parts_of_passes` does of small permutations, a few thousand places in all."""
+    row = np.arange(len(sizes)).repeat(sizes)
+    places = np.arange(len(row)) - (sizes.cumsum() - sizes)[row]
+    numbers = _sorting_numbers(keys[row], places.view(np.uint64))
+    numbers >>= np.uint64(64 - RANDOM_BITS - PLACE_BITS)
+    numbers |= row.view(np.uint64) << np.uint64(RANDOM_BITS + PLACE_BITS)
+    numbers.sort()
+    numbers &= np.uint64(SORTED - 1)
+    found = numbers.view(np.int64)
+    found += offsets[row]
+    wanted = (places >= begin[row]) & (places < end[row])
+    return found if wanted.all() else found[wanted]
+
+
+def _sorting_numbers(keys: Words, places: Words) -> Words:
+    """Return the numbers that sort the places below ``SORTED``: random bits first, then the place, the rest is 0."""
+    numbers = mixed(keys + GAMMA * places)
+    numbers &= ALL_BITS << np.uint64(64 - RANDOM_BITS)
+    numbers |= places << np.uint64(64 - RANDOM_BITS - PLACE_BITS)
+    return numbers
+
+
 def sorted_by_keys(keys: Words, sizes: Array, width: int) -> Array:
     """Return permutations of ``range(size)``, each a row: its places, sorted by random numbers; the rest is of no use.
 
     ``keys`` and ``sizes``, at most ``width``, have shape ``(num_rows, 1)``; the result ``(num_rows, width)``.
     """
     places = np.arange(width, dtype=np.uint64)
-    low = np.uint64((1 << (width - 1).bit_length()) - 1)  # the bits that hold a place; the others are random
-    numbers = mixed(keys + GAMMA * places)
-    numbers &= ~low
-    numbers |= places
+    numbers = _sorting_numbers(keys, places)
     if sizes.min() < width:
         numbers[places >= sizes] = ALL_BITS
     numbers.sort(axis=1)
-    numbers &= low
+    numbers >>= np.uint64(64 - RANDOM_BITS - PLACE_BITS)
+    numbers &= np.uint64(SORTED - 1)
     return numbers.view(np.int64)
 
 
