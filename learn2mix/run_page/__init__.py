@@ -8,12 +8,10 @@ from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from learn2mix.history import History
-from learn2mix.run_page.charts import DARK, LIGHT
-from learn2mix.run_page.facts import Array, Facts
-from learn2mix.run_page.sections import SECTIONS, values_of
+from learn2mix.run_page.charts import DARK, LIGHT, Charts
+from learn2mix.run_page.facts import Facts
+from learn2mix.run_page.sections import SECTIONS
 from learn2mix.run_page.words import verdict
 
 __all__ = ["RunPage", "report"]
@@ -95,27 +93,16 @@ def _page(facts: Facts, title: str) -> str:
     )
     colours = f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
     first, *more = verdict(facts)
-    body = "".join(section(facts) for section in SECTIONS)
+    whole = int(facts.edges[-1])
+    charts = Charts(whole)
+    body = "".join(section(facts, charts) for section in SECTIONS)
+    values = json.dumps({"whole": whole, "charts": charts.values}, separators=(",", ":"))  # numbers alone: no markup
     size = f"{facts.num_groups:,} groups · batches of {facts.history.batch_size:,} · {facts.num_batches:,} batches"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
         f"<style>\n{colours}{style}</style>\n</head>\n<body>\n<main>\n<header><h1>{escape(title)}</h1><p>{size}</p>"
         f'<p class="verdict">{escape(first)}</p><p>{escape(" ".join(more))}</p></header>\n{body}\n</main>\n'
-        f'<script type="application/json" id="values">{_as_json(facts)}</script>\n<script>\n{script}</script>\n'
+        f'<script type="application/json" id="values">{values}</script>\n<script>\n{script}</script>\n'
         "</body>\n</html>\n"
     )
-
-
-def _as_json(facts: Facts) -> str:
-    """Return what the script reads: numbers alone, short, NaN as null."""
-    charts = {
-        key: {"edges": edges.tolist(), "lines": [_short(line) for line in lines]}
-        for key, (edges, lines) in values_of(facts).items()
-        if lines
-    }
-    return json.dumps({"whole": int(facts.edges[-1]), "charts": charts}, separators=(",", ":"))
-
-
-def _short(values: Array) -> list[float | None]:
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]

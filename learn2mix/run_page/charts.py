@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -138,50 +139,63 @@ def scale_of(
     return Scale(edges, low - margin if low < 0 else low, high + margin, height, width, whole or edges[-1])
 
 
-def chart(
-    key: str,
-    title: str,
-    edges: Array,
-    lines: Sequence[Line],
-    *,
-    whole: float,
-    height: int = 280,
-    others: Array | None = None,
-    ends: bool = True,
-) -> str:
-    """Return a chart of steps.
+class Charts:
+    """Draws the charts of a page, which all span the run, and keeps the values that its script shows at the cursor."""
 
-    Args:
-        key: under which the page's script finds its values.
-        title: what the values are, for the ear as well.
-        edges: of the spans, shape ``(T + 1,)``.
-        lines: drawn strongly.
-        whole: batches that the width stands for.
-        height: in pixels.
-        others: values of more groups, shape ``(T, number)``: thin and grey, or many as one band.
-        ends: whether the names stand at the lines' ends.
-    """
-    scale = scale_of(edges, lines, others, height, whole=whole)
-    ticks = nice_ticks(scale.low, scale.high, 5 if height > 100 else 3)
-    drawn = [f'<path class="grid" d="{"".join(f"M0 {scale.y(tick):.1f}H{WIDTH}" for tick in ticks)}"/>']
-    if others is not None and others.shape[1]:
-        drawn.append(draw_others(scale, others))
-    drawn += [f'<path class="line {line.style}" d="{step_path(scale, line.values)}"/>' for line in lines]
-    y_labels = "".join(f'<span style="top:{scale.y(tick):.1f}px">{tick:,g}</span>' for tick in ticks)
-    x_labels = "".join(
-        f'<span style="left:{tick / whole:.2%}">{tick:,g}</span>'
-        for tick in nice_ticks(0, whole, 4)
-        if tick.is_integer()
-    )
-    return (
-        f'<div class="chart{" ended" if ends else ""}" style="--height:{height}px;--ends:{_label_width(lines)}ch">'
-        f'<div class="y" aria-hidden="true">{y_labels}</div>'
-        f'<div class="plot" data-chart="{key}" tabindex="0" role="slider" aria-label="{escape(title)}" '
-        f'aria-valuemin="0" aria-valuemax="{len(edges) - 2}" aria-valuenow="{len(edges) - 2}">'
-        f'<svg viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(drawn)}</svg>'
-        f'<i class="cursor" hidden></i><i class="place" hidden></i></div>{_ends(scale, lines) if ends else ""}'
-        f'<div class="x" aria-hidden="true">{x_labels}</div></div>'
-    )
+    def __init__(self, whole: float) -> None:
+        self._whole = whole  # batches that the width stands for
+        self.values: dict[str, dict[str, list[Any]]] = {}  # by chart: the edges of its spans, and its lines
+
+    def draw(
+        self,
+        key: str,
+        title: str,
+        edges: Array,
+        lines: Sequence[Line],
+        *,
+        height: int = 280,
+        others: Array | None = None,
+        ends: bool = True,
+    ) -> str:
+        """Return a chart of steps.
+
+        Args:
+            key: under which the page's script finds its values.
+            title: what the values are, for the ear as well.
+            edges: of the spans, shape ``(T + 1,)``.
+            lines: drawn strongly.
+            height: in pixels.
+            others: values of more groups, shape ``(T, number)``: thin and grey, or many as one band.
+            ends: whether the names stand at the lines' ends.
+        """
+        self.values[key] = {"edges": edges.tolist(), "lines": [_short(line.values) for line in lines]}
+        scale = scale_of(edges, lines, others, height, whole=self._whole)
+        ticks = nice_ticks(scale.low, scale.high, 5 if height > 100 else 3)
+        drawn = [f'<path class="grid" d="{"".join(f"M0 {scale.y(tick):.1f}H{WIDTH}" for tick in ticks)}"/>']
+        if others is not None and others.shape[1]:
+            drawn.append(draw_others(scale, others))
+        drawn += [f'<path class="line {line.style}" d="{step_path(scale, line.values)}"/>' for line in lines]
+        y_labels = "".join(f'<span style="top:{scale.y(tick):.1f}px">{tick:,g}</span>' for tick in ticks)
+        x_labels = "".join(
+            f'<span style="left:{tick / self._whole:.2%}">{tick:,g}</span>'
+            for tick in nice_ticks(0, self._whole, 4)
+            if tick.is_integer()
+        )
+        label_width = max(len(line.name) for line in lines) + 9  # letters, with the value
+        return (
+            f'<div class="chart{" ended" if ends else ""}" style="--height:{height}px;--ends:{label_width}ch">'
+            f'<div class="y" aria-hidden="true">{y_labels}</div>'
+            f'<div class="plot" data-chart="{key}" tabindex="0" role="slider" aria-label="{escape(title)}" '
+            f'aria-valuemin="0" aria-valuemax="{len(edges) - 2}" aria-valuenow="{len(edges) - 2}">'
+            f'<svg viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(drawn)}</svg>'
+            f'<i class="cursor" hidden></i><i class="place" hidden></i></div>{_ends(scale, lines) if ends else ""}'
+            f'<div class="x" aria-hidden="true">{x_labels}</div></div>'
+        )
+
+
+def _short(values: Array) -> list[float | None]:
+    """Return numbers as JSON holds them: short, and NaN as None."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
 
 
 def draw_others(scale: Scale, others: Array) -> str:
@@ -211,11 +225,6 @@ def quartiles(values: Array) -> Array:
     places = (np.arange(5)[:, None] * np.maximum(num_known - 1, 0) // 4).astype(int)
     picked: Array = ordered[np.arange(len(values)), places]
     return picked
-
-
-def _label_width(lines: Sequence[Line]) -> int:
-    """Letters that the longest name at a line's end takes, with its value."""
-    return max(len(line.name) for line in lines) + 9
 
 
 def _ends(scale: Scale, lines: Sequence[Line]) -> str:

@@ -40,28 +40,26 @@ class Facts:
     A row of a history says what holds *from* its step on, and what was seen *before* it. Here the mix is by span: span
     ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``mix[t]``. What was seen is pooled in
     windows of many spans, for a few samples of a rare group are noise.
+
+    Attributes:
+        steady: a share that moves less stands still: half a hundredth, or a twentieth of an even share of many groups.
+        move_sizes: how far each share rose or fell at most, in whatever time; shape ``(K,)``.
+        by_movement: groups, those first whose share moved most; of equals, those that end largest.
+        strong: the groups with a colour of their own, in their order; ``others`` are those without.
     """
 
     def __init__(self, history: History) -> None:
-        self.history = history
+        self.history, self.mix, self.steps = history, history.proportions, history.steps
         self.names = [str(name) for name in history.group_names]
-        self.mix = np.asarray(history.proportions, dtype=np.float64)
-        self.steps = np.asarray(history.steps)
-
-    @property
-    def num_groups(self) -> int:
-        """K."""
-        return len(self.names)
-
-    @property
-    def num_batches(self) -> int:
-        """Batches observed by the last row."""
-        return int(self.steps[-1])
-
-    @property
-    def edges(self) -> Array:
-        """Where spans begin and end, in batches, shape ``(T + 1,)``; the open last one is drawn a hundredth wide."""
-        return np.append(self.steps, self.num_batches + max(1, self.num_batches // 100))
+        self.num_groups, self.num_batches = len(self.names), int(self.steps[-1])
+        # The open last span is drawn a hundredth wide.
+        self.edges: Array = np.append(self.steps, self.num_batches + max(1, self.num_batches // 100))
+        self.steady = min(0.005, 0.05 / self.num_groups)
+        rises = self.mix - np.minimum.accumulate(self.mix, axis=0)
+        falls = np.maximum.accumulate(self.mix, axis=0) - self.mix
+        self.move_sizes: Array = np.maximum(rises.max(axis=0), falls.max(axis=0))
+        self.by_movement: list[int] = np.lexsort((-self.mix[-1], -self.move_sizes.round(9))).tolist()
+        self.strong, self.others = sorted(self.by_movement[:MOST_STRONG]), sorted(self.by_movement[MOST_STRONG:])
 
     @cached_property
     def _windows(self) -> Array:
@@ -101,34 +99,6 @@ class Facts:
             means: Array = sums / np.add.reduceat(weights, begins)
         return means
 
-    @property
-    def steady(self) -> float:
-        """A share that moves less stands still: half a hundredth, or a twentieth of an even share of many groups."""
-        return min(0.005, 0.05 / self.num_groups)
-
-    @cached_property
-    def move_sizes(self) -> Array:
-        """How far each share rose or fell at most, in whatever time; shape ``(K,)``."""
-        rises = self.mix - np.minimum.accumulate(self.mix, axis=0)
-        falls = np.maximum.accumulate(self.mix, axis=0) - self.mix
-        sizes: Array = np.maximum(rises.max(axis=0), falls.max(axis=0))
-        return sizes
-
-    @cached_property
-    def by_movement(self) -> list[int]:
-        """Groups, those first whose share moved most; of equals, those that end largest."""
-        return np.lexsort((-self.mix[-1], -self.move_sizes.round(9))).tolist()  # type: ignore[no-any-return]
-
-    @cached_property
-    def strong(self) -> list[int]:
-        """The groups with a colour of their own, in their order."""
-        return sorted(self.by_movement[:MOST_STRONG])
-
-    @cached_property
-    def others(self) -> list[int]:
-        """The groups without."""
-        return sorted(self.by_movement[MOST_STRONG:])
-
     def move(self, group: int) -> Move:
         """Return the largest rise or fall of a group's share, as short in time as it can be told."""
         path = self.mix[:, group]
@@ -151,16 +121,14 @@ class Facts:
         return self._mean(self.realised)
 
     def _mean(self, values: Array) -> Array:
-        if self.num_batches == 0:
-            return np.full(self.num_groups, np.nan)
-        mean: Array = np.diff(self.window_edges) @ values / self.num_batches
+        with np.errstate(invalid="ignore"):
+            mean: Array = np.diff(self.window_edges) @ values / self.num_batches
         return mean
 
-
-def last_known(values: Array) -> Array:
-    """Return the last value of each column that is finite, NaN if none is; from shape ``(W, K)`` to ``(K,)``."""
-    if len(values) == 0:
-        return np.full(values.shape[1], np.nan)
-    finite = np.isfinite(values)
-    last = len(values) - 1 - finite[::-1].argmax(axis=0)
-    return np.where(finite.any(axis=0), values[last, np.arange(values.shape[1])], np.nan)
+    @cached_property
+    def last_losses(self) -> Array:
+        """Of each group in the last window in which it was seen, shape ``(K,)``; NaN where there is none."""
+        losses = np.concatenate([np.full((1, self.num_groups), np.nan), self.losses])
+        last = len(losses) - 1 - np.isfinite(losses)[::-1].argmax(axis=0)
+        kept: Array = losses[last, np.arange(self.num_groups)]
+        return kept
