@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from learn2mix.checks import Counts, Vector, frozen
 
-__all__ = ["History"]
-
 MOST_SHOWN = 3  # groups in a repr
 
 

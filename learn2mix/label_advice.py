@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 BY_QUANTILE = "bin continuous targets by quantiles: Partition.by_quantile(targets, num_groups=10)"
 BY_DATASET = "; for a group of each data set give Partition.by_dataset(labels)"
+FOR_SEVERAL = (  # where each sample has a list or a set of labels
+    "; where a sample has several labels (multi-label), give its rarest: count = collections.Counter(label for several "
+    "in labels for label in several); [min(several, key=count.get, default=NO_LABEL) for several in labels]"
+)
+FOR_MISSING = "; give samples without a label one of their own, such as 'unknown', or drop them"
 USUAL_NAMES = ("label", "labels", "target", "targets", "fine_label", "class", "y")  # of columns and attributes
 
 
@@ -83,11 +88,9 @@ def _columns_of(dataset: Any) -> list[Any]:
 
 def for_table(array: Array) -> str:
     """Say what to give for an array of two axes: one-hot rows, several labels a sample, attributes or targets."""
-    continuous = array.dtype.kind == "f" and not is_whole(array)
+    continuous, one = array.dtype.kind == "f" and not is_whole(array), "labels.squeeze(1)"
     if array.shape[1] == 1:
-        return (
-            f"; {BY_QUANTILE.replace('targets,', 'labels.squeeze(1),')}" if continuous else "; give labels.squeeze(1)"
-        )
+        return f"; {BY_QUANTILE.replace('targets,', f'{one},')}" if continuous else f"; give {one}"
     numbers = array.size > 0 and array.dtype.kind in "iubf"
     binary = numbers and bool(np.isin(array, (0, 1)).all())
     if binary and (array.sum(1) == 1).all():
@@ -98,10 +101,7 @@ def for_table(array: Array) -> str:
         return "; pick one column: Partition.by_quantile(labels[:, 0], num_groups=10)"
     columns = ", ".join(f"labels[:, {column}]" for column in range(min(array.shape[1], 3)))
     columns += ", ..." if array.shape[1] > 3 else ""
-    attributes = (
-        f"; for a group of each combination that occurs, give Partition.by_class({columns}), or pick one attribute: "
-        "labels[:, 0]"
-    )
+    attributes = f"; for a group of each combination, give Partition.by_class({columns}), or pick one: labels[:, 0]"
     if not binary:
         return attributes
     rarest = "np.where(labels, labels.sum(0), np.inf).argmin(1)"
@@ -110,50 +110,23 @@ def for_table(array: Array) -> str:
     return f"{attributes}; where a sample may have several of these labels (multi-label), give its rarest: {rarest}"
 
 
-def for_several() -> str:
-    """Say what to give where each sample has a list or a set of labels."""
-    return (
-        "; where a sample has several labels (multi-label), give its rarest: count = collections.Counter(label for "
-        "several in labels for label in several); [min(several, key=count.get, default=NO_LABEL) for several in labels]"
-    )
+def for_values(array: Array, labels: Any) -> str:
+    """Say what to give for what is neither integers nor text: whole floats are labels, others targets to be binned.
 
-
-def for_numbers(array: Array, labels: Any) -> str:
-    """Say what to give for floats: whole ones are labels of another type, others targets to be binned."""
+    Example:
+        >>> for_values(np.array([0.0, 1.0]), [0.0, 1.0]), for_values(np.array([b"cat"]), [b"cat"])
+        ('; give np.asarray(labels, int)', '; give np.char.decode(labels)')
+    """
+    if array.dtype.kind == "S":
+        return "; give np.char.decode(labels)"
+    if array.dtype.kind != "f":
+        return "; give the text of each: [str(label) for label in labels]"
     unknown = int(np.isnan(array).sum())
     if unknown:
         return f"; {unknown} of {array.size} are NaN: drop these samples, or give them a label of their own"
     if is_whole(array):
         return f"; give {'labels.long()' if hasattr(labels, 'long') else 'np.asarray(labels, int)'}"
     return f"; {BY_QUANTILE}"
-
-
-def for_others(array: Array) -> str:
-    """Say what to give for labels that are neither numbers nor text.
-
-    Example:
-        >>> for_others(np.array([b"cat"]))
-        '; give np.char.decode(labels)'
-    """
-    if array.dtype.kind == "S":
-        return "; give np.char.decode(labels)"
-    return "; give the text of each: [str(label) for label in labels]"
-
-
-def for_mixture(kinds: list[str]) -> str:
-    """Say what to give where some labels are missing among others, as in a column of a table."""
-    missing = [kind for kind in kinds if kind in ("NoneType", "NAType")]
-    if missing or ("float" in kinds and "str" in kinds):
-        return "; give samples without a label one of their own, such as 'unknown', or drop them"
-    return ""
-
-
-def for_many(num_labels: int, num_samples: int) -> str:
-    """Say what integers may be that differ from sample to sample, so that no group has samples to mix."""
-    return (
-        f"labels: {num_samples} samples have {num_labels} different ones, so most groups are a sample or two; "
-        "if they are numbers to predict, " + BY_QUANTILE.replace("targets,", "labels,")
-    )
 
 
 def is_whole(array: Array) -> bool:

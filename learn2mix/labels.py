@@ -9,16 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learn2mix.checks import Counts, on_the_host, refuse_masked
-from learn2mix.label_advice import (
-    BY_DATASET,
-    for_many,
-    for_mixture,
-    for_numbers,
-    for_object,
-    for_others,
-    for_several,
-    for_table,
-)
+from learn2mix.label_advice import BY_DATASET, BY_QUANTILE, FOR_MISSING, FOR_SEVERAL, for_object, for_table, for_values
 
 Array = NDArray[Any]
 FEW_GROUPS = 64  # never said to be too many
@@ -63,7 +54,11 @@ def encode(labels: Any) -> tuple[list[Any], Codes]:
     array = _as_labels(labels)
     found = _number(array)
     if array.dtype.kind in "iu" and len(found[0]) > max(FEW_GROUPS, len(array) // 2):
-        warnings.warn(for_many(len(found[0]), len(array)), UserWarning, stacklevel=4)
+        warnings.warn(
+            f"labels: {len(array)} samples have {len(found[0])} different ones, so most groups are a sample or two; "
+            f"if they are numbers to predict, {BY_QUANTILE.replace('targets,', 'labels,')}",
+            stacklevel=4,
+        )
     return found
 
 
@@ -187,8 +182,8 @@ def _as_columns(labels: Any) -> list[Any] | None:
         raise TypeError(f"labels must be all tuples or none of them, got tuples and {', '.join(others)}")
     lengths = {len(row) for row in rows}
     if len(lengths) > 1 or 0 in lengths:
-        several = for_several()
-        raise ValueError(f"labels: tuples must all have the same length of at least 1, got {sorted(lengths)}{several}")
+        rule = "tuples must all have the same length of at least 1"
+        raise ValueError(f"labels: {rule}, got {sorted(lengths)}{FOR_SEVERAL}")
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -234,8 +229,7 @@ def _as_labels(labels: Any) -> Array:
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got none")
     if array.dtype.kind not in "iubUT":
-        hint = for_numbers(array, labels) if array.dtype.kind == "f" else for_others(array)
-        raise TypeError(f"labels must be integers or strings, got {array.dtype}{hint}")
+        raise TypeError(f"labels must be integers or strings, got {array.dtype}{for_values(array, labels)}")
     if array.dtype.kind == "i" and array.min() < 0:
         negative = np.flatnonzero(array < 0)
         raise ValueError(
@@ -258,10 +252,10 @@ def _as_array(labels: Any) -> Array:
         array = np.array([value.item() if isinstance(value, np.generic) else value for value in array.flat], object)
     kinds = sorted({type(value).__name__ for value in array.flat})
     if set(kinds) & {"list", "set", "frozenset"}:
-        several = for_several()
-        raise TypeError(f"labels must be one integer or string a sample, got {', '.join(kinds)}{several}")
+        raise TypeError(f"labels must be one integer or string a sample, got {', '.join(kinds)}{FOR_SEVERAL}")
     if len(kinds) != 1:
-        found, hint = ", ".join(kinds) or "nothing", for_mixture(kinds)
+        hint = FOR_MISSING if {"NoneType", "NAType"} & set(kinds) or {"float", "str"} <= set(kinds) else ""
+        found = ", ".join(kinds) or "nothing"
         raise TypeError(f"labels must be all integers or all strings, got a mix of {found}{hint}")
     return np.array(array.tolist())
 
@@ -274,7 +268,7 @@ def _describe_rows(labels: Any, error: ValueError) -> Exception:
         return TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
     lengths = sorted({len(row) for row in labels})
     found = f"rows of {lengths[0]} to {lengths[-1]}"
-    return ValueError(f"labels must be 1-D, one label a sample, got {found}{for_several()}")
+    return ValueError(f"labels must be 1-D, one label a sample, got {found}{FOR_SEVERAL}")
 
 
 def _check_one_for_each(values: Any, name: str) -> Any:

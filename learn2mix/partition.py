@@ -21,7 +21,7 @@ from learn2mix.labels import (
     index_type,
     sort_by_group,
 )
-from learn2mix.partition_file import Contents, fingerprint, read_partition, write_partition
+from learn2mix.partition_file import fingerprint, read_partition, write_partition
 
 MOST_SAMPLES = 1 << 62
 
@@ -69,8 +69,8 @@ class Partition:
             made, expected = Partition.load(state["_path"]), state["_fingerprint"]
             if made.fingerprint() != expected:
                 raise ValueError(
-                    f"path: {state['_path']!r} has another partition than when this copy was sent (fingerprint "
-                    f"{made.fingerprint()}, not {expected}); leave the file as it is while it is used"
+                    f"path: {state['_path']!r} has another partition than when this copy was sent; leave the file as "
+                    "it is while it is used"
                 )
             state = made.__dict__
         self.__dict__.update(state)
@@ -200,8 +200,7 @@ class Partition:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the partition to a file, for :meth:`load`; of one by data sets that is a few bytes per group."""
-        contents = Contents(self._group_names, self.sizes, self._order, self.fingerprint())
-        write_partition(path, contents)
+        write_partition(path, self._group_names, self.sizes, self._order, self.fingerprint())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Partition:
@@ -220,10 +219,10 @@ class Partition:
             ...     Partition.load(f"{folder}/groups").indices(1)
             array([0, 2], dtype=int32)
         """
-        found = read_partition(path)
-        partition = _ordered(cls, found.group_names, found.sizes, found.order)
-        partition._fingerprint = found.fingerprint
-        partition._path = None if found.order is None else os.path.abspath(path)
+        names, sizes, order, found = read_partition(path)
+        partition = _ordered(cls, names, sizes, order)
+        partition._fingerprint = found
+        partition._path = None if order is None else os.path.abspath(path)
         return partition
 
 
@@ -262,8 +261,7 @@ def _sizes_of(datasets: Any, group_names: Iterable[Any] | None) -> tuple[list[in
     if not isinstance(members, Sequence) or isinstance(members, str):
         raise TypeError(
             "datasets must be a ConcatDataset, a sequence or a mapping of data sets, got "
-            f"{type(datasets).__name__}; to group the samples of one by their labels, use "
-            "Partition.by_class(labels)"
+            f"{type(datasets).__name__}; to group the samples of one use Partition.by_class(labels)"
         )
     without = [index for index, member in enumerate(members) if not hasattr(member, "__len__")]
     if without:

@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,15 +18,7 @@ VERSION = 1
 PIECE = 1 << 20  # bytes to check at a time
 
 Path = str | os.PathLike[str]
-
-
-class Contents(NamedTuple):
-    """What a partition consists of."""
-
-    group_names: list[Any]
-    sizes: Counts
-    order: NDArray[Any] | None  # in a file that was read, a read-only memory map
-    fingerprint: int
+Order = NDArray[Any] | None  # all samples, group after group; None if they lie so
 
 
 def fingerprint(group_names: list[Any], sizes: Counts, order: Iterable[Any]) -> int:
@@ -37,14 +29,14 @@ def fingerprint(group_names: list[Any], sizes: Counts, order: Iterable[Any]) -> 
     return crc
 
 
-def write_partition(path: Path, contents: Contents) -> None:
+def write_partition(path: Path, group_names: list[Any], sizes: Counts, order: Order, crc: int) -> None:
     """Write a file. One that is there is replaced, and stays as it was for those who have it mapped."""
-    facts = {"partition": VERSION, "fingerprint": contents.fingerprint, "group_names": contents.group_names}
+    facts = {"partition": VERSION, "fingerprint": crc, "group_names": group_names}
     text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     unfinished = f"{os.fspath(path)}.{os.getpid()}.unfinished"
     try:
         with open(unfinished, "wb") as file:
-            for array in (text, contents.sizes, contents.order):
+            for array in (text, sizes, order):
                 if array is not None:
                     npy.write_array(file, array, allow_pickle=False)
         os.replace(unfinished, path)
@@ -54,12 +46,13 @@ def write_partition(path: Path, contents: Contents) -> None:
         raise
 
 
-def read_partition(path: Path) -> Contents:
-    """Return what :func:`write_partition` wrote, and check it: the order is read once, and not kept.
+def read_partition(path: Path) -> tuple[list[Any], Counts, Order, int]:
+    """Return what :func:`write_partition` wrote, and check it: the order is read once, and stays in the file, mapped.
 
     Raises:
         ValueError: if it did not write this file, or another version of it did, or the file was changed since.
     """
+    path = os.fspath(path)
     with open(path, "rb") as file:
         try:
             facts = json.loads(npy.read_array(file, allow_pickle=False).tobytes())
@@ -69,20 +62,18 @@ def read_partition(path: Path) -> Contents:
                 sizes = npy.read_array(file, allow_pickle=False)
                 order = _mapped(file)
         except Exception as error:  # whatever the parsers of headers raise at a file of another kind
-            raise ValueError(
-                f"path must be a whole file of Partition.save, got {os.fspath(path)!r}: {error}"
-            ) from error
+            raise ValueError(f"path must be a whole file of Partition.save, got {path!r}: {error}") from error
         if version != VERSION:
             raise ValueError(
-                f"path: {os.fspath(path)!r} is of version {version!r}, and this learn2mix reads {VERSION}; make the "
-                "partition from the labels and save it again"
+                f"path: {path!r} is of version {version!r}, and this learn2mix reads {VERSION}; make the partition "
+                "from the labels and save it again"
             )
         if crc != fingerprint(names, sizes, iter(lambda: file.read(PIECE), b"")):
-            raise ValueError(f"path: {os.fspath(path)!r} was changed since it was saved; make and save it again")
-    return Contents(names, sizes, order, crc)
+            raise ValueError(f"path: {path!r} was changed since it was saved; make and save it again")
+    return names, sizes, order, crc
 
 
-def _mapped(file: BinaryIO) -> NDArray[Any] | None:
+def _mapped(file: BinaryIO) -> Order:
     """Return a memory map of the array that is left in a file, and go to its first element; None at the end."""
     left = os.fstat(file.fileno()).st_size - file.tell()
     if not left:

@@ -288,6 +288,7 @@ def test_by_dataset_refuses_bad_input(datasets, names, error, message):
         ([1, "a"], TypeError, "labels must be all integers or all strings, got a mix of int, str"),
         (["a", NAN], TypeError, "labels must be all integers or all strings, got a mix of float, str"),
         ([[1], [1, 2]], ValueError, "labels must be 1-D"),
+        ([[1, 2], 3], ValueError, "labels must be 1-D, one label a sample: .*inhomogeneous"),
         (torch.eye(3).long(), ValueError, r"got shape \(3, 3\); if they are one-hot, give labels.argmax\(1\)"),
         (torch.zeros(3, 1).long(), ValueError, r"got shape \(3, 1\); give labels.squeeze\(1\)"),
         (torch.eye(3), ValueError, r"if they are one-hot, give labels.argmax\(1\)"),

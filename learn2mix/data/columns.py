@@ -38,7 +38,7 @@ class Columns:
     def __init__(self, arrays: Sequence[Any] | Mapping[str, Any], device: torch.device | str | None = None) -> None:
         self.names = tuple(arrays) if isinstance(arrays, Mapping) else None
         values = arrays.values() if isinstance(arrays, Mapping) else arrays
-        self.values = [_move(_as_column(value), device) for value in values]
+        self.values = [_as_column(value, device) for value in values]
         lengths = [len(value) for value in self.values]
         if len(set(lengths)) != 1:
             raise ValueError(f"arrays must be at least one, all of one length, got lengths {lengths}")
@@ -123,28 +123,19 @@ class Columns:
         self.__dict__.update(state | {"values": values})
 
 
-def _as_column(values: Any) -> Column:
+def _as_column(values: Any, device: torch.device | str | None) -> Column:
     """Return a tensor, with the memory of ``values`` where it may be shared, or else an array to be read by NumPy."""
-    column: Column
-    if isinstance(values, Tensor):
-        column = values
-    else:
-        array = np.asarray(values)
-        try:
-            torch.from_numpy(np.empty(0, array.dtype))
-        except (TypeError, ValueError):
-            raise TypeError(f"arrays must be of a type that torch has, got {array.dtype}") from None
-        column = array
-        if array.flags.writeable and find_file(array) is None:
-            with suppress(ValueError):  # of strides that torch has not
-                column = torch.from_numpy(array)
+    column: Column = values if isinstance(values, Tensor) else np.asarray(values)
     if column.ndim == 0:
         raise ValueError("arrays must have a row for each sample, got a single value")
-    return column
-
-
-def _move(column: Column, device: torch.device | str | None) -> Column:
-    if device is None or (isinstance(column, np.ndarray) and torch.device(device).type == "cpu"):
-        return column
-    # A copy of an array: torch makes no tensor of one that may not be written to.
-    return (column if isinstance(column, Tensor) else torch.from_numpy(np.array(column))).to(device)
+    if isinstance(column, np.ndarray):
+        try:
+            torch.from_numpy(np.empty(0, column.dtype))
+        except (TypeError, ValueError):
+            raise TypeError(f"arrays must be of a type that torch has, got {column.dtype}") from None
+        if device is not None and torch.device(device).type != "cpu":
+            column = torch.from_numpy(np.array(column))  # a copy: torch makes no tensor of one that is read-only
+        elif column.flags.writeable and find_file(column) is None:
+            with suppress(ValueError):  # of strides that torch has not
+                column = torch.from_numpy(column)
+    return column if device is None or isinstance(column, np.ndarray) else column.to(device)

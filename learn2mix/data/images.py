@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,22 +49,13 @@ def as_tensor(value: Any) -> Any:
 def in_turn(*transforms: Transform | None) -> Transform | None:
     """Return a transform that applies several, one after the other; None for none."""
     steps = [transform for transform in transforms if transform is not None]
-    return _InTurn(steps) if len(steps) > 1 else steps[0] if steps else None
+    return partial(_apply_each, steps) if len(steps) > 1 else steps[0] if steps else None
 
 
-class _InTurn:
-    """A transform that can be sent to a worker process."""
-
-    def __init__(self, steps: list[Transform]) -> None:
-        self._steps = steps
-
-    def __call__(self, batch: Any) -> Any:
-        for step in self._steps:
-            batch = step(batch)
-        return batch
-
-    def __repr__(self) -> str:
-        return " -> ".join(map(repr, self._steps))
+def _apply_each(transforms: list[Transform], batch: Any) -> Any:
+    for transform in transforms:
+        batch = transform(batch)
+    return batch
 
 
 def to_float(pixels: Tensor) -> Tensor:

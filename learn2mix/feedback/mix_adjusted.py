@@ -16,8 +16,6 @@ from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
 
-__all__ = ["MixAdjustedLoss"]
-
 PROBABILITY_ROUNDING = 1e-2  # what half precision leaves of a sum of 1
 PER_SAMPLE = 'use PerSampleLoss(nn.BCEWithLogitsLoss(reduction="none")) or its like'
 

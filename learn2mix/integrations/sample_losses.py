@@ -59,7 +59,10 @@ def label_losses(
     if problem_type == "regression" or labels.is_floating_point():
         if labels.numel() != logits.numel():
             raise _not_a_pair(logits, labels)
-        return _losses_of_targets(logits, labels, binary=problem_type == "multi_label_classification")
+        logits, labels = logits.reshape(len(labels), -1).float(), labels.reshape(len(labels), -1).float()
+        binary = problem_type == "multi_label_classification"
+        each = (F.binary_cross_entropy_with_logits if binary else F.mse_loss)(logits, labels, reduction="none")
+        return SampleLosses(each.mean(1), torch.ones(len(labels), device=labels.device))
     if labels.shape != logits.shape[:-1] and labels.shape == (*logits.shape[:-1], 1):
         labels = labels.squeeze(-1)
     if labels.shape != logits.shape[:-1]:
@@ -85,12 +88,6 @@ def _cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> 
         reduction="none",
     )
     return each.view(len(labels), -1).sum(1)
-
-
-def _losses_of_targets(logits: Tensor, labels: Tensor, *, binary: bool) -> SampleLosses:
-    logits, labels = logits.reshape(len(labels), -1).float(), labels.reshape(len(labels), -1).float()
-    loss = F.binary_cross_entropy_with_logits if binary else F.mse_loss
-    return SampleLosses(loss(logits, labels, reduction="none").mean(1), torch.ones(len(labels), device=labels.device))
 
 
 def _not_a_pair(logits: Tensor, labels: Tensor) -> ValueError:

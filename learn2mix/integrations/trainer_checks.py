@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,25 +36,23 @@ def check_settings(trainer: Any, sampler: Any) -> None:
             f"per_device_train_batch_size{times} must be the batch_size of the {type(mixed).__name__}, "
             f"{mixed.batch_size}, got {args.train_batch_size}"
         )
-    copies = [getattr(trainer, f"get_{kind}_size", lambda: 1)() for kind in ("tp", "cp", "sp")]
-    num_replicas = args.world_size // (copies[0] * copies[1] * copies[2])
+    num_copies = math.prod(getattr(trainer, f"get_{kind}_size", lambda: 1)() for kind in ("tp", "cp", "sp"))
+    num_replicas = args.world_size // num_copies
     if mixed.num_replicas != num_replicas:
         raise ValueError(
-            f"num_replicas must be {num_replicas}, the processes that share each batch under this Trainer, got "
-            f"{mixed.num_replicas}; leave num_replicas and rank out, or give the process_group of these processes"
+            f"num_replicas must be {num_replicas}, the processes that share each batch here, got {mixed.num_replicas}; "
+            "leave num_replicas and rank out, or give the process_group of these processes"
         )
     if args.auto_find_batch_size:
         raise ValueError("auto_find_batch_size must be False: the batch size is the sampler's, and stays")
     older = "group_by_length" if getattr(args, "group_by_length", False) else "random"
     strategy = getattr(args, "train_sampling_strategy", older)
     if strategy != "random":
-        raise ValueError(
-            f"train_sampling_strategy must be 'random', for train_sampler composes the batches, got {strategy!r}"
-        )
+        raise ValueError(f"train_sampling_strategy must be 'random', for the sampler composes, got {strategy!r}")
     if mixed.mixer.needs_validation == "group_losses":
         raise ValueError(
-            f"train_sampler: {type(mixed.mixer).__name__} follows the validation losses of the groups, which a Trainer "
-            "does not know; use signal='train', or a Lightning Trainer with a GroupLossMeter"
+            f"train_sampler: a Trainer does not know the validation losses of the groups, which "
+            f"{type(mixed.mixer).__name__} follows; use signal='train', or a Lightning Trainer with a GroupLossMeter"
         )
     if mixed.mixer.needs_validation and isinstance(trainer.eval_dataset, dict):
         raise ValueError("eval_dataset must be one data set, for the mixer follows its eval_loss, got a dict of them")
@@ -65,10 +64,8 @@ def check_parts(sample_losses: Any, callbacks: Any) -> None:
         raise TypeError(f"sample_losses must be a function of (outputs, inputs), got {type(sample_losses).__name__}")
     for one in callbacks or ():
         if type(one).__module__.startswith("learn2mix.lightning"):
-            raise TypeError(
-                f"callbacks must be those of transformers, got {type(one).__name__}, which is Lightning's; leave it "
-                "out: train_sampler is all that a MixedTrainer needs"
-            )
+            name = type(one).__name__
+            raise TypeError(f"callbacks must be those of transformers, got {name}, which is Lightning's; leave it out")
 
 
 def as_sample_losses(found: Any) -> SampleLosses:
@@ -91,9 +88,9 @@ def check_rows(each: SampleLosses, mixed: Any) -> None:
     """Raise a ValueError where the rows of a batch are not its samples."""
     if isinstance(mixed, MixedBatchSampler) and len(each.losses) != mixed.batch_size:
         raise ValueError(
-            f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples, so it is "
-            "not known which loss is of which sample; use packing=False and padding_free=False, which join samples in "
-            "a row, or pass sample_losses=function, which gets (outputs, inputs) and returns one loss for each sample"
+            f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples; use "
+            "packing=False and padding_free=False, for they join samples, or pass sample_losses=function, which gets "
+            "(outputs, inputs) and returns one loss for each sample"
         )
 
 
@@ -125,10 +122,9 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
     place = global_step % updates * accumulated
     if place != position:
         raise ValueError(
-            f"resume_from_checkpoint: {folder} was saved at batch {position} of an epoch, but by its {global_step} "
-            f"updates this Trainer would go on at batch {place} of {num_batches}; gradient_accumulation_steps (here "
-            f"{accumulated}) and num_batches must be those of the checkpoint, or pass ignore_data_skip=True to begin "
-            "an epoch with its mix"
+            f"resume_from_checkpoint: {folder} was saved at batch {position} of an epoch, but this Trainer would go on "
+            f"at batch {place}; give the gradient_accumulation_steps (here {accumulated}) and the num_batches (here "
+            f"{num_batches}) of the checkpoint, or ignore_data_skip=True to begin an epoch with its mix"
         )
 
 
@@ -149,7 +145,7 @@ def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any,
     if means and all(abs(mean - trained_on) > tolerance * abs(trained_on) + 1e-6 for mean in means):
         warnings.warn(
             f"MixedTrainer: the loss of the first batch is {trained_on:.4g}, which is not the mean of the "
-            "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss, your own loss?); "
-            "pass sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
+            "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss?); pass "
+            "sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
             stacklevel=2,
         )

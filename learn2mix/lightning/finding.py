@@ -31,9 +31,8 @@ def find_sampler(trainer: Trainer) -> Mixed:
     kinds = ", ".join(type(sampler).__name__ for sampler in samplers if sampler is not None) or "none"
     raise RuntimeError(
         f"MixingCallback: the training loader has no MixedBatchSampler (batch samplers found: {kinds}) and no "
-        "MixedStream; make it with MixedLoader(dataset, MixedBatchSampler(labels, mixer, batch_size=...)), or "
-        "DataLoader(dataset, batch_sampler=...); a batch sampler is passed as batch_sampler=, and not as sampler= with "
-        "a batch_size"
+        "MixedStream; make it with MixedLoader(dataset, MixedBatchSampler(labels, mixer, batch_size=...)), or give a "
+        "DataLoader the sampler as batch_sampler=, not as sampler="
     )
 
 
@@ -51,16 +50,6 @@ def _flat(loaders: Any) -> list[Any]:
     if isinstance(loaders, (list, tuple)):
         return [loader for value in loaders for loader in _flat(value)]
     return [] if loaders is None else [loaders]
-
-
-def check_one_batch(sampler: Any) -> None:
-    """Raise a RuntimeError where a training step took several batches, of which losses would go to the first."""
-    if sampler.num_unobserved > 1:
-        raise RuntimeError(
-            f"MixingCallback: training_step took {sampler.num_unobserved} batches (from dataloader_iter), so it is not "
-            'known which one its losses are of; return {"loss": loss, "losses": losses, "labels": labels} of all of '
-            'them, with MixingCallback(groups="labels"), or take one batch in each step'
-        )
 
 
 def explain(exception: BaseException, trainer: Trainer) -> None:
@@ -119,19 +108,17 @@ class LossFinder:
         key = self._losses or "losses"
         if isinstance(outputs, Mapping) and key in outputs:
             return outputs[key]
+        if self._losses is not None:
+            raise _not_returned(self._losses, outputs)
         taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
         num_calls = max(self._num_calls, len(taken))
-        if self._losses is None and len(taken) == 1 and num_calls == 1:
-            return taken[0]
-        if self._losses is None and not taken and not needed:
-            return None
         if num_calls > 1:
             raise RuntimeError(
                 f"MixingCallback: PerSampleLoss was called {num_calls} times in one training step; "
                 "return the losses to use as outputs['losses'], or pass losses=function"
             )
-        if self._losses is not None:
-            raise _not_returned(self._losses, outputs)
+        if taken or not needed:
+            return taken[0] if taken else None
         raise RuntimeError(
             "MixingCallback: found no per-sample losses; wrap the criterion, "
             'PerSampleLoss(nn.CrossEntropyLoss(reduction="none")), or return {"loss": ..., "losses": per_sample_losses}'
@@ -141,7 +128,12 @@ class LossFinder:
     def groups(self, outputs: Any, batch: Any) -> Any:
         """Return the labels of what the losses are of; None where they are of the batch, in its order."""
         if self._groups is None:
-            check_one_batch(self._sampler)
+            if self._sampler.num_unobserved > 1:
+                raise RuntimeError(
+                    f"MixingCallback: training_step took {self._sampler.num_unobserved} batches of dataloader_iter; "
+                    'return {"loss": loss, "losses": losses, "labels": labels} of all of them, with '
+                    'MixingCallback(groups="labels")'
+                )
             return None
         if callable(self._groups):
             return self._groups(outputs, batch)
@@ -171,8 +163,7 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
         logged = [name for name in trainer.callback_metrics if not name.startswith("mix/")]  # by the user
         raise RuntimeError(
             f"MixingCallback: the mixer follows the validation loss, but nothing was logged as {key!r} (logged: "
-            f"{', '.join(map(repr, logged)) or 'nothing'}); call self.log({key!r}, loss) in "
-            "validation_step, or pass validation=key or function"
+            f"{', '.join(map(repr, logged)) or 'nothing'}); call self.log({key!r}, loss) in validation_step"
         )
     loss = trainer.callback_metrics.get(key, torch.nan)
     if followed != "group_losses":
@@ -188,9 +179,8 @@ def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_mo
         losses = meters[0].compute()
     if losses.isnan().all() and not meters[0].counts.any():  # else they are NaN themselves
         raise RuntimeError(
-            "MixingCallback: the mixer follows the validation losses of the groups, but at the end of validation the "
-            "GroupLossMeter has no losses; call its update(losses, groups) in validation_step, and leave its reset to "
-            "this callback: not in on_validation_epoch_end"
+            "MixingCallback: the mix follows validation losses of the groups, but the GroupLossMeter has no losses; "
+            "update it in validation_step, and leave its reset to this callback: not in on_validation_epoch_end"
         )
     return loss, losses
 
@@ -200,9 +190,8 @@ def check_split(trainer: Trainer, sampler: Mixed) -> None:
     wanted = trainer.distributed_sampler_kwargs
     if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
         raise RuntimeError(
-            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
-            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
-            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., "
+            f"MixingCallback: the sampler has this process as {sampler.rank} of {sampler.num_replicas}, but under "
+            f"{type(trainer.strategy).__name__} it is another; make it with MixedBatchSampler(..., "
             f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from learn2mix.checks import check_whole
-from learn2mix.lightning import figures
+from learn2mix.history import History
 from learn2mix.lightning.finding import Mixed
 from learn2mix.lightning.mix_log import MixLog
 from learn2mix.lightning.notebook import LivePicture
@@ -17,6 +17,7 @@ from learn2mix.lightning.progress_bar import MixInBar
 from learn2mix.mix_entry import check_log_groups
 
 TOP = 3  # groups in the progress bar
+FIGURE = "mix/history"  # its name with the loggers
 
 
 class Showing:
@@ -38,9 +39,16 @@ class Showing:
         self._bar, self._picture, self._live = MixInBar(num_shown), LivePicture(), live_picture
 
     def check(self, trainer: Trainer) -> None:
-        """Refuse what cannot work, before the training."""
-        if self._figure:
-            figures.check_figures_can_be_drawn(trainer)
+        """Raise an ImportError where no figure can be drawn, and warn where nobody takes it, before the training."""
+        if not self._figure:
+            return
+        try:
+            import learn2mix.plotting  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ImportError('MixingCallback(figure=True) needs matplotlib: pip install "learn2mix[plot]"') from error
+        if not trainer.loggers:
+            told = "the Trainer has no logger to take it; learn2mix.report(sampler.history) makes a page"
+            warnings.warn(f"MixingCallback: figure=True, but {told}", stacklevel=2)
 
     def follow(self, trainer: Trainer, sampler: Mixed) -> None:
         """Show the mix of this sampler from now on."""
@@ -70,8 +78,25 @@ class Showing:
         """Leave the picture of the whole run in the notebook, and with the loggers."""
         self._picture.stop(sampler)
         if self._figure and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            figures.log_figure(trainer, sampler.history)
+            _log_figure(trainer, sampler.history)
 
     def stop(self) -> None:
         """Leave the progress bar as it was."""
         self._bar.stop()
+
+
+def _log_figure(trainer: Trainer, history: History) -> None:
+    """Give the picture of a run to TensorBoard, W&B, MLflow, and loggers that take figures as these do."""
+    from learn2mix.plotting import plot_history
+
+    figure, step = plot_history(history), trainer.global_step
+    for logger in trainer.loggers:
+        experiment: Any = getattr(logger, "experiment", None)
+        if hasattr(experiment, "add_figure"):  # TensorBoard
+            experiment.add_figure(FIGURE, figure, step)
+        elif hasattr(experiment, "log_figure") and getattr(logger, "run_id", None):  # MLflow; run and name of the file
+            experiment.log_figure(logger.run_id, figure, f"{FIGURE}.png")  # type: ignore[attr-defined]
+        elif hasattr(logger, "log_image"):  # W&B
+            logger.log_image(FIGURE, [figure], step=step)
+        else:
+            warnings.warn(f"MixingCallback: figure=True, but {type(logger).__name__} takes no figure", stacklevel=2)

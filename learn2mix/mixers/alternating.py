@@ -13,8 +13,6 @@ from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import refuse_unknown
 
-__all__ = ["AlternatingMix"]
-
 
 class AlternatingMix(Mixer):
     """Draws from one group at a time, and changes to the next by epoch, by steps, or on a plateau.

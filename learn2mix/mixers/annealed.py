@@ -14,8 +14,6 @@ from learn2mix.mixers.info import MixInfo, takes_info
 from learn2mix.mixers.mixes import plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
-__all__ = ["AnnealedMix"]
-
 
 class AnnealedMix(ByBatch):
     r"""Anneals from one mix to another.
@@ -62,10 +60,10 @@ class AnnealedMix(ByBatch):
     ) -> None:
         self.floor, self.most = floor, most
         self._asked = {"start": start, "end": end}
-        if isinstance(start, Mixer) and start is end:
+        self._mixers = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
+        if len(self._mixers) == 2 and start is end:
             raise ValueError("start and end must be two mixers, got the same one twice; make one for each")
         self._due: dict[str, bool] = {}  # which of them are to be updated
-        self._mixers: dict[str, Any] = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         self.num_steps = check_whole(num_steps, "num_steps")
         self.schedule = find_schedule(schedule)
         mixers = self._mixers.values()
@@ -109,8 +107,7 @@ class AnnealedMix(ByBatch):
             name: type(asked).__name__ if name in self._mixers else plain_request(asked, self._group_names)
             for name, asked in self._asked.items()
         }
-        bounds = {"floor": self.floor, "most": self.most}
-        return ends | {"num_steps": self.num_steps, "schedule": describe(self.schedule)} | bounds
+        return super().settings() | ends | {"schedule": describe(self.schedule)}
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         mixers = {name: mixer.state_dict() for name, mixer in self._mixers.items()}

@@ -8,8 +8,6 @@ from learn2mix.checks import Vector
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 
-__all__ = ["ByBatch"]
-
 
 class ByBatch(Mixer):
     """A rule that overrides :meth:`_at`; it follows the batches composed, so that no lag can shift it."""

@@ -14,8 +14,6 @@ from learn2mix.mixers.following import Following, check_above_zero
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import by_name
 
-__all__ = ["ExcessLoss"]
-
 
 class ExcessLoss(Following):
     r"""Follows how far the loss of each group is above what a reference model reaches on it.

@@ -14,8 +14,6 @@ from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import plain_request, starting_mix
 
-__all__ = ["FadingMix", "check_passes", "refuse_unknown_sizes"]
-
 
 class FadingMix(Mixer):
     r"""Begins balanced, and moves towards the data's own mix as the small groups are repeated.

@@ -16,8 +16,6 @@ from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import check_above_zero, check_share
 from learn2mix.mixers.mixes import plain_request, starting_mix
 
-__all__ = ["FixedMix"]
-
 
 class FixedMix(Mixer):
     """Keeps the same proportions for the whole run.

@@ -14,8 +14,6 @@ from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import Following, check_above_zero
 from learn2mix.mixers.info import MixInfo
 
-__all__ = ["GroupDRO"]
-
 
 class GroupDRO(Following):
     r"""Follows the worst groups by exponentiated gradient ascent (Algorithm 1 of the paper).

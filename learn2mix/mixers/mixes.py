@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, as_proportions
 
-__all__ = ["by_name", "plain_request", "refuse_empty_groups", "refuse_unknown", "starting_mix"]
-
 MAX_LISTED = 20  # names in an error
 
 

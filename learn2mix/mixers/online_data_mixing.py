@@ -11,8 +11,6 @@ from learn2mix.checks import Vector
 from learn2mix.mixers.following import Following, check_share
 from learn2mix.mixers.info import MixInfo
 
-__all__ = ["OnlineDataMixing"]
-
 
 class OnlineDataMixing(Following):
     r"""EXP3 on the losses of the groups, each divided by the share that its samples were drawn at (Algorithm 1).

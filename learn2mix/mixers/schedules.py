@@ -5,35 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-__all__ = ["SCHEDULES", "Schedule", "cosine", "describe", "evaluate", "find_schedule", "linear"]
-
 Schedule = Callable[[float], float]
 
 
 def linear(progress: float) -> float:
-    """Go at an even pace.
-
-    Args:
-        progress: in [0, 1].
-
-    Returns:
-        The same.
-
-    Example:
-        >>> [linear(t / 4) for t in range(5)]
-        [0.0, 0.25, 0.5, 0.75, 1.0]
-    """
+    """Go at an even pace: the value is the progress."""
     return progress
 
 
 def cosine(progress: float) -> float:
     """Begin and end slowly: ``(1 - cos(pi progress)) / 2`` (Foreman, 2025).
-
-    Args:
-        progress: in [0, 1].
-
-    Returns:
-        A value in [0, 1].
 
     Example:
         >>> [round(cosine(t / 4), 3) for t in range(5)]
@@ -47,9 +28,6 @@ SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}
 
 def find_schedule(schedule: str | Schedule) -> Schedule:
     """Return a schedule by its name, or the function itself, once it is seen to stay in [0, 1].
-
-    Args:
-        schedule: a name in :data:`SCHEDULES`, or a function of progress.
 
     Raises:
         ValueError: if the name is unknown, or the function leaves [0, 1] at one of 101 points.
@@ -86,9 +64,6 @@ def evaluate(schedule: Schedule, progress: float) -> float:
 
 def describe(schedule: Schedule) -> str:
     """Return a schedule's name as a state holds it; of a function of the user's also some values, for names repeat.
-
-    Args:
-        schedule: a function of progress.
 
     Example:
         >>> describe(cosine)

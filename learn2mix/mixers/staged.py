@@ -10,8 +10,6 @@ from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.by_batch import ByBatch
 from learn2mix.mixers.mixes import plain_request, starting_mix
 
-__all__ = ["StagedMix"]
-
 
 class StagedMix(ByBatch):
     """Changes the mix at given steps: curricula, a last stage on clean data, deferred re-balancing.
