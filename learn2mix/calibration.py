@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from learn2mix.checks import as_proportions
-from learn2mix.functional import importance_weights
+from learn2mix.functional import log_mix
 
 __all__ = ["adjust_logits"]
 
@@ -46,9 +46,6 @@ def adjust_logits(logits: Tensor, prior: ArrayLike, trained_on: ArrayLike) -> Te
             f"trained_on must give a share to every class with a prior, but class {missing[0]} has 0 and the prior "
             f"{prior[missing[0]]:.4g}; what it was not trained on has no probability to correct"
         )
-    ratios = importance_weights(trained_on, prior)
-    if logits.shape[-1:] != ratios.shape:
-        raise ValueError(f"logits must have the shape (..., {len(ratios)}), got {tuple(logits.shape)}")
-    with np.errstate(divide="ignore"):
-        correction = np.log(ratios)
-    return logits + torch.from_numpy(correction).to(logits)
+    if logits.shape[-1:] != prior.shape:
+        raise ValueError(f"logits must have the shape (..., {len(prior)}), got {tuple(logits.shape)}")
+    return logits + torch.from_numpy(log_mix(prior, target=trained_on)).to(logits)

@@ -1,6 +1,7 @@
 """Where MixingCallback cannot do its work it stops, at the start or at the first batch, and says what to change."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler
 
 import lightning_modules as tools
 from learn2mix import FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
+from learn2mix.lightning.finding import check_split
 from lightning_modules import NAMESPACES, fit, net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
@@ -36,6 +38,12 @@ class TestSettings:
     def test_the_sampler_before_training(self):
         with pytest.raises(RuntimeError, match="no sampler is known before training starts"):
             MixingCallback().sampler  # noqa: B018
+        assert MixingCallback().state_dict() == {}
+
+    def test_a_sampler_that_splits_batches_otherwise_than_the_trainer(self):
+        trainer = SimpleNamespace(distributed_sampler_kwargs={"num_replicas": 2, "rank": 1}, strategy=None)
+        with pytest.raises(RuntimeError, match=r"has this process as 0 of 1, .*num_replicas=2, rank=1\)"):
+            check_split(trainer, tools.make_sampler())
 
     def test_two_callbacks(self, tmp_path):
         trainer = tools.make_trainer(tmp_path, [MixingCallback(), Subclass()])

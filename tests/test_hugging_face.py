@@ -322,6 +322,12 @@ def of_groups():
     [
         ({}, {"train_sampler": None}, TypeError, "train_sampler must be a MixedBatchSampler.* got NoneType"),
         ({}, {"train_sampler": DataLoader(Data())}, TypeError, "train_sampler must .* got DataLoader"),
+        (
+            {"max_steps": 2},
+            {"train_dataset": MixedStream({"a": [0], "b": [1]}, FixedMix(), batch_size=8)},
+            TypeError,
+            "a MixedStream composes its own batches; leave train_sampler out",
+        ),
         ({}, {"callbacks": [MixingCallback()]}, TypeError, "callbacks must .* got MixingCallback, .*leave it out"),
         ({}, {"sample_losses": 3}, TypeError, "sample_losses must be a function .* got int"),
         (

@@ -108,6 +108,7 @@ def test_bytes_stay_bytes_and_other_types_what_they_are():
         ([{}], ValueError, "at least one"),
         ([PIXELS, LABELS[:-1]], ValueError, r"one length, got lengths \[30, 29\]"),
         ([np.float32(3)], ValueError, "a row for each sample"),
+        ([torch.ones(3), torch.ones(3, device="meta")], ValueError, r"one device, got \['cpu', 'meta'\]; give device="),
         ([["a", "b"]], TypeError, "a type that torch has, got <U1"),
         ([np.array([1, None])], TypeError, "got object"),
         ([np.ones(3, ">f4")], TypeError, "got >f4"),

@@ -22,6 +22,7 @@ from learn2mix import (
     MixedBatchSampler,
     MixedLoader,
     MixedStream,
+    OnlineDataMixing,
     StagedMix,
 )
 from learn2mix.mixers import MixInfo
@@ -252,11 +253,36 @@ def test_rules_that_count_by_size_say_where_one_is_not_known(make, rule):
         (lambda: attached(lambda: StagedMix({0: [0.5, 0.5]})), r"stages\[0\] must have one value a group"),
         (lambda: FixedMix.unimax(0, passes=1), "budget must be above 0"),
         (lambda: FixedMix.effective_number(1.5), "beta must be at least 0 and below 1"),
+        (lambda: attached(FadingMix).seek(1, 0), r"info must be given to seek\(batch, epoch, info\)"),
+        (lambda: attached(OnlineDataMixing).update(np.ones(4)), r"info must be given to update\(losses, info\)"),
     ],
 )
 def test_what_a_rule_cannot_be_set_to(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_stages_that_say_no_batch_are_refused():
+    with pytest.raises(TypeError, match="stages must be a mapping from batches to mixes, got list"):
+        StagedMix(["uniform", None])
+
+
+def test_only_the_end_of_an_annealed_mix_that_is_due_moves():
+    mixer = attached(lambda: AnnealedMix(Learn2Mix(1.0, every="epoch"), Learn2Mix(1.0), num_steps=2))
+    for epoch_ended, start in ((False, PRIOR), (True, [0.25, 0.75, 0.0, 0.0])):
+        assert mixer.due(1, epoch_ended)
+        mixer.update(np.array([1.0, 3.0, 0.0, 0.0]))
+        for batch, expected in enumerate((start, [0.25, 0.75, 0.0, 0.0])):
+            mixer.seek(batch, 0)
+            assert mixer.proportions.tolist() == list(expected)
+
+
+def test_an_end_of_an_annealed_mix_may_follow_validation():
+    mixer = attached(lambda: AnnealedMix(None, Learn2Mix(1.0, signal="validation"), num_steps=1))
+    assert mixer.needs_validation == "group_losses"
+    mixer.observe_validation(1.0, np.array([1.0, 3.0, 0.0, 0.0]))
+    mixer.seek(1, 0)
+    assert mixer.proportions.tolist() == [0.25, 0.75, 0.0, 0.0]
 
 
 def test_an_annealed_mix_takes_moving_mixes_as_its_ends():

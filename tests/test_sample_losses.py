@@ -131,6 +131,16 @@ def test_what_does_not_belong_together_is_refused(logits, labels):
         label_losses(torch.zeros(logits), torch.zeros(labels, dtype=torch.int64))
 
 
+def test_targets_that_are_not_shaped_as_the_logits_are_refused():
+    with pytest.raises(ValueError, match=r"labels of shape \(3,\) and logits of shape \(2, 3\).*sample_losses"):
+        label_losses(torch.zeros(2, 3), torch.zeros(3))
+
+
+def test_classes_may_stand_in_a_column():
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 0])
+    assert torch.equal(label_losses(logits, labels[:, None]).losses, label_losses(logits, labels).losses)
+
+
 @pytest.mark.parametrize(
     ("loss", "num_items", "copies"),
     [

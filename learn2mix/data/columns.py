@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
-
-from learn2mix.data.memory_map import MappedFile, find_file
 
 Indices = Sequence[int] | NDArray[Any] | Tensor
 Column = Tensor | NDArray[Any]
@@ -51,7 +49,7 @@ class Columns:
     @property
     def mapped(self) -> bool:
         """Whether one is a memory map."""
-        return any(isinstance(value, np.ndarray) and find_file(value) is not None for value in self.values)
+        return any(find_file(value) for value in self.values)
 
     def gather(self, indices: Indices | slice) -> list[Tensor]:
         """Return the rows at some indices of each array, in their order, as new tensors on the device.
@@ -115,12 +113,47 @@ class Columns:
         return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        files = [find_file(value) if isinstance(value, np.ndarray) else None for value in self.values]
-        return self.__dict__ | {"values": [file or value for file, value in zip(files, self.values, strict=True)]}
+        return self.__dict__ | {"values": [find_file(value) or value for value in self.values]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = [value.open() if isinstance(value, MappedFile) else value for value in state["values"]]
         self.__dict__.update(state | {"values": values})
+
+
+class MappedFile(NamedTuple):
+    """Where the values of a mapped array are: a worker process opens the file, where a pickle would hold all of it."""
+
+    path: str
+    offset: int  # bytes from the start of the file to the first value
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def open(self) -> NDArray[Any]:
+        """Map the array again, to be read."""
+        file = np.memmap(self.path, dtype=np.uint8, mode="r")
+        array: NDArray[Any] = np.ndarray(self.shape, self.dtype, file, self.offset, self.strides)
+        return array
+
+
+def find_file(array: Column) -> MappedFile | None:
+    """Return the file that an array, or the array that it is a view of, was mapped from; None for any other.
+
+    None too for a map whose changes stay in memory (``mode="c"``): the file has other values.
+    """
+    if not isinstance(array, np.ndarray):
+        return None
+    root = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c" or root.base is None:
+        return None
+    offset = root.offset + _address(array) - _address(root)
+    return MappedFile(str(root.filename), offset, array.dtype, array.shape, array.strides)
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _as_column(values: Any, device: torch.device | str | None) -> Column:

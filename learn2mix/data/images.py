@@ -105,17 +105,8 @@ def _are_samples(dataset: Any, pixels: Tensor, labels: Any, transform: Transform
     if not places or not isinstance(labels, Tensor):
         return False
     try:
-        samples = default_collate([tuple(map(as_tensor, dataset[place])) for place in places])
-        images = pixels[places]
-        return len(samples) == 2 and _equal(
-            samples, [images if transform is None else transform(images), labels[places]]
-        )
+        given = default_collate([tuple(map(as_tensor, dataset[place])) for place in places])
+        held = [pixels[places] if transform is None else transform(pixels[places]), labels[places]]
+        return all(one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(given, held, strict=True))
     except Exception:  # whatever it is, it shows where the samples are read one by one
         return False
-
-
-def _equal(some: Any, others: Any) -> bool:
-    return all(
-        isinstance(one, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-        for one, other in zip(some, others, strict=True)
-    )

@@ -51,10 +51,8 @@ class GroupLossMeter(Metric):
             kinds = f"{type(losses).__name__} and {type(groups).__name__}"
             raise TypeError(f"losses and groups must be tensors, got {kinds}; give torch.as_tensor(...)")
         if losses.ndim != 1 or losses.shape != groups.shape:
-            raise ValueError(
-                "losses and groups must be 1-D and of one length, got shapes "
-                f"{tuple(losses.shape)} and {tuple(groups.shape)}"
-            )
+            shapes = f"{tuple(losses.shape)} and {tuple(groups.shape)}"
+            raise ValueError(f"losses and groups must be 1-D and of one length, got shapes {shapes}")
         groups = check_groups(groups, len(losses), self.num_groups)
         self.sums += sum_by_group(losses, groups, self.num_groups)
         self.counts += sum_by_group(torch.ones_like(losses), groups, self.num_groups)

@@ -71,16 +71,12 @@ class MixAdjustedLoss(PerSampleLoss):
         if observed not in ("adjusted", "plain"):
             raise ValueError(f'observed must be "adjusted" or "plain", got {observed!r}')
         if isinstance(target, str) and target not in ("uniform", "prior"):
-            raise ValueError(
-                f'target must be "uniform", "prior", a vector of shares or a mapping to them, got {target!r}'
-            )
+            raise ValueError(f'target must be "uniform", "prior", shares or a mapping to them, got {target!r}')
         if not isinstance(target, (str, Mapping)):
             as_proportions(target, name="target")
         self.target, self.observed = target, observed
         self._source: weakref.ref[Any] | None = None
-        self._columns: list[int] | None = (
-            None  # of the logits, of each group; once the targets were seen to be the groups
-        )
+        self._columns: list[int] | None = None  # of the logits, by group; once the targets were seen to be the groups
         self._told = False  # whether the user was warned of a batch of one class
         self._handle = new_handle(self)
 
@@ -99,9 +95,8 @@ class MixAdjustedLoss(PerSampleLoss):
         """
         source = getattr(source, "sampler", source)
         if not hasattr(source, "log_mix"):
-            raise TypeError(
-                f"source must be a MixedBatchSampler, MixedStream or MixedLoader, got {type(source).__name__}"
-            )
+            kind = type(source).__name__
+            raise TypeError(f"source must be a MixedBatchSampler, MixedStream or MixedLoader, got {kind}")
         self._source, self._num_classes = weakref.ref(source), 0
         return self
 
@@ -122,7 +117,10 @@ class MixAdjustedLoss(PerSampleLoss):
                 f"scores of classes that exclude each other, {PER_SAMPLE}"
             )
         if log_mix is None:
-            log_mix = self._find_log_mix(logits, targets)
+            if torch.compiler.is_compiling():
+                log_mix = torch.ops.learn2mix.log_mix(logits.detach(), targets, self._handle)
+            else:
+                log_mix = self._ask(logits, targets)
         if log_mix.shape != logits.shape[1:]:
             raise ValueError(
                 f"log_mix must have one value per class, shape ({logits.shape[1]},), got {tuple(log_mix.shape)}; the "
@@ -135,18 +133,13 @@ class MixAdjustedLoss(PerSampleLoss):
                 self._kept.losses = mean_and_each(self.criterion, plain, (logits, targets), kwargs)[1].detach()
         return mean
 
-    def _find_log_mix(self, logits: Tensor, targets: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            return torch.ops.learn2mix.log_mix(logits.detach(), targets, self._handle)  # type: ignore[no-any-return]
-        return self._ask(logits, targets)
-
     @torch.no_grad()
     def _ask(self, logits: Tensor, targets: Tensor) -> Tensor:
         source = None if self._source is None else self._source()
         if source is None:
             raise ValueError(
-                "MixAdjustedLoss: it is not known which batch this is; call criterion.follow(loader) once, pass "
-                "log_mix=sampler.log_mix(), or under Lightning Trainer(callbacks=[MixingCallback()]); for validation, "
+                "MixAdjustedLoss: which batch is this? Call criterion.follow(loader) once, pass "
+                "log_mix=sampler.log_mix() or, with Lightning, Trainer(callbacks=[MixingCallback()]); for validation, "
                 "criterion.eval()"
             )
         if self._num_classes != logits.shape[1]:
@@ -160,9 +153,8 @@ class MixAdjustedLoss(PerSampleLoss):
         if len(in_mix) == 1 and not self._told:
             self._told = True
             warnings.warn(
-                f"MixAdjustedLoss: all samples of a batch are of class {int(in_mix)}. The others have no share in its "
-                "mix and no part in its softmax, so its loss is 0 and nothing is learned; give the mixer a floor, "
-                "floor=0.01",
+                f"MixAdjustedLoss: all samples of a batch are of class {int(in_mix)}. No other is in its softmax, so "
+                "its loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
                 stacklevel=3,
             )
         return to_device(moved, logits.device).to(logits.dtype)
@@ -200,9 +192,8 @@ def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
     expected = [columns[group] for group in groups]
     if sorted(expected) != sorted(found) and min(found) >= 0:  # below 0: to be ignored
         raise ValueError(
-            f"MixAdjustedLoss: the groups must be the classes, but a batch with the groups "
-            f"{sorted(set(expected))[:5]} has targets {sorted(set(found))[:5]} in other numbers; make the sampler's "
-            "groups of the targets, or use another loss"
+            f"MixAdjustedLoss: the groups must be the classes, but a batch with the groups {sorted(set(expected))[:5]} "
+            f"has targets {sorted(set(found))[:5]} in other numbers; make groups of the targets, or use another loss"
         )
     # Each group may have a class of its own, and yet another one than that of its column.
     pairs = {(group, target) for group, target in zip(groups, found, strict=True) if target >= 0}
@@ -211,8 +202,7 @@ def _check_targets(source: Any, columns: list[int], targets: Tensor) -> None:
         group, target = others[0]
         raise ValueError(
             f"MixAdjustedLoss: the groups must be the classes, but group {source.group_names[group]!r} has the column "
-            f"{columns[group]} of the logits, and its samples the target {target}; make the sampler's groups of the "
-            "targets, which are the numbers of the columns"
+            f"{columns[group]} of the logits, and its samples the target {target}; make the sampler's groups of targets"
         )
 
 

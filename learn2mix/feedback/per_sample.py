@@ -18,18 +18,15 @@ CLASSIFICATION_FUNCTIONS = (F.cross_entropy, F.nll_loss)
 def check_criterion(criterion: Any) -> None:
     """Raise a TypeError or a ValueError for a criterion that cannot return one loss per sample."""
     if isinstance(criterion, type):
-        raise TypeError(
-            f"criterion must be a module or a function, got the class {criterion.__name__}; make one: "
-            f'{criterion.__name__}(reduction="none")'
-        )
+        name = criterion.__name__
+        made = f'{name}(reduction="none")'
+        raise TypeError(f"criterion must be a module or a function, got the class {name}; make one: {made}")
     if not callable(criterion):
         raise TypeError(f"criterion must be a module or a function, got {criterion!r}")
     # A subclass may return one per sample whatever it inherits.
     if type(criterion).__module__ == nn.CrossEntropyLoss.__module__ and criterion.reduction != "none":
-        raise ValueError(
-            f"criterion must return one loss a sample, but this {type(criterion).__name__} returns their "
-            f'{criterion.reduction}; make it with reduction="none"'
-        )
+        found = f"this {type(criterion).__name__} returns their {criterion.reduction}"
+        raise ValueError(f'criterion must return one loss a sample, but {found}; make it with reduction="none"')
 
 
 class Transparent(nn.Module):

@@ -71,9 +71,7 @@ class ReweightedLoss(Transparent):
         self.criterion, self.mixer = criterion, mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
         if self._num_batches is None and _follows_epochs(mixer):
-            raise ValueError(
-                "num_batches must be given for a mixer that updates once an epoch: how many batches an epoch has"
-            )
+            raise ValueError("num_batches must be given for a mixer that updates once an epoch: how many it has")
         self._processes = Processes(process_group=process_group)
         self._feedback = Feedback(mixer, partition.group_names, self._processes)
         self._batch = self._num_samples = 0  # over all epochs; samples over all processes

@@ -6,17 +6,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
-from learn2mix.checks import check_whole
+from learn2mix.checks import Vector, check_whole
 from learn2mix.history import History
 from learn2mix.lightning.finding import Mixed
 from learn2mix.lightning.mix_log import MixLog
 from learn2mix.lightning.notebook import LivePicture
-from learn2mix.lightning.progress_bar import MixInBar
 from learn2mix.mix_entry import check_log_groups
 
 TOP = 3  # groups in the progress bar
+LEAST_MOVE = 0.005  # of a share, to be shown as one
+LONGEST_NAME = 12
 FIGURE = "mix/history"  # its name with the loggers
 
 
@@ -35,8 +37,9 @@ class Showing:
         self._log: MixLog | None = None
         if isinstance(progress_bar, bool):
             progress_bar = TOP if progress_bar else 0
-        num_shown = check_whole(progress_bar, "progress_bar", minimum=0)
-        self._bar, self._picture, self._live = MixInBar(num_shown), LivePicture(), live_picture
+        self._num_in_bar = check_whole(progress_bar, "progress_bar", minimum=0)
+        self._bar: Any = None  # TQDM's, Rich's or one's own, while it shows a line such as mix=cat 0.31↑ dog 0.05↓
+        self._picture, self._live = LivePicture(), live_picture
 
     def check(self, trainer: Trainer) -> None:
         """Raise an ImportError where no figure can be drawn, and warn where nobody takes it, before the training."""
@@ -53,8 +56,19 @@ class Showing:
     def follow(self, trainer: Trainer, sampler: Mixed) -> None:
         """Show the mix of this sampler from now on."""
         self._log = MixLog(trainer, sampler, self._log_groups) if self._logs else None
-        if trainer.is_global_zero:
-            self._bar.start(trainer, sampler)
+        self.stop()
+        if trainer.is_global_zero and self._num_in_bar:
+            self._bar = trainer.progress_bar_callback  # type: ignore[attr-defined]
+        if self._bar is None:
+            return
+        start, plain = sampler.history.proportions[0], self._bar.get_metrics
+
+        def get_metrics(*args: Any) -> dict[str, Any]:
+            shown: dict[str, Any] = dict(plain(*args))
+            return shown | {"mix": line(start, sampler.mixer.proportions, sampler.group_names, self._num_in_bar)}
+
+        # As Lightning's documentation says: self.log(..., prog_bar=True) shows numbers, and the same ones throughout.
+        self._bar.get_metrics = get_metrics
 
     def start(self, trainer: Trainer, sampler: Mixed) -> None:
         """Show the mix that the run begins with; warn where the program that called ``fit`` will not see it move."""
@@ -82,7 +96,9 @@ class Showing:
 
     def stop(self) -> None:
         """Leave the progress bar as it was."""
-        self._bar.stop()
+        if self._bar is not None:
+            del self._bar.get_metrics
+            self._bar = None
 
 
 def _log_figure(trainer: Trainer, history: History) -> None:
@@ -100,3 +116,18 @@ def _log_figure(trainer: Trainer, history: History) -> None:
             logger.log_image(FIGURE, [figure], step=step)
         else:
             warnings.warn(f"MixingCallback: figure=True, but {type(logger).__name__} takes no figure", stacklevel=2)
+
+
+def line(start: Vector, mix: Vector, names: Sequence[Any], count: int) -> str:
+    """Return the shares of the groups that moved most since the start, with an arrow where they did.
+
+    Example:
+        >>> line(np.array([0.2, 0.5, 0.3]), np.array([0.2, 0.35, 0.45]), ["cat", "dog", "eel"], count=3)
+        'dog 0.35↓ eel 0.45↑ cat 0.20'
+    """
+    moved = mix - start
+    parts = []
+    for group in np.argsort(-np.abs(moved).round(9), kind="stable")[:count].tolist():
+        arrow = "" if abs(moved[group]) < LEAST_MOVE else "↑" if moved[group] > 0 else "↓"
+        parts.append(f"{str(names[group])[:LONGEST_NAME]} {mix[group]:.2f}{arrow}")
+    return " ".join(parts)

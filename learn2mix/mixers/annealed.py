@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
-
-from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.by_batch import ByBatch
 from learn2mix.mixers.info import MixInfo, takes_info
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
 
@@ -50,8 +47,8 @@ class AnnealedMix(ByBatch):
 
     def __init__(
         self,
-        start: Mixer | Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
-        end: Mixer | Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        start: Mixer | MixLike = None,
+        end: Mixer | MixLike = None,
         *,
         num_steps: int,
         schedule: Schedule | str = "linear",

@@ -12,7 +12,7 @@ from learn2mix.checks import Vector, as_losses, check_mixing_rate, frozen
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.following import Following, check_above_zero
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import by_name
+from learn2mix.mixers.mixes import MixLike, by_name
 
 
 class ExcessLoss(Following):
@@ -49,7 +49,7 @@ class ExcessLoss(Following):
         *,
         step_size: float = 1.0,
         smoothing: float = 1e-3,
-        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = "uniform",
+        initial: MixLike = "uniform",
         **settings: Any,
     ) -> None:
         super().__init__(initial=initial, **settings)

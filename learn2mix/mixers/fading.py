@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, as_number, check_mixing_rate
 from learn2mix.functional import fading
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
 
 
 class FadingMix(Mixer):
@@ -52,7 +51,7 @@ class FadingMix(Mixer):
         passes: float = 15.0,
         *,
         mixing_rate: float = 0.1,
-        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = "uniform",
+        initial: MixLike = "uniform",
         floor: float = 0.0,
         most: float = 1.0,
     ) -> None:
@@ -89,7 +88,5 @@ def refuse_unknown_sizes(sizes: Vector, names: Sequence[Any], rule: str) -> None
     """Raise a ValueError if the size of a group is not known."""
     unknown = np.flatnonzero(np.isnan(sizes))
     if len(unknown):
-        raise ValueError(
-            f"{rule} counts passes over each group, but the size of {names[unknown[0]]!r} is not known; give sources "
-            "with a len"
-        )
+        name = names[unknown[0]]
+        raise ValueError(f"{rule} counts passes, but the size of {name!r} is not known; give sources with a len")

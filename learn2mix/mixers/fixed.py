@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, check_power
 from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import check_above_zero, check_share
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
 
 
 class FixedMix(Mixer):
@@ -42,7 +40,7 @@ class FixedMix(Mixer):
 
     _formula: partial[Vector] | None = None  # of the prior or the sizes
 
-    def __init__(self, proportions: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None) -> None:
+    def __init__(self, proportions: MixLike = None) -> None:
         self._asked = proportions
 
     @classmethod
@@ -79,9 +77,8 @@ class FixedMix(Mixer):
             >>> mixer.proportions.round(3)
             array([0.667, 0.333])
         """
-        return cls._by(
-            partial(unimax, budget=check_above_zero(budget, "budget"), passes=check_above_zero(passes, "passes"))
-        )
+        budget, passes = check_above_zero(budget, "budget"), check_above_zero(passes, "passes")
+        return cls._by(partial(unimax, budget=budget, passes=passes))
 
     @classmethod
     def effective_number(cls, beta: float = 0.999) -> FixedMix:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.fading import refuse_unknown_sizes
 from learn2mix.mixers.following import Following, check_above_zero
 from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.mixes import MixLike
 
 
 class GroupDRO(Following):
@@ -48,7 +47,7 @@ class GroupDRO(Following):
         step_size: float = 0.01,
         *,
         adjustment: float = 0.0,
-        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = "uniform",
+        initial: MixLike = "uniform",
         **settings: Any,
     ) -> None:
         super().__init__(initial=initial, **settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,26 +11,14 @@ from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, as_proportions
 
+MixLike = Mapping[Any, float] | str | Sequence[float] | ArrayLike | None  # shares by name or in order; None: the data's
 MAX_LISTED = 20  # names in an error
 
 
-def starting_mix(
-    asked: Mapping[Any, float] | str | ArrayLike | None, prior: Vector, name: str, names: list[Any]
-) -> Vector:
+def starting_mix(asked: MixLike, prior: Vector, name: str, names: list[Any]) -> Vector:
     """Turn what a user may ask for into a mix: None (the data's own), ``"uniform"``, a vector, or shares by name.
 
-    Args:
-        asked: what was asked for.
-        prior: the data's own proportions, shape ``(num_groups,)``.
-        name: what an error calls the argument.
-        names: one name per group.
-
-    Returns:
-        The mix, shape ``(num_groups,)``, float64, sums to 1.
-
-    Raises:
-        ValueError: if the name is unknown, the vector is no mix of these groups, or a mapping does not name each group.
-        TypeError: if it is no vector of numbers.
+    An error calls the argument ``name``; ``names`` are those of the groups.
 
     Example:
         >>> starting_mix("uniform", np.array([0.9, 0.1, 0.0]), "initial", ["a", "b", "c"])
@@ -42,10 +30,8 @@ def starting_mix(
         return prior
     if isinstance(asked, str):
         if asked != "uniform":
-            raise ValueError(
-                f'{name} must be None, "uniform", a vector of {len(prior)} proportions or a mapping from the names of '
-                f"the groups to their shares, got {asked!r}"
-            )
+            shares = f"a vector of {len(prior)} proportions or a mapping from the names of the groups to their shares"
+            raise ValueError(f'{name} must be None, "uniform", {shares}, got {asked!r}')
         return (prior > 0) / np.count_nonzero(prior)
     vector = as_proportions(by_name(asked, name, names), len(prior), name)
     refuse_empty_groups(vector, prior, names, name)
@@ -55,9 +41,7 @@ def starting_mix(
 def plain_request(asked: Any, names: list[Any] | None) -> Any:
     """Return what was asked for as a state can hold it: None, a name, or a list of shares in the order of the groups.
 
-    Args:
-        asked: what :func:`starting_mix` takes.
-        names: one name per group; None where they are not known yet, and then shares by name are in their own order.
+    Where ``names`` are not known yet, shares by name are in their own order.
 
     Example:
         >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
@@ -124,14 +108,7 @@ def by_row(values: Any) -> Any:
 def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share") -> Any:
     """Return the values of a mapping in the order of the groups; anything else as it is.
 
-    Args:
-        values: one value of each group by its name, or anything else.
-        argument: what an error calls them.
-        names: one name a group.
-        kind: what each value is; only a share has a way to be left out, 0.
-
-    Raises:
-        ValueError: if a name is that of no group, or a group is not named.
+    Names that are no group's and groups without a name are errors; only a ``kind`` of share can be left out, by 0.
     """
     values = by_row(values)
     if not isinstance(values, Mapping):
@@ -139,9 +116,8 @@ def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share"
     refuse_unknown(values, names, argument)
     missing = [name for name in names if name not in values]
     if missing:
-        raise ValueError(
-            f"{argument} must name each of {len(names)} groups, but has no {kind} for {missing[0]!r}"
-            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}"
-            f"{'; give 0 to leave a group out' if kind == 'share' else ''}"
-        )
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        hint = "; give 0 to leave a group out" if kind == "share" else ""
+        found = f"has no {kind} for {missing[0]!r}{more}{hint}"
+        raise ValueError(f"{argument} must name each of {len(names)} groups, but {found}")
     return [values[name] for name in names]

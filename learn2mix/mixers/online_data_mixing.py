@@ -50,9 +50,7 @@ class OnlineDataMixing(Following):
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
         if info is None or self._rewards is None:
-            raise ValueError(
-                "info must be given to update(losses, info): rewards are divided by the mix of the batches"
-            )
+            raise ValueError("info must be given to update(losses, info): rewards are divided by the batches' mix")
         known = ~np.isnan(losses) & (info.proportions > 0)
         reward = losses[known] / info.proportions[known]
         self._rewards[known] = self.reward_memory * self._rewards[known] + (1 - self.reward_memory) * reward

@@ -27,12 +27,7 @@ SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}
 
 
 def find_schedule(schedule: str | Schedule) -> Schedule:
-    """Return a schedule by its name, or the function itself, once it is seen to stay in [0, 1].
-
-    Raises:
-        ValueError: if the name is unknown, or the function leaves [0, 1] at one of 101 points.
-        TypeError: if it is neither, or the function gives no number.
-    """
+    """Return a schedule by its name, or the function itself, once it is seen to stay in [0, 1] at 101 points."""
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             known = ", ".join(map(repr, SCHEDULES))
@@ -46,12 +41,7 @@ def find_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def evaluate(schedule: Schedule, progress: float) -> float:
-    """Return ``schedule(progress)``.
-
-    Raises:
-        ValueError: if it is NaN or lies outside [0, 1].
-        TypeError: if it is no number.
-    """
+    """Return ``schedule(progress)``; a TypeError if it is no number, a ValueError if it is NaN or outside [0, 1]."""
     given = schedule(progress)
     try:
         value = float(given)

@@ -87,8 +87,8 @@ def step_path(scale: Scale, values: Array) -> str:
             path.append(f"M{left} {height:g}")
         elif height != previous:
             path.append(f"V{height:g}")
-        elif path[-1].startswith("H"):
-            path.pop()  # one stroke goes on
+        else:
+            path.pop()  # the stroke goes on
         path.append(f"H{right}")
         previous = height
     return "".join(path)
@@ -227,21 +227,24 @@ def quartiles(values: Array) -> Array:
     return picked
 
 
+def line_ends(scale: Scale, lines: Sequence[Line]) -> list[tuple[Line, float, float, float]]:
+    """Return each line, its last known value (NaN if there is none), its height, and where its name has room."""
+    known = [line.values[np.isfinite(line.values)] for line in lines]
+    lasts = [float(values[-1]) if values.size else math.nan for values in known]
+    heights = [float(scale.height if math.isnan(last) else scale.y(last)) for last in lasts]
+    return list(zip(lines, lasts, heights, spread(heights, LABEL_HEIGHT, scale.height), strict=True))
+
+
 def _ends(scale: Scale, lines: Sequence[Line]) -> str:
     """Names and last values beside the lines' ends, moved apart, each with a stroke to its line."""
-    lasts = [line.values[np.isfinite(line.values)][-1:] for line in lines]
-    ends = [float(scale.y(last[0])) if last.size else float(scale.height) for last in lasts]
-    places = spread(ends, LABEL_HEIGHT, scale.height)
-    strokes = "".join(
-        f'<path class="line {line.style}" d="M0 {end:.1f}L14 {place:.1f}"/>'
-        for line, end, place in zip(lines, ends, places, strict=True)
-    )
-    labels = "".join(
-        f'<li style="top:{place:.1f}px"><span title="{escape(line.name)}">{escape(line.name)}</span> '
-        f"<output>{number(last[0]) if last.size else number(np.nan)}</output></li>"
-        for line, last, place in zip(lines, lasts, places, strict=True)
-    )
+    strokes, labels = [], []
+    for line, last, height, place in line_ends(scale, lines):
+        strokes.append(f'<path class="line {line.style}" d="M0 {height:.1f}L14 {place:.1f}"/>')
+        labels.append(
+            f'<li style="top:{place:.1f}px"><span title="{escape(line.name)}">{escape(line.name)}</span> '
+            f"<output>{number(last)}</output></li>"
+        )
     return (
-        f'<svg class="leaders" width="14" height="{scale.height}" aria-hidden="true">{strokes}</svg>'
-        f'<ol class="ends">{labels}</ol>'
+        f'<svg class="leaders" width="14" height="{scale.height}" aria-hidden="true">{"".join(strokes)}</svg>'
+        f'<ol class="ends">{"".join(labels)}</ol>'
     )

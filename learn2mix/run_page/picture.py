@@ -5,18 +5,15 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from learn2mix.run_page.charts import (
-    LABEL_HEIGHT,
     LIGHT,
     NUM_SOLID,
     Line,
     Scale,
     draw_others,
+    line_ends,
     nice_ticks,
     scale_of,
-    spread,
     step_path,
 )
 from learn2mix.run_page.facts import Facts
@@ -87,14 +84,12 @@ def _grid(scale: Scale) -> str:
 
 def _ends(scale: Scale, lines: list[Line]) -> str:
     """Names and shares beside the lines' ends, moved apart, each with a stroke to its line."""
-    ends = [float(scale.y(line.values[-1])) for line in lines]
-    places = spread(ends, LABEL_HEIGHT, scale.height)
     drawn = []
-    for line, end, place in zip(lines, ends, places, strict=True):
+    for line, last, end, place in line_ends(scale, lines):
         name = shortened(line.name, LONGEST_NAME)
         drawn.append(f'<path class="{line.style}" d="M{scale.width} {end:.1f}L{scale.width + 12} {place:.1f}"/>')
         drawn.append(
             f'<text class="name" x="{scale.width + 17}" y="{place:.1f}" dy=".35em">{escape(name)} '
-            f'<tspan class="value">{number(np.float64(line.values[-1]))}</tspan></text>'
+            f'<tspan class="value">{number(last)}</tspan></text>'
         )
     return "".join(drawn)
