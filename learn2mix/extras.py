@@ -8,12 +8,6 @@ from contextlib import contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Import optional packages inside; where one is missing, the error says which extra brings it.
 
-    Args:
-        extra: one of pyproject.toml's, as in ``pip install "learn2mix[plot]"``.
-
-    Raises:
-        ModuleNotFoundError: if an import fails; ``name`` is the package that is missing.
-
     Example:
         >>> with needs_extra("plot"):
         ...     import no_such_package

@@ -40,9 +40,6 @@ class Codes:
 def encode(labels: Any) -> tuple[list[Any], Codes]:
     """Return the labels that occur, sorted, and the number of each sample's among them.
 
-    Args:
-        labels: one integer, string or tuple of them for each sample.
-
     Example:
         >>> names, codes = encode([7, 3, 3])
         >>> names, codes[:]
@@ -190,9 +187,7 @@ def _as_columns(labels: Any) -> list[Any] | None:
 def as_tuples(labels: Any, count: int | None) -> list[Any]:
     """Return tuples, one per sample, of rows or, as torch's ``default_collate`` makes it of them, of columns.
 
-    Args:
-        labels: rows, or columns.
-        count: of samples, None where not known; as many columns as samples are an error.
+    Where the ``count`` of samples is known, as many columns as samples are an error.
 
     Example:
         >>> as_tuples([("cat", "dog", "cat"), np.array([0, 1, 1])], count=3)

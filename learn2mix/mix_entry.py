@@ -19,11 +19,7 @@ class MixEntry:
     """Tells of the batches since the last entry.
 
     What these were asked to be is told by what they were, and what is owed to the groups since: so a batch without an
-    entry costs next to nothing.
-
-    Args:
-        group_names: of the sampler that is told of.
-        log_groups: as :class:`learn2mix.MixingCallback` takes it.
+    entry costs next to nothing. ``log_groups`` are as :class:`learn2mix.MixingCallback` takes them.
     """
 
     def __init__(self, group_names: list[Any], log_groups: int | Sequence[Any] | None = 20) -> None:

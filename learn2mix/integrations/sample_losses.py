@@ -45,9 +45,6 @@ def label_losses(
         label_smoothing: as ``F.cross_entropy`` takes it, in [0, 1].
         problem_type: as the model's config has it: ``"regression"``, ``"multi_label_classification"`` or another.
 
-    Raises:
-        ValueError: if logits and labels do not belong to each other.
-
     Example:
         >>> logits, labels = torch.zeros(2, 3, 4), torch.tensor([[0, 1, 2], [3, -100, -100]])
         >>> label_losses(logits, labels)
@@ -80,13 +77,8 @@ def label_losses(
 
 def _cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Return the sum over the labels of each sample, shape ``(num_samples,)``."""
-    each = F.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(),
-        labels.reshape(-1),
-        ignore_index=IGNORED,
-        label_smoothing=label_smoothing,
-        reduction="none",
-    )
+    flat = logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1)
+    each = F.cross_entropy(*flat, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="none")
     return each.view(len(labels), -1).sum(1)
 
 

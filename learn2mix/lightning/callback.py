@@ -146,10 +146,7 @@ class MixingCallback(Callback):
         followed = self._followed(trainer)
         if followed is None:
             return
-        if callable(self._validation):
-            loss, group_losses = self._validation(trainer, pl_module)
-        else:
-            loss, group_losses = finding.validation_results(self._validation, followed, trainer, pl_module)
+        loss, group_losses = finding.validation_results(self._validation, followed, trainer, pl_module)
         by_group = None if group_losses is None else torch.as_tensor(group_losses).tolist()
         self.sampler.observe_validation(*trainer.strategy.broadcast((float(loss), by_group)))
         self._validation_due = False

@@ -156,8 +156,10 @@ def meters_in(pl_module: LightningModule) -> list[GroupLossMeter]:
     return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
 
 
-def validation_results(asked: str | None, followed: str, trainer: Trainer, pl_module: LightningModule) -> Any:
+def validation_results(asked: Asked, followed: str, trainer: Trainer, pl_module: LightningModule) -> Any:
     """Return the loss that was logged, by its key, and the losses of the groups where the mix follows them."""
+    if callable(asked):
+        return asked(trainer, pl_module)
     key = "val_loss" if asked is None else asked
     if followed == "loss" and key not in trainer.callback_metrics:
         logged = [name for name in trainer.callback_metrics if not name.startswith("mix/")]  # by the user

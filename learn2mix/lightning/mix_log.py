@@ -20,11 +20,6 @@ class MixLog:
     Loggers get an entry where Lightning writes its own, and directly: ``self.log`` takes 0.3 ms per value, and 0.1 ms
     more per step for what an epoch has logged before. So it gets all values only at the end of an epoch and before a
     validation run, which is when callbacks look, and at every batch those that a callback monitors.
-
-    Args:
-        trainer: whose callbacks may monitor a value.
-        sampler: whose groups are logged.
-        log_groups: as :class:`MixingCallback` takes it.
     """
 
     def __init__(self, trainer: Trainer, sampler: Mixed, log_groups: int | Sequence[Any] | None) -> None:

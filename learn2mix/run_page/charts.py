@@ -210,11 +210,7 @@ def draw_others(scale: Scale, others: Array) -> str:
 def quartiles(values: Array) -> Array:
     """Least, first quarter, middle, third quarter and greatest of the finite values in each row; NaN where none is.
 
-    Args:
-        values: shape ``(T, number)``.
-
-    Returns:
-        Values that occur, the lower of two; shape ``(5, T)``.
+    Of shape ``(T, number)`` they become shape ``(5, T)``: values that occur, the lower of two.
 
     Example:
         >>> quartiles(np.array([[3.0, 1.0, np.nan, 2.0], [np.nan] * 4]))[:, 0]

@@ -43,14 +43,7 @@ STYLE = {
 
 
 def picture(history: History) -> str:
-    """Draw the path of a mix: steps, the groups that moved most in colours, their names and shares at the ends.
-
-    Args:
-        history: of a sampler or stream.
-
-    Returns:
-        SVG, 760 x 300 pixels.
-    """
+    """Draw the path of a mix as SVG: steps, those that moved most in colours, their names and shares at the ends."""
     facts = Facts(history)
     lines = [Line(facts.names[group], facts.mix[:, group], f"g{place}") for place, group in enumerate(facts.strong)]
     others = facts.mix[:, facts.others] if facts.others else None
