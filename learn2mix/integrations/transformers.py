@@ -14,17 +14,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
+from learn2mix.integrations import trainer_checks
 from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
-from learn2mix.integrations.trainer_checks import (
-    as_sample_losses,
-    check_parts,
-    check_place_in_epoch,
-    check_rows,
-    check_settings,
-    find_eval_loss,
-    warn_if_never_evaluated,
-    warn_of_another_loss,
-)
 from learn2mix.mix_entry import MixEntry
 
 OLDEST = (4, 57)
@@ -88,7 +79,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         sample_losses: Callable[[Any, Mapping[str, Any]], Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_parts(sample_losses, kwargs.get("callbacks"))
+        trainer_checks.check_parts(sample_losses, kwargs.get("callbacks"))
         self.train_sampler: Any = train_sampler
         self._loss_function = sample_losses
         self._loader: Any = None  # made for each training
@@ -103,13 +94,13 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if isinstance(self.train_dataset, MixedStream):
             self.train_sampler = self.train_dataset
         if self.train_sampler is not None or self.train_dataset is not None:
-            check_settings(self, train_sampler)
+            trainer_checks.check_settings(self, train_sampler)
 
     def get_train_dataloader(self) -> Any:
         """Return a loader of the mixed batches."""
         if self.train_sampler is None:
             raise ValueError("MixedTrainer: training needs a train_dataset and its train_sampler")
-        check_settings(self, None if self.train_sampler is self.train_dataset else self.train_sampler)
+        trainer_checks.check_settings(self, None if self.train_sampler is self.train_dataset else self.train_sampler)
         self._loader = self.get_mixed_loader()
         return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=_as_it_is, generator=torch.Generator())
 
@@ -140,7 +131,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if folder is True:
             folder = get_last_checkpoint(self.args.output_dir)
         if self.train_sampler is not None:
-            warn_if_never_evaluated(self, self.train_sampler.mixer)
+            trainer_checks.warn_if_never_evaluated(self, self.train_sampler.mixer)
             if folder:
                 self._restore(Path(str(folder)))
             elif self.model_init is not None:
@@ -193,14 +184,14 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
         if self._losses is not None and follows and not self._compared:
             self._compared = True
-            copies = max(self.args.world_size, self.args.n_gpu)
-            warn_of_another_loss(loss.detach().mean(), self._losses, kwargs.get("num_items_in_batch"), copies)
+            copies, num_items = max(self.args.world_size, self.args.n_gpu), kwargs.get("num_items_in_batch")
+            trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies)
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
         if self._loss_function is not None:
             with torch.no_grad():
-                return as_sample_losses(self._loss_function(outputs, batch))
+                return trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
         try:
             logits, labels = find_logits_and_labels(outputs, batch, self.label_names)
             model = _pretrained(self.model)
@@ -211,7 +202,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
                 label_smoothing=self.args.label_smoothing_factor,
                 problem_type=getattr(getattr(model, "config", None), "problem_type", None),
             )
-            check_rows(found, self.train_sampler)
+            trainer_checks.check_rows(found, self.train_sampler)
         except ValueError:
             if self.train_sampler.mixer.needs_losses:
                 raise
@@ -223,7 +214,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
         trained = self.is_in_train and self._mix_entry is not None  # a resumed run makes eval_on_start once more
         if trained and self.train_sampler.mixer.needs_validation and "eval_runtime" in metrics:
-            self.train_sampler.observe_validation(find_eval_loss(metrics))
+            self.train_sampler.observe_validation(trainer_checks.find_eval_loss(metrics))
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -254,7 +245,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if self.args.ignore_data_skip:
             self.train_sampler.finish_epoch()
         elif isinstance(self.train_sampler, MixedBatchSampler):
-            check_place_in_epoch(folder, state["position"], len(self.train_sampler), self.args)
+            trainer_checks.check_place_in_epoch(folder, state["position"], len(self.train_sampler), self.args)
 
 
 class MixedTrainer(MixedTrainerMixin, Trainer):  # type: ignore[misc]

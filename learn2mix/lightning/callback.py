@@ -72,7 +72,6 @@ class MixingCallback(Callback):
         self._showing = Showing(log, log_groups, progress_bar, figure, live_picture)
         self._search = Search()
         self._sampler: Mixed | None = None
-        self._restored: dict[str, Any] | None = None
         self._validation_due = self._evaluating = False  # the first after the batch just trained on
 
     @property
@@ -95,13 +94,13 @@ class MixingCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make ready for a search, which trains before the training."""
-        self._restored = self._search.begin(trainer, pl_module, self._losses, self._restored)
+        self._search.begin(trainer, pl_module, self._losses)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._losses.find_criteria(pl_module)
-        restored, self._restored = self._search.end(finding.find_sampler(trainer), self._restored), None
+        restored = self._search.end(finding.find_sampler(trainer))
         self._steer(trainer, restored)
         if self._followed(trainer) is not None:
             finding.check_validates(trainer, self.sampler)
@@ -164,7 +163,7 @@ class MixingCallback(Callback):
         """End the workers of a loader of ours, and leave the progress bar as it was."""
         self._showing.stop()
         finding.close_loaders(trainer)
-        self._restored = self._search.undo(self._restored)
+        self._search.undo()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End them too."""
@@ -173,8 +172,8 @@ class MixingCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, with a note where a validation run that the mix follows is due."""
-        if self._restored is not None:
-            return self._restored
+        if self._search.state is not None:
+            return self._search.state
         if self._sampler is None:
             return {}
         return self._sampler.state_dict() | ({"validation_due": True} if self._validation_due else {})
@@ -182,7 +181,7 @@ class MixingCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the sampler is known; one that came with weights to evaluate is not wanted."""
         if not self._evaluating:
-            self._restored = state_dict or None
+            self._search.state = state_dict or None
 
     def find_losses(self, pl_module: LightningModule, outputs: Any, batch: Any) -> Tensor | None:
         """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them."""

@@ -15,12 +15,6 @@ from learn2mix.lightning.finding import LossFinder, Mixed
 SEARCHES = ("lr_find", "scale_batch_size")  # methods of the callbacks that search; a Tuner adds them too
 
 
-def expects_search(trainer: Trainer) -> bool:
-    """Whether a callback of the Trainer searches before the training."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return any(hasattr(callback, name) for callback in callbacks for name in SEARCHES)
-
-
 class LiveSampler:
     """The sampler that a Trainer's loader has when it is asked: a search may make loaders anew.
 
@@ -45,39 +39,41 @@ class LiveSampler:
 
 
 class Search:
-    """Remembers where a sampler was, for Lightning trains in a search without the other callbacks."""
+    """Knows where a run goes on: at a checkpoint's state, or where its sampler was before a search.
+
+    Lightning trains in a search without the other callbacks.
+
+    Attributes:
+        state: of the sampler, to go on from; None: from where it is.
+    """
 
     def __init__(self) -> None:
-        self._sampler: Mixed | None = None
+        self.state: dict[str, Any] | None = None
+        self._sampler: Mixed | None = None  # that is searched with
 
-    def begin(
-        self, trainer: Trainer, pl_module: LightningModule, losses: LossFinder, restored: dict[str, Any] | None
-    ) -> dict[str, Any] | None:
-        """Let the losses of a search that is about to begin know their mix, and return the state to go on from then.
-
-        That of the sampler, unless a checkpoint's was ``restored``.
-        """
-        if not expects_search(trainer):
-            return restored
+    def begin(self, trainer: Trainer, pl_module: LightningModule, losses: LossFinder) -> None:
+        """Let the losses of a search that is about to begin know their mix, and keep where its sampler is."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if not any(hasattr(callback, name) for callback in callbacks for name in SEARCHES):
+            return
         losses.find_criteria(pl_module)
         losses.follow(LiveSampler(trainer))
-        if restored:
-            return restored
-        trainer.fit_loop.setup_data()
-        self._sampler = finding.find_sampler(trainer)
-        self._sampler.trusted = True  # not told that nothing is observed: nothing has to be
-        return self._sampler.state_dict()
+        if self.state is None:
+            trainer.fit_loop.setup_data()
+            self._sampler = finding.find_sampler(trainer)
+            self._sampler.trusted = True  # not told that nothing is observed: nothing has to be
+            self.state = self._sampler.state_dict()
 
-    def end(self, sampler: Mixed, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    def end(self, sampler: Mixed) -> dict[str, Any] | None:
         """Return the state that the sampler of the training goes on from: none of the search's, if it is another."""
-        searched, self._sampler = self._sampler, None
-        return state if searched in (None, sampler) else None
+        state = self.state if self._sampler in (None, sampler) else None
+        self.state = self._sampler = None
+        return state
 
-    def undo(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Take the sampler back to this state after a search that no training follows; else return the state."""
-        searched, self._sampler = self._sampler, None
-        if searched is None or state is None:
-            return state
-        searched.load_state_dict(state, strict=False)
-        searched.trusted = False
-        return None
+    def undo(self) -> None:
+        """Take the sampler back to where it was, after a search that no training follows."""
+        if self._sampler is not None and self.state is not None:
+            self._sampler.load_state_dict(self.state, strict=False)
+            self._sampler.trusted = False
+            self.state = None
+        self._sampler = None
