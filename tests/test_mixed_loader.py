@@ -335,6 +335,8 @@ def test_what_is_left_of_a_batch_is_observed_by_its_own_groups(hardship, num_wor
     assert {int(key.split()[1].rstrip(":")) for key in loader.skipped} == gone
     assert set(loader.skipped.values()) == {2}, "each came once an epoch"
     assert len(warned) == len(gone), "each is named once"
+    reasons = {f"sample {index}: ValueError: no sample {index}" for index in getattr(data, "broken", ())}
+    assert reasons <= set(loader.skipped)
 
 
 @pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
@@ -563,3 +565,14 @@ def test_batches_come_from_workers_as_they_were_made_small_and_large(kind, size,
         assert ours["name"] == expected["name"]
         assert all(torch.equal(a, b) for a, b in zip(ours["pair"], expected["pair"], strict=True))
         ours["x"] += 1  # writable, and nobody else's
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_iterator_out_of_date_that_was_never_asked_leaves_the_newer_one_its_batches(num_workers):
+    expected = [batch.tolist() for batch in MixedLoader(Data(), sampler_of(FixedMix()))]
+    loader = MixedLoader(Data(), sampler_of(FixedMix()), num_workers=num_workers)
+    older, newer = iter(loader), iter(loader)
+    batches = [next(newer).tolist()]
+    with pytest.raises(RuntimeError, match="out of date"):
+        next(older)
+    assert batches + [batch.tolist() for batch in newer] == expected

@@ -13,7 +13,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from learn2mix.batches import packing
 from learn2mix.batches.chunks import Chunk, Chunks, match
-from learn2mix.batches.packing import Packed
+from learn2mix.batches.packing import Block, Packed
 from learn2mix.batches.stacking import Stacked, block_size, common_kind, gather, is_stacked, stack
 
 
@@ -69,16 +69,17 @@ def containers(parts):
 makers = st.recursive(leaves, containers, max_leaves=5)
 
 
-def block_for(kind, num_samples):
-    return torch.empty(block_size(kind, num_samples), dtype=torch.uint8)
-
-
-@given(makers, st.integers(1, 5), st.booleans())
-def test_a_batch_is_that_of_default_collate_and_its_samples_are_the_samples(make, num_samples, in_block):
-    samples = [make(number) for number in range(num_samples)]
+def stacked(samples):
     kind = common_kind(samples)
-    block = block_for(kind, num_samples) if in_block else None
-    travelled = Packed(stack(samples, kind, block), block=block).unpack()
+    return stack(samples, kind, Block(block_size(kind, len(samples))))
+
+
+@given(makers, st.integers(1, 5), st.sampled_from([1, 3000]))
+def test_a_batch_is_that_of_default_collate_and_its_samples_are_the_samples(make, num_samples, times):
+    samples = [make(number) for number in range(num_samples)] * (times // num_samples or 1)
+    kind = common_kind(samples)
+    block = Block(block_size(kind, len(samples)))
+    travelled = Packed(stack(samples, kind, block), block).unpack()
     assert alike(travelled.batch, default_collate(samples))
     assert alike(travelled.samples(), samples)
 
@@ -87,7 +88,7 @@ def test_a_batch_is_that_of_default_collate_and_its_samples_are_the_samples(make
 def test_a_batch_gathered_from_several_is_that_of_its_samples(make, picked):
     numbers = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     batches = [[make(number) for number in part] for part in numbers]
-    parts = [stack(samples, common_kind(samples)) for samples in batches]
+    parts = list(map(stacked, batches))
     assert is_stacked(parts)
     owners, rows = np.array(picked).T
     expected = default_collate([batches[owner][row] for owner, row in picked])
@@ -96,8 +97,7 @@ def test_a_batch_gathered_from_several_is_that_of_its_samples(make, picked):
 
 def test_large_samples_are_gathered_too():
     parts = [[torch.full((40, 40), number) for number in part] for part in ([1, 2], [3])]
-    stacked = [stack(samples, common_kind(samples)) for samples in parts]
-    gathered = gather(stacked, np.array([1, 0, 0]), np.array([0, 1, 0])).batch
+    gathered = gather(list(map(stacked, parts)), np.array([1, 0, 0]), np.array([0, 1, 0])).batch
     assert gathered[:, 0, 0].tolist() == [3, 2, 1]
     assert gathered.shape == (3, 40, 40)
 
@@ -180,7 +180,7 @@ def test_each_value_is_matched_with_as_many_as_there_are(wanted, there):
 arrays = st.lists(few, min_size=1, max_size=4).map(np.array)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "take", "take whole", "missing"]), arrays), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from(["add", "take", "missing"]), arrays), max_size=12))
 def test_samples_are_there_as_often_as_they_were_added_and_not_taken(steps):
     chunks, there = Chunks(), Counter()
     for step, indices in steps:
@@ -198,11 +198,6 @@ def test_samples_are_there_as_often_as_they_were_added_and_not_taken(steps):
                     got[index] += 1
             assert got == wanted & there
             there -= got
-        elif step == "take whole":
-            chunk = chunks.take_whole(indices)
-            if chunk is not None:
-                assert chunk.indices.tolist() == indices.tolist()
-                there -= wanted
         else:
             batches = [indices, indices[:1]]
             missing = chunks.missing(batches, most_spare=1000)
@@ -221,7 +216,7 @@ def test_of_what_no_batch_needs_any_more_the_oldest_is_given_up():
 
 
 def test_a_chunk_of_which_little_is_left_gives_its_memory_back():
-    for content in (stack([torch.zeros(4) + n for n in range(5)], common_kind([torch.zeros(4)])), ["a", "b", "c"]):
+    for content in (stacked([torch.zeros(4) + n for n in range(5)]), ["a", "b", "c"]):
         samples = content.samples() if isinstance(content, Stacked) else list(content)
         chunk = Chunk(np.arange(len(samples)))
         chunk.content = content

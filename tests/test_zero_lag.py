@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import forks
 from helpers import Scripted, mixes
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
-from learn2mix.batches.forecast import Forecast
+from learn2mix.batches.ahead import Forecast
 from test_stacking import Point, alike
 
 LABELS = np.repeat([0, 1, 2, 3], [40, 15, 5, 2])

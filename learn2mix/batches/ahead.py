@@ -5,22 +5,49 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
-from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable
 from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
-from learn2mix.batches.forecast import Forecast
-from learn2mix.batches.map_reader import MapReader, MapRequest
+from learn2mix.batches.composition import Batch
+from learn2mix.batches.map_reader import ChunkRequest, MapReader, MapRequest, SampleReader
 from learn2mix.batches.packing import pinned
 from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.sample_reader import ChunkRequest, SampleReader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stacking import gather, is_stacked
+from learn2mix.batches.torch_loader import call_if_alive
+
+
+class Forecast:
+    """The batches that come next if the mix stays what it is; what was foreseen is kept for as long as it holds."""
+
+    def __init__(self, sampler: MixedBatchSampler) -> None:
+        self._sampler = sampler
+        self._next: deque[tuple[Batch, Indices]] = deque()
+        self._based_on: tuple[Any, Any] = None, None  # the mix, and the passes over the data
+
+    def next(self, num_batches: int) -> list[Indices]:
+        """Return the indices of this process's samples of each of the next batches, also beyond the epoch."""
+        sampler = self._sampler
+        while self._next and self._next[0][0].number < sampler.num_composed:
+            self._next.popleft()
+        mix, passes = self._based_on
+        if not (
+            self._next
+            and passes is sampler._passes
+            and np.array_equal(self._next[0][0].draws, sampler._composition.draws)
+            and np.array_equal(mix, sampler.mixer.proportions)
+        ):
+            self._next.clear()
+            self._based_on = sampler.mixer.proportions.copy(), sampler._passes
+        while len(self._next) < num_batches:
+            batch = sampler.foresee(self._next[-1][0] if self._next else None)
+            self._next.append((batch, sampler.indices_of(batch).astype(np.int64)))
+        return [indices for _, indices in self._next][:num_batches]
 
 
 class AheadDecoder:
@@ -52,7 +79,8 @@ class AheadDecoder:
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
         loader_args = loader_args | {"prefetch_factor": prefetch_factor}
         self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args)
-        self._pipeline.feed(_requests(weakref.WeakMethod(self._next_request)))
+        # Without end, and between two of them nothing here keeps this alive.
+        self._pipeline.feed(map(call_if_alive, repeat(weakref.WeakMethod(self._next_request))))
         self._numbers = count()
         self._coming: dict[int, Chunk] = {}  # being decoded, by number
         self._chunks = Chunks()
@@ -68,52 +96,50 @@ class AheadDecoder:
         """End the workers."""
         self._pipeline.close()
 
-    def answer(self, request: MapRequest) -> Answer:
-        """Return a batch, once all its samples are decoded.
+    def answers(self, requests: Iterator[MapRequest]) -> Iterator[Answer]:
+        """Return batches, each once all its samples are decoded.
 
         The error of a sample is raised, or, if the reader skips, the sample is left out.
         """
+        return map(self._answer, requests)
+
+    def _answer(self, request: MapRequest) -> Answer:
         indices = np.asarray(request.indices, dtype=np.int64)
-        whole = self._chunks.take_whole(indices)
-        taken = self._take(indices) if whole is None else Taken.all_of(whole)
+        chunks, owners, rows = self._take(indices)
         wanted = self._forecast.next(self._num_ahead)
         self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
-        for chunk in taken.chunks:
+        for chunk in chunks:
             while chunk.content is None:
                 self._receive()
-        contents = [chunk.content for chunk in taken.chunks]
+        contents = [chunk.content for chunk in chunks]
         if is_stacked(contents):
-            stacked = contents[0] if whole else gather(contents, taken.owners, taken.rows)
-            answer = Answer(request.number, request.generation, stacked.batch, None, [], None)
+            is_whole = len(chunks) == 1 and np.array_equal(chunks[0].indices, indices)
+            batch = contents[0].batch if is_whole else gather(contents, owners, rows).batch
+            answer = Answer(request.number, request.generation, batch)
         else:
-            samples = [chunk.samples() for chunk in taken.chunks]
-            places = zip(taken.owners.tolist(), taken.rows.tolist(), strict=True)
+            samples = [chunk.samples() for chunk in chunks]
+            places = zip(owners.tolist(), rows.tolist(), strict=True)
             answer = self._collated(request, [samples[owner][row] for owner, row in places])
-        for chunk in taken.chunks:
+        for chunk in chunks:
             chunk.shrink()
         return answer._replace(batch=pinned(answer.batch)) if self._pipeline.pins else answer
 
     def _take(self, indices: Indices) -> Taken:
         """Take the samples of a batch; what is missing is asked for, of all workers at once."""
-        chunks, owners, rows = self._chunks.take(indices)
-        used, owners[owners >= 0] = np.unique(owners[owners >= 0], return_inverse=True)
-        chunks = [chunks[owner] for owner in used.tolist()]
-        for places in np.array_split((owners < 0).nonzero()[0], self._num_workers):
+        chunks, owners, rows = taken = self._chunks.take(indices)
+        missing = (owners < 0).nonzero()[0]
+        for places in np.array_split(missing, min(self._num_workers, len(missing)) or 1):
             if len(places):
                 owners[places], rows[places] = len(chunks), np.arange(len(places))
                 chunks.append(Chunk(indices[places], free=False))
                 self._urgent.append(chunks[-1])
-        return Taken(chunks, owners, rows)
+        return taken
 
     def _collated(self, request: MapRequest, samples: list[Any]) -> Answer:
-        failed = []
-        for place, sample in enumerate(samples):
-            if isinstance(sample, ExceptionWrapper):
-                if not self._reader.skip:
-                    sample.reraise()  # type: ignore[no-untyped-call]
-                failed.append(f"sample {request.indices[place]}: {sample.exc_type.__name__}")
-                samples[place] = Unreadable
-        return self._reader.answer(request, samples, failed)
+        for sample in samples:
+            if isinstance(sample, Unreadable) and sample.error is not None and not self._reader.skip:
+                sample.error.reraise()  # type: ignore[no-untyped-call]
+        return self._reader.answer(request, samples)
 
     def _receive(self) -> None:
         decoded = self._pipeline.answer()
@@ -132,12 +158,3 @@ class AheadDecoder:
         number = next(self._numbers)
         self._coming[number] = chunk
         return ChunkRequest(number, chunk.indices.tolist())
-
-
-def _requests(next_request: weakref.WeakMethod[Any]) -> Iterator[ChunkRequest | None]:
-    """Yield the requests of a decoder, without end; between them nothing here keeps it alive."""
-    while True:
-        method = next_request()
-        request = None if method is None else method()
-        del method
-        yield request

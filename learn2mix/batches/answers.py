@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import not_
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
 
-class Unreadable:
+class Unreadable(NamedTuple):
     """Stands in the place of a sample that could not be read."""
+
+    why: str  # and which it is
+    error: ExceptionWrapper | None = None  # to be raised where no sample may be missing
 
 
 class Answer(NamedTuple):
@@ -20,15 +26,15 @@ class Answer(NamedTuple):
     number: int  # of the batch
     generation: int  # of the request: older ones were taken back
     batch: Any  # None where no sample is left
-    kept: list[int] | None  # places of the samples that are left; None for all
-    skipped: list[str]  # what could not be read, and why
-    news: Any  # what was learnt of the sources of a stream
+    kept: list[int] | None = None  # places of the samples that are left; None for all
+    skipped: Sequence[str] = ()  # what could not be read, and why
+    news: Any = None  # what was learnt of the sources of a stream
 
 
 def collated(
     samples: list[Any], name: Callable[[int], str], collate: Callable[[list[Any]], Any], *, skip: bool
 ) -> tuple[Any, list[int] | None, list[str]]:
-    """Return a batch of samples, the places of those that are left in it (None for all), and which were dropped.
+    """Return a batch of samples, the places of those that are left in it (None for all), and why others are not.
 
     Args:
         samples: in the order of the batch; :class:`Unreadable` where one could not be read.
@@ -36,30 +42,28 @@ def collated(
         collate: the loader's ``collate_fn``; a RuntimeError names the samples that it cannot put together.
         skip: whether samples may be missing: unreadable, or dropped by ``collate``.
     """
-    kept = [place for place, sample in enumerate(samples) if sample is not Unreadable]
+    skipped = [sample.why for sample in samples if isinstance(sample, Unreadable)]
+    kept = [place for place, sample in enumerate(samples) if not isinstance(sample, Unreadable)]
     readable = [samples[place] for place in kept]
     if not readable:
-        return None, [], []
+        return None, [], skipped
     if collate is default_collate:
         _check_keys(readable, kept, name)
     if skip and all(sample is None for sample in readable):
-        return None, [], [f"{name(place)}: None" for place in kept]
+        return None, [], skipped + [f"{name(place)}: None" for place in kept]
     try:
         batch = collate(readable)
     except Exception as error:
         raise RuntimeError(
             f"collate_fn failed: {type(error).__name__}: {error}; {_odd_one(readable, kept, name)}"
         ) from error
-    dropped: list[str] = []
     length = 0 if batch is None else batch_length(batch)
     if skip and length not in (None, len(readable)):
         survives = [bool(length) and _survives(sample, collate) for sample in readable]
         if sum(survives) == length:
-            dropped = [
-                f"{name(place)}: dropped by collate_fn" for place, left in zip(kept, survives, strict=True) if not left
-            ]
-            kept = [place for place, left in zip(kept, survives, strict=True) if left]
-    return (batch if kept else None), (None if len(kept) == len(samples) else kept), dropped
+            skipped += [f"{name(place)}: dropped by collate_fn" for place in compress(kept, map(not_, survives))]
+            kept = list(compress(kept, survives))
+    return (batch if kept else None), (None if len(kept) == len(samples) else kept), skipped
 
 
 def batch_length(batch: Any) -> int | None:

@@ -52,13 +52,8 @@ class Taken(NamedTuple):
     """Samples of a batch."""
 
     chunks: list[Chunk]
-    owners: Indices  # the place in ``chunks`` of that which has each sample, shape ``(batch_size,)``
+    owners: Indices  # the place in ``chunks`` of that which has each sample, shape ``(batch_size,)``; -1 for none
     rows: Indices  # the place of each sample in its chunk, shape ``(batch_size,)``
-
-    @classmethod
-    def all_of(cls, chunk: Chunk) -> Taken:
-        """Return the samples of a chunk, as they are."""
-        return cls([chunk], np.zeros_like(chunk.indices), np.arange(len(chunk.indices)))
 
 
 class Chunks:
@@ -76,23 +71,23 @@ class Chunks:
         self._open[chunk] = None
         self._untouched[chunk.indices.tobytes()] = chunk
 
-    def take_whole(self, indices: Indices) -> Chunk | None:
-        """Take the chunk that has these samples in this order, and no others; None if there is none."""
-        chunk = self._untouched.pop(indices.tobytes(), None)
-        if chunk is not None:
-            del self._open[chunk]
-            chunk.free[:] = False
-        return chunk
-
     def take(self, indices: Indices) -> Taken:
-        """Take samples; what is not there has the owner -1."""
+        """Take samples, as far as they are there: those of one chunk, in its order, at once."""
+        whole = self._untouched.get(indices.tobytes())
+        if whole is not None:
+            rows = np.arange(len(indices))
+            self._close(whole, rows)
+            return Taken([whole], np.zeros_like(rows), rows)
         chunks = list(self._open)
         free = [chunk.free.nonzero()[0] for chunk in chunks]
         found = match(indices, self._free_indices(chunks))
-        owners = np.arange(len(chunks)).repeat([len(rows) for rows in free])
-        taken = Taken(chunks, *(np.append(values, -1)[found] for values in (owners, np.concatenate([NONE, *free]))))
-        for owner, chunk in enumerate(chunks):
-            self._close(chunk, taken.rows[taken.owners == owner])
+        owners = np.append(np.arange(len(chunks)).repeat([len(rows) for rows in free]), -1)[found]
+        rows = np.concatenate([*free, [-1]])[found]
+        is_there = owners >= 0
+        used, owners[is_there] = np.unique(owners[is_there], return_inverse=True)
+        taken = Taken([chunks[owner] for owner in used.tolist()], owners, rows)
+        for owner, chunk in enumerate(taken.chunks):
+            self._close(chunk, rows[owners == owner])
         return taken
 
     def missing(self, batches: list[Indices], most_spare: int) -> list[Indices]:

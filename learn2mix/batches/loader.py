@@ -88,13 +88,13 @@ class MixedLoader:
         self.stream = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
-        self._keeps_workers = batch_sampler is None or bool(self._loader_args.pop("persistent_workers", False))
+        persistent = bool(self._loader_args.pop("persistent_workers", False))
+        self._keeps_workers = persistent or zero_lag or batch_sampler is None
         self._reader: Any = (
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
         )
         self.collate_fn = self._reader.collate
-        self._pipeline: Pipeline | None = None
-        self._decoder: AheadDecoder | None = None
+        self._carrier: Pipeline | AheadDecoder | None = None  # with the workers
 
     @property
     def mixer(self) -> Mixer:
@@ -123,7 +123,7 @@ class MixedLoader:
         return len(self.batch_sampler)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_pipeline": None, "_decoder": None}  # workers stay where they are
+        return self.__dict__ | {"_carrier": None}  # workers stay where they are
 
     def set_epoch(self, epoch: int) -> None:
         """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
@@ -133,51 +133,50 @@ class MixedLoader:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
         if self.batch_sampler is not None:  # the data set may have changed since
             check_dataset(self.dataset, self.batch_sampler.partition)
-        if not all(part is None or part.alive for part in (self._pipeline, self._decoder)):
-            self._pipeline = self._decoder = None
+        if self._carrier is not None and not self._carrier.alive:
+            self._carrier = None
         return _Batches(self, self.sampler._begin(None, by_loader=True))
 
     def _read(self, iteration: int) -> Iterator[Any]:
-        for answer in self._composed_last(iteration) if self.zero_lag else self._asked_ahead(iteration):
-            self._note_skipped(answer.skipped)
-            self.sampler._delivery.hand_out(answer.number, answer.kept)
-            if answer.batch is None:  # no sample of it could be read
-                self.sampler._drop(answer.number)
-            else:
-                yield answer.batch if self.device is None else to_device(answer.batch, self.device)
-
-    def _asked_ahead(self, iteration: int) -> Iterator[Answer]:
-        if self._pipeline is None:
-            self._pipeline = Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args)
-        pipeline, is_stream = self._pipeline, self.batch_sampler is None
-        if is_stream:
-            self._reader.skip = self.on_error == "skip"
-            context = self._loader_args.get("multiprocessing_context") or multiprocessing
-            if self.num_workers and context.get_start_method() != "fork":
-                self._reader.check_pickling()
-            self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
-        pipeline.feed(self.sampler._requests(iteration) if is_stream else _map_requests(self.sampler, iteration))
-        while not pipeline.drained:
-            self.sampler._check_current(iteration)
-            answer = pipeline.answer()
-            if answer is not None and answer.generation == self.sampler._generation:
-                if is_stream:
-                    self.sampler._learn(answer)
+        sampler = self.sampler
+        sampler._check_current(iteration)
+        if self._carrier is None:
+            self._carrier = self._new_carrier()
+        for answer in self._carrier.answers(self._requests(iteration)):
+            if answer.generation == sampler._generation:
+                if answer.news:
+                    sampler._learn(answer.news)
                 if answer.number != PROBE:
-                    yield answer
-        self.sampler._check_current(iteration)  # another may have drained it
-        self.sampler._end_iteration()
+                    yield from self._hand_out(answer)
+            sampler._check_current(iteration)  # another may have taken the place of this one
+        sampler._end_iteration()
 
-    def _composed_last(self, iteration: int) -> Iterator[Answer]:
-        if self._decoder is None:
-            self._decoder = AheadDecoder(
-                self._reader, self.sampler, self.num_workers, self.prefetch_factor or 2, self._loader_args
-            )
-        decoder = self._decoder
-        for request in _map_requests(self.sampler, iteration):
-            yield decoder.answer(request)
+    def _new_carrier(self) -> Pipeline | AheadDecoder:
+        if not self.zero_lag:
+            return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args)
+        ahead = self.prefetch_factor or 2
+        return AheadDecoder(self._reader, self.sampler, self.num_workers, ahead, self._loader_args)
 
-    def _note_skipped(self, samples: list[str]) -> None:
+    def _requests(self, iteration: int) -> Iterator[Any]:
+        if self.batch_sampler is not None:
+            return _map_requests(self.batch_sampler, iteration)
+        self._reader.skip = self.on_error == "skip"
+        context = self._loader_args.get("multiprocessing_context") or multiprocessing
+        if self.num_workers and context.get_start_method() != "fork":
+            self._reader.check_pickling()
+        self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
+        return self.sampler._requests(iteration)  # type: ignore[no-any-return]
+
+    def _hand_out(self, answer: Answer) -> Iterator[Any]:
+        """Yield a batch, unless no sample of it could be read."""
+        self._note_skipped(answer.skipped)
+        self.sampler._delivery.hand_out(answer.number, answer.kept)
+        if answer.batch is None:
+            self.sampler._drop(answer.number)
+        else:
+            yield answer.batch if self.device is None else to_device(answer.batch, self.device)
+
+    def _note_skipped(self, samples: Sequence[str]) -> None:
         for sample in samples:
             self.skipped[sample] = self.skipped.get(sample, 0) + 1
             if self.skipped[sample] == 1 and len(self.skipped) <= MOST_NAMED:
@@ -187,13 +186,12 @@ class MixedLoader:
     def _release(self) -> None:
         """End the workers of an iteration that is over, unless they are kept for the next."""
         if not self._keeps_workers:
-            self._pipeline = None
+            self._carrier = None
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones."""
-        for part in (self._pipeline, self._decoder):
-            if part is not None:
-                part.close()
+        if self._carrier is not None:
+            self._carrier.close()
 
     def observe(
         self,

@@ -1,15 +1,19 @@
-"""Map-style data: whole batches read as they are asked for."""
+"""What workers read of map-style data: whole batches as they are asked for, or, for zero lag, chunks of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
+from learn2mix.batches.packing import Block, Packed
+from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
 
 
@@ -29,19 +33,66 @@ class MapReader:
         self.collate = default_collate if collate is None else collate
 
     def __getitem__(self, request: MapRequest) -> Answer:
-        if not self.skip:
-            return self.answer(request, fetch(self.dataset, request.indices), [])
-        return self.answer(request, *fetch_readable(self.dataset, request.indices))
+        read = fetch_each if self.skip else fetch
+        return self.answer(request, read(self.dataset, request.indices))
 
-    def answer(self, request: MapRequest, samples: Any, failed: list[str]) -> Answer:
+    def answer(self, request: MapRequest, samples: Any) -> Answer:
         """Return a batch of samples, ``Unreadable`` in the place of one that failed."""
         number, generation, indices = request
         if isinstance(samples, Samples) and self.collate is default_collate:
-            return Answer(number, generation, samples.batch, None, [], None)
+            return Answer(number, generation, samples.batch)
         if not self.skip:
-            return Answer(number, generation, self.collate(samples), None, [], None)
-        batch, kept, dropped = collated(samples, lambda place: f"sample {indices[place]}", self.collate, skip=True)
-        return Answer(number, generation, batch, kept, failed + dropped, None)
+            return Answer(number, generation, self.collate(samples))
+        names = [f"sample {index}" for index in indices]
+        return Answer(number, generation, *collated(list(samples), names.__getitem__, self.collate, skip=True))
+
+
+class ChunkRequest(NamedTuple):
+    """Samples to decode in one go."""
+
+    number: int
+    indices: list[int]
+
+
+class Decoded:
+    """The samples of a chunk: a batch of them, or a list, with :class:`Unreadable` for one that failed."""
+
+    __slots__ = ("content", "number")
+
+    def __init__(self, number: int, content: Stacked | list[Any]) -> None:
+        self.number, self.content = number, content
+
+    def pin_memory(self) -> Decoded:
+        """Return the same, a batch of samples in pinned memory; samples that are to be collated stay as they are."""
+        content = self.content
+        return Decoded(self.number, content.pin_memory() if isinstance(content, Stacked) else content)
+
+
+class SampleReader:
+    """Decodes samples, several at once where the data set can; a failure is the failure of one of them.
+
+    Args:
+        dataset: map-style data.
+        collates: whether the samples of a chunk may be collated as ``default_collate`` does it.
+    """
+
+    def __init__(self, dataset: Any, *, collates: bool) -> None:
+        self._dataset, self._collates = dataset, collates
+
+    def __getitem__(self, request: ChunkRequest) -> Packed:
+        number, indices = request
+        try:
+            samples = list(fetch_each(self._dataset, indices))
+            if len(samples) != len(indices):
+                raise ValueError(f"dataset.__getitems__ must return {len(indices)} samples, got {len(samples)}")
+            kind = common_kind(samples) if self._collates else None
+            if kind is not None:
+                with suppress(Exception):  # whoever collates the samples of a batch meets it again, and says of which
+                    block = Block(block_size(kind, len(samples)))
+                    return Packed(Decoded(number, stack(samples, kind, block)), block)
+            return Packed(Decoded(number, samples))
+        except Exception as error:  # of what cannot be sent, say: the chunk is waited for, so that it has to come
+            return Packed(Decoded(number, [_failed(index, error) for index in indices]))
 
 
 def fetch(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Any:
@@ -55,18 +106,20 @@ def fetch(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Any:
     return get_all(indices) if get_all else [dataset[index] for index in indices]
 
 
-def fetch_readable(dataset: Any, indices: NDArray[np.integer[Any]]) -> tuple[Sequence[Any], list[str]]:
-    """Return the samples, ``Unreadable`` for one that fails, and what failed and why."""
-    try:
-        samples = fetch(dataset, indices)
-        return samples if isinstance(samples, Samples) else list(samples), []
-    except Exception:  # one of them: which, each tells alone
-        readable: list[Any] = []
-        failed = []
-        for index in indices.tolist():
-            try:
-                readable += fetch(dataset, [index])
-            except Exception as error:
-                readable.append(Unreadable)
-                failed.append(f"sample {index}: {type(error).__name__}: {error}")
-        return readable, failed
+def fetch_each(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Sequence[Any]:
+    """Return the same samples, :class:`Unreadable` for one that fails."""
+    if hasattr(dataset, "__getitems__"):
+        with suppress(Exception):  # of one of them: which, each tells alone
+            return fetch(dataset, indices)  # type: ignore[no-any-return]
+    samples: list[Any] = []
+    for index in np.asarray(indices).tolist():
+        try:
+            samples.append(fetch(dataset, [index])[0])
+        except Exception as error:
+            samples.append(_failed(index, error))
+    return samples
+
+
+def _failed(index: int, error: Exception) -> Unreadable:
+    wrapper = ExceptionWrapper(where=f"while decoding sample {index}")  # type: ignore[no-untyped-call]
+    return Unreadable(f"sample {index}: {type(error).__name__}: {error}", wrapper)

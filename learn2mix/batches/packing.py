@@ -20,50 +20,86 @@ ALIGNMENT = 64
 SHARED_MEMORY = "/dev/shm"
 
 
+class Block:
+    """Memory for the tensors of an answer: shared where they are large and there is room, else sent through a pipe.
+
+    Args:
+        num_bytes: its size.
+        shares: whether it may be shared memory, which has no name, so that it ends with its last user.
+
+    Attributes:
+        shortage: why it is not shared though it is large; else None.
+    """
+
+    __slots__ = ("_memory", "shortage")
+
+    def __init__(self, num_bytes: int, *, shares: bool = True) -> None:
+        self._memory: Tensor | bytearray | None = None
+        self.shortage: str | None = None
+        if shares and num_bytes > SMALL:
+            try:
+                self._memory = _shared(num_bytes)
+            except RuntimeError as error:
+                self.shortage = (
+                    f"MixedLoader: {error}, so samples go through pipes, which takes longer; give {SHARED_MEMORY} more "
+                    "room (docker run --shm-size=2g), or pass a smaller prefetch_factor or batch_size"
+                )
+        if self._memory is None:
+            self._memory = bytearray(max(num_bytes, 1))
+
+    def as_array(self) -> NDArray[np.uint8]:
+        """Return its bytes."""
+        memory: Any = self._memory
+        return np.frombuffer(memory, np.uint8) if isinstance(memory, bytearray) else memory.numpy()
+
+
+def _shared(num_bytes: int) -> Tensor:
+    """Return new shared memory, or raise a RuntimeError that says why there is none."""
+    # All workers may ask at once, and a write that finds no room kills the process.
+    info = get_worker_info()
+    needed = num_bytes * (info.num_workers if info else 1)
+    if os.path.isdir(SHARED_MEMORY):
+        room = os.statvfs(SHARED_MEMORY)
+        if room.f_bavail * room.f_frsize < needed:
+            raise RuntimeError(f"shared memory has no room for {needed >> 10} KiB")
+    storage = torch.UntypedStorage._new_shared(num_bytes)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload,no-any-return]
+
+
 class Packed:
     """An answer as one message: faster than each tensor in shared memory of its own, with a file descriptor for each.
 
     Args:
-        answer: anything that can be pickled. Its tensors and arrays are not: their bytes go to the block.
-        block: shared memory in which all of them lie already; None copies them to a new block.
-        shares: whether a large new block may be shared memory; else it is sent through the pipe.
-        shortage: why ``answer`` is not in shared memory though it is large; a warning says it where it is unpacked.
+        answer: anything that can be pickled. Its tensors and arrays are not: their bytes are in the block.
+        block: where all of them lie already; None copies them to a new one.
+        shares: whether a new block may be shared memory.
     """
 
-    __slots__ = ("_block", "_data", "_places", "_shortage")
+    __slots__ = ("_block", "_data", "_places")
 
-    def __init__(
-        self, answer: Any, *, block: Tensor | None = None, shares: bool = True, shortage: str | None = None
-    ) -> None:
+    def __init__(self, answer: Any, block: Block | None = None, *, shares: bool = True) -> None:
         buffers: list[pickle.PickleBuffer] = []
         packed = io.BytesIO()
         _Pickler(packed, protocol=5, buffer_callback=buffers.append).dump(answer)
-        self._data, self._shortage = packed.getvalue(), shortage
+        self._data = packed.getvalue()
         parts = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
         if block is None:
-            sizes = [aligned(len(part)) for part in parts]
-            starts = np.cumsum([0, *sizes]).tolist()
-            self._block = self._new_block(starts.pop(), shares)
+            *starts, size = np.cumsum([0, *(aligned(len(part)) for part in parts)]).tolist()
+            block = Block(size, shares=shares)
+            whole = block.as_array()
             for start, part in zip(starts, parts, strict=True):
-                _as_array(self._block)[start : start + len(part)] = part
+                whole[start : start + len(part)] = part
         else:
-            starts = [part.ctypes.data - block.data_ptr() for part in parts]
-            self._block = block
+            begin = block.as_array().ctypes.data
+            starts = [part.ctypes.data - begin for part in parts]
+        self._block = block
         self._places = [(start, start + len(part)) for start, part in zip(starts, parts, strict=True)]
 
-    def _new_block(self, num_bytes: int, shares: bool) -> Tensor | bytearray:
-        if shares and num_bytes > SMALL:
-            try:
-                return shared_block(num_bytes)
-            except OSError as error:
-                self._shortage = str(error)
-        return bytearray(num_bytes)  # sent through the pipe
-
     def unpack(self) -> Any:
-        """Return the answer; its tensors lie in the block, which lives as long as they do."""
-        if self._shortage is not None:
-            warnings.warn(self._shortage, stacklevel=2)
-        whole = memoryview(_as_array(self._block))  # type: ignore[arg-type]
+        """Return the answer; its tensors lie in the block, which lives as long as they do. Warn of a shortage."""
+        if self._block.shortage is not None:
+            warnings.warn(self._block.shortage, stacklevel=2)
+        whole = memoryview(self._block.as_array())  # type: ignore[arg-type]
         return pickle.loads(self._data, buffers=[whole[start:stop] for start, stop in self._places])
 
     def pin_memory(self) -> Any:
@@ -79,34 +115,6 @@ def pinned(value: Any) -> Any:
 def aligned(num_bytes: int) -> int:
     """Return where the next tensor in a block begins, after one of so many bytes."""
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
-
-
-def shared_block(num_bytes: int) -> Tensor:
-    """Return new shared memory, shape ``(num_bytes,)``, uint8: without a name, so that it ends with its last user.
-
-    Raises:
-        OSError: if there is none left. All workers may ask at once, and a write that finds no room kills the process,
-            so there has to be room for a block of each.
-    """
-    info = get_worker_info()
-    needed = num_bytes * (info.num_workers if info else 1)
-    way_out = (
-        f"so samples go through pipes, which takes longer; give {SHARED_MEMORY} more room (docker run --shm-size=2g), "
-        "or pass a smaller prefetch_factor or batch_size"
-    )
-    if os.path.isdir(SHARED_MEMORY):
-        room = os.statvfs(SHARED_MEMORY)
-        if room.f_bavail * room.f_frsize < needed:
-            raise OSError(f"MixedLoader: shared memory has no room for {needed >> 10} KiB, {way_out}")
-    try:
-        storage = torch.UntypedStorage._new_shared(num_bytes)  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise OSError(f"MixedLoader: shared memory cannot be had ({error}), {way_out}") from error
-    return torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload,no-any-return]
-
-
-def _as_array(block: Tensor | bytearray) -> NDArray[np.uint8]:
-    return np.frombuffer(block, np.uint8) if isinstance(block, bytearray) else block.numpy()
 
 
 class _Pickler(pickle.Pickler):

@@ -56,6 +56,14 @@ class Pipeline:
         """Send these requests from now on; what is on its way still comes."""
         self._requests.current, self._requests.failure = requests, None
 
+    def answers(self, requests: Iterator[Any]) -> Iterator[Any]:
+        """Send these requests, and return answers until all have come."""
+        self.feed(requests)
+        while not self.drained:
+            answer = self.answer()
+            if answer is not None:
+                yield answer
+
     @property
     def alive(self) -> bool:
         """Whether it can answer: it was not closed, and no worker has died, as of Ctrl-C or for want of memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, TypeGuard
 
@@ -21,7 +22,7 @@ from torch.utils.data._utils.collate import (
     default_collate_fn_map,
 )
 
-from learn2mix.batches.packing import aligned, pinned
+from learn2mix.batches.packing import Block, aligned, pinned
 from learn2mix.data import samples as of_arrays
 
 Places = NDArray[np.int64]
@@ -102,19 +103,34 @@ def _kind_of_parts(of: Any, samples: Sequence[Any]) -> Kind | None:
     return (of, names, parts) if parts and None not in parts else None
 
 
-def stack(samples: list[Any], kind: Kind, block: Tensor | None = None) -> Stacked:
+def stack(samples: list[Any], kind: Kind, block: Block) -> Stacked:
     """Return a batch as ``default_collate`` makes it of samples of one kind, with its tensors in ``block``.
 
     Example:
-        >>> stacked = stack([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}], (dict, ("x", "name"), ((int,), (str,))))
+        >>> kind = (dict, ("x", "name"), ((int,), (str,)))
+        >>> stacked = stack([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}], kind, Block(block_size(kind, 2)))
         >>> stacked.batch
         {'x': tensor([1, 2]), 'name': ['a', 'b']}
         >>> stacked.samples()
         [{'x': 1, 'name': 'a'}, {'x': 2, 'name': 'b'}]
     """
-    place: Any = _InPlace() if block is None else _InBlock(block)
-    fns: dict[Any, Any] = COLLATE_FNS | {Tensor: place.tensors}
-    fns |= {of: place.scalars(COLLATE_FNS[of]) for of in SCALARS}
+    storage, used = torch.from_numpy(block.as_array()).untyped_storage(), 0
+
+    def next_tensor(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        nonlocal used
+        start, used = used, used + aligned(dtype.itemsize * prod(shape))
+        tensor = torch.empty(0, dtype=dtype)
+        return tensor.set_(storage, start // dtype.itemsize, shape)  # type: ignore[call-overload,no-any-return]
+
+    def tensors(batch: Any, *, collate_fn_map: Any) -> Tensor:
+        first = batch[0]
+        return torch.stack(tuple(batch), out=next_tensor(first.dtype, (len(batch), *first.shape)))
+
+    def scalars(fn: Callable[..., Any], batch: Any, *, collate_fn_map: Any) -> Tensor:
+        made = fn(batch, collate_fn_map=collate_fn_map)
+        return next_tensor(made.dtype, made.shape).copy_(made)
+
+    fns = COLLATE_FNS | {Tensor: tensors} | {of: partial(scalars, COLLATE_FNS[of]) for of in SCALARS}
     return Stacked(collate(samples, collate_fn_map=fns), kind)
 
 
@@ -149,44 +165,10 @@ def block_size(kind: Kind, num_samples: int) -> int:
     return sum(block_size(part, num_samples) for part in kind[2])
 
 
-class _InPlace:
-    """Leaves tensors where torch makes them."""
-
-    def tensors(self, batch: Any, *, collate_fn_map: Any) -> Tensor:
-        return torch.stack(tuple(batch))
-
-    def scalars(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        return fn
-
-
-class _InBlock:
-    """Makes tensors one after the other in a block of memory."""
-
-    def __init__(self, block: Tensor) -> None:
-        self._storage, self._used = block.untyped_storage(), 0
-
-    def tensors(self, batch: Any, *, collate_fn_map: Any) -> Tensor:
-        first = batch[0]
-        return torch.stack(tuple(batch), out=self._next(first.dtype, (len(batch), *first.shape)))
-
-    def scalars(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        def placed(batch: Any, *, collate_fn_map: Any) -> Any:
-            made = fn(batch, collate_fn_map=collate_fn_map)
-            return self._next(made.dtype, made.shape).copy_(made)
-
-        return placed
-
-    def _next(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        start, self._used = self._used, self._used + aligned(dtype.itemsize * prod(shape))
-        tensor = torch.empty(0, dtype=dtype)
-        return tensor.set_(self._storage, start // dtype.itemsize, shape)  # type: ignore[call-overload,no-any-return]
-
-
 def _gathered(batches: list[Any], kind: Kind, owners: Places, rows: Places) -> Any:
     of = kind[0]
-    if len(kind) == 1 and of in TEXTS:
-        texts = [batches[owner][row] for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)]
-        return type(batches[0])(texts)
+    if of in TEXTS:
+        return type(batches[0])(batches[owner][row] for owner, row in zip(owners.tolist(), rows.tolist(), strict=True))
     if len(kind) == 1 or of is Tensor or of in ARRAYS:
         return _gathered_tensor(batches, owners, rows)
     _, names, parts = kind

@@ -101,8 +101,8 @@ class StreamReader:
             samples += self._read(part, request, news, skipped)
         if request.order is not None:
             samples = [samples[place] for place in request.order]
-        batch, kept, dropped = collated(samples, partial(self._name, request), self.collate, skip=self.skip)
-        return Answer(request.number, request.generation, batch, kept, skipped + dropped, news)
+        batch, kept, left_out = collated(samples, partial(self._name, request), self.collate, skip=self.skip)
+        return Answer(request.number, request.generation, batch, kept, skipped + left_out, news)
 
     def _name(self, request: Request, place: int) -> str:
         """Say where the sample at a place of a batch is from."""
@@ -161,9 +161,10 @@ class StreamReader:
             except ReadError as error:
                 if not self.skip or isinstance(error, StuckError):
                     raise
-                skipped.append(f"{source.name!r} {error}")
+                why = f"{source.name!r} {error}"
                 if isinstance(error, SampleError):
-                    return Unreadable
+                    return Unreadable(why)
+                skipped.append(why)
         raise StuckError(f"failed {MOST_FAILURES} times in a row")
 
     def _to_collate(self, passes: Any, samples: list[Any]) -> list[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2mix.batches.answers import Answer
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.ends import Ends
 from learn2mix.batches.mixed import MixedBatches
@@ -16,7 +15,7 @@ from learn2mix.batches.shards import WHOLE, Shards
 from learn2mix.batches.source_reader import Settings
 from learn2mix.batches.sources import Source
 from learn2mix.batches.split import own_counts
-from learn2mix.batches.stream_reader import Part, Request, StreamReader
+from learn2mix.batches.stream_reader import News, Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
 from learn2mix.mixers.base import Mixer
 
@@ -68,7 +67,7 @@ class Requesting(MixedBatches):
         for request in self._requests(iteration):
             if request.number == PROBE or request.number % num_workers == residue:
                 answer = self._reader[request]
-                self._learn(answer)
+                self._learn(answer.news)
                 if request.number != PROBE:
                     yield answer.batch
         self._end_iteration()
@@ -172,19 +171,17 @@ class Requesting(MixedBatches):
                 '"stop_first"'
             )
 
-    def _learn(self, answer: Answer) -> None:
-        """Take note of what a reader found out about the sources."""
-        if answer.generation != self._generation or not answer.news:
-            return
+    def _learn(self, news: dict[tuple[int, int], News]) -> None:
+        """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
-        for (source, shard), news in answer.news.items():
-            self._kinds[source] = news.kind
+        for (source, shard), found in news.items():
+            self._kinds[source] = found.kind
             if shard == WHOLE:
-                self._ends.learn(source, news.length, news.known_up_to)
-            self._shards.learn(source, shard, news.length, news.state, self._max_ahead)
+                self._ends.learn(source, found.length, found.known_up_to)
+            self._shards.learn(source, shard, found.length, found.state, self._max_ahead)
         self._shards.used = len(self._kinds) < len(self._prior) or "shards" in self._kinds.values()
-        for (source, _), news in answer.news.items():
-            if news.digest is not None and self._digests.setdefault(source, news.digest) != news.digest:
+        for (source, _), found in news.items():
+            if found.digest is not None and self._digests.setdefault(source, found.digest) != found.digest:
                 raise RuntimeError(
                     f"sources: {self.group_names[source]!r} begins with another sample in each worker, so its order "
                     "differs (shuffled without a seed?) and samples would be lost and doubled; seed it, give it a "

@@ -67,11 +67,10 @@ class TorchLoader:
         return {name: self._counts.get(name) for name in ("_num_yielded", "_send_idx", "_rcvd_idx")}
 
 
-def call_if_alive(method: weakref.WeakMethod[Any], *args: Any) -> None:
-    """Call a method of an object that may be gone."""
+def call_if_alive(method: weakref.WeakMethod[Any], *args: Any) -> Any:
+    """Call a method of an object that may be gone, and return what it returns; None then."""
     bound = method()
-    if bound is not None:
-        bound(*args)
+    return None if bound is None else bound(*args)
 
 
 def find_torch_loader() -> TorchLoader | None:
