@@ -434,3 +434,13 @@ def test_names_of_a_mapping_and_samples_of_any_kind():
     both = {("web", 1): [("a", 1)] * 4, ("web", 2): [("b", 2)] * 4}
     stream = MixedStream(both, FixedMix(HALF), batch_size=2, collate_fn=list)
     assert list(chain.from_iterable(islice(load(stream), 2))) == [("a", 1), ("b", 2)] * 2
+
+
+def test_a_stream_may_be_made_before_the_process_group_is(monkeypatch):
+    settings = {"mixer": FixedMix("uniform"), "batch_size": 4}
+    stream = MixedStream(sources(30, 20), **settings)
+    told = MixedStream(sources(30, 20), **settings | {"mixer": FixedMix("uniform")}, num_replicas=2, rank=1)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    assert [batch.tolist() for batch in islice(stream, 6)] == [batch.tolist() for batch in islice(told, 6)]

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from learn2mix.batches.composition import Batch
+from learn2mix.batches.split import own_counts
+from learn2mix.checks import Counts
 
 WHOLE = -1  # in the place of a shard: the source in the order that every reader sees
 
@@ -18,30 +21,37 @@ class Shards:
     """How far each shard of each source is read, over all processes; the same on every process.
 
     Batch ``n`` reads from shard ``n % num_shards``, which is that of one worker. A shard that is a pass ahead of
-    another waits, and the others take over, once a length is known.
+    another waits, and the others take over, once a length is known. Batches that wait can be gone back to.
 
     Attributes:
-        drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``; replaced and
-            not written to, so that it can be gone back to.
-        lengths: samples in each shard, same shape; -1 where not known.
+        drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``.
+        own: samples of each source that each process has in them, shape ``(num_replicas, num_sources)``.
+        lengths: samples in each shard, shape as ``drawn``; -1 where not known.
         used: False once it is known that no source is split so.
-        states: of sources that have one: the newest, by source and shard, to go on from without reading again.
+        plans: what batches read that wait, or that are composed again, by their numbers.
     """
 
-    def __init__(self, num_sources: int) -> None:
-        self.drawn: NDArray[np.int64] = np.zeros((num_sources, 1), dtype=np.int64)
-        self.lengths: NDArray[np.int64] = np.full((num_sources, 1), -1)
+    def __init__(self, num_sources: int, num_replicas: int) -> None:
+        self.drawn: Counts = np.zeros((num_sources, 1), dtype=np.int64)  # replaced and not written to, as own is
+        self.own: Counts = np.zeros((num_replicas, num_sources), dtype=np.int64)
+        self.lengths: Counts = np.full((num_sources, 1), -1)
         self.used = True
-        self.states: dict[tuple[int, int], deque[dict[str, Any]]] = {}
+        self.plans: dict[int, Any] = {}
+        self._before: dict[int, tuple[Counts, Counts]] = {}  # drawn and own before a batch that waits, by its number
+        # Of sources that have one: the newest, by source and shard, to go on from without reading again.
+        self._states: dict[tuple[int, int], deque[dict[str, Any]]] = {}
 
     @property
     def num_shards(self) -> int:
         """Shards of each source."""
         return int(self.drawn.shape[1])
 
-    def split(self, num_shards: int) -> None:
+    def split(self, num_shards: int, num_replicas: int) -> None:
         """Split the sources into this many shards, where nothing was read yet; else they stay as they are."""
-        if num_shards != self.num_shards and not self.drawn.any():
+        if self.drawn.any():
+            return
+        self.own = np.zeros((num_replicas, len(self.drawn)), dtype=np.int64)
+        if num_shards != self.num_shards:
             self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
             self.lengths = np.full_like(self.drawn, -1)
 
@@ -50,41 +60,75 @@ class Shards:
         if length is not None and shard != WHOLE:
             self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
         if state is not None and _is_plain(state):
-            self.states.setdefault((source, shard), deque(maxlen=max_ahead + 3)).append(state)
+            self._states.setdefault((source, shard), deque(maxlen=max_ahead + 3)).append(state)
 
-    def states_before(self, drawn: Any, own: Any, by_shard: Any) -> list[Any]:
+    def plan(self, batch: Batch, oldest: int, num_replicas: int) -> list[list[Segment]] | None:
+        """Return what a batch reads of each source, and count it; None if there are no shards.
+
+        One that is composed again reads what it read before. Nobody goes back beyond batch number ``oldest``.
+        """
+        self._before[batch.number] = self.drawn, self.own
+        self.own = self.own + (own_counts(batch.counts, num_replicas) if num_replicas > 1 else batch.counts)
+        self.drawn = self.drawn.copy()
+        planned = self.plans.get(batch.number) if batch.replayed else None
+        if planned is not None:
+            for source, segments in enumerate(planned):
+                for shard, _, count in segments:
+                    self.drawn[source, shard] += count
+        elif self.num_shards == 1 or not self.used:
+            self.drawn[:, 0] += batch.counts
+        else:
+            drawn, lengths, first = self.drawn.tolist(), self.lengths.tolist(), batch.number % self.num_shards
+            planned = [_take(drawn[n], lengths[n], first, count) for n, count in enumerate(batch.counts.tolist())]
+            self.drawn = np.array(drawn, dtype=np.int64)
+        self.plans[batch.number] = planned
+        for past in (self._before, self.plans):
+            while (number := next(iter(past))) < oldest:
+                del past[number]
+        return planned
+
+    def go_back_to(self, number: int) -> None:
+        """Be where a batch that waits was planned."""
+        self.drawn, self.own = self._before.get(number, (self.drawn, self.own))
+        self._before.clear()
+
+    def begin_anew(self) -> None:
+        """Read the sources from their beginning."""
+        self.drawn, self.own = np.zeros_like(self.drawn), np.zeros_like(self.own)
+        self._states.clear()
+
+    def states_before(self, number: int, drawn: Any, rank: int) -> list[Any]:
         """Return the newest states, as source, shard and state, that are not beyond where the sources are to go on.
 
-        That is after the samples drawn by all processes and by this one, both shape ``(num_sources,)``, and by shard.
+        That is with a batch, before which all processes together have ``drawn``, shape ``(num_sources,)``.
         """
+        by_shard, own = self._before.get(number, (self.drawn, self.own))
         found = []
-        for (source, shard), states in self.states.items():
-            at = int(min(drawn[source], own[source]) if shard == WHOLE else by_shard[source][shard])
+        for (source, shard), states in self._states.items():
+            at = int(min(drawn[source], own[rank, source]) if shard == WHOLE else by_shard[source, shard])
             fitting = [state for state in states if state["number"] <= at]
             if fitting:
                 found.append([source, shard, max(fitting, key=lambda state: int(state["number"]))])
         return found
 
-    def load_states(self, states: list[Any]) -> None:
-        """Restore what :meth:`states_before` returned."""
-        self.states = {(source, shard): deque([state], maxlen=3) for source, shard, state in states}
+    def state_dict(self, number: int, num_ahead: int, drawn: Any, rank: int) -> dict[str, Any]:
+        """Return what a run needs that goes on with a batch, and composes ``num_ahead`` again as they were."""
+        by_shard, own = self._before.get(number, (self.drawn, self.own))
+        return {
+            "plans": [self.plans.get(number + ahead) or [] for ahead in range(num_ahead)],
+            "shards": {"drawn": by_shard.tolist(), "lengths": self.lengths.tolist()},
+            "own": own.tolist(),
+            "states": self.states_before(number, drawn, rank),
+        }
 
-    def plan(self, number: int, counts: NDArray[np.int64], again: Any = None) -> list[list[Segment]] | None:
-        """Return what a batch reads of each source (``again``, if given), and count it; None if there are no shards."""
-        self.drawn = self.drawn.copy()
-        if again is not None:
-            for source, segments in enumerate(again):
-                for shard, _, count in segments:
-                    self.drawn[source, shard] += count
-            return again  # type: ignore[no-any-return]
-        if self.num_shards == 1 or not self.used:
-            self.drawn[:, 0] += counts
-            return None
-        drawn, lengths = self.drawn.tolist(), self.lengths.tolist()
-        shard = number % self.num_shards
-        planned = [_take(drawn[n], lengths[n], shard, count) for n, count in enumerate(counts.tolist())]
-        self.drawn = np.array(drawn, dtype=np.int64)
-        return planned
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, with the number ``composed``."""
+        self.plans = {number: plan for number, plan in enumerate(state["plans"], state["composed"]) if plan}
+        self._before.clear()
+        self.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
+        self.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
+        self.own = np.array(state["own"], dtype=np.int64)
+        self._states = {(source, shard): deque([state], maxlen=3) for source, shard, state in state["states"]}
 
 
 def _take(drawn: list[int], lengths: list[int], shard: int, count: int) -> list[Segment]:

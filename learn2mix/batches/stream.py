@@ -154,8 +154,6 @@ class MixedStream(Requesting, IterableDataset[Any]):
         A resumed run composes the batches that were not observed again, by the same mixes.
         """
         composition = self._composition.state_dict(self._counts_as_trained())
-        composed = composition["composed"]
-        shards, own = self._before.get(composed, (self._shards.drawn, self._own_drawn))
         drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
         return {
             "version": VERSION,
@@ -168,11 +166,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "observing": self.observing,
             **composition,
             "epoch_start": self._epoch_start.tolist(),
-            "plans": [self._plans.get(composed + ahead) or [] for ahead in range(len(composition["ahead"]))],
             "ends": {"lengths": self._ends.lengths.tolist()},
-            "shards": {"drawn": shards.tolist(), "lengths": self._shards.lengths.tolist()},
-            "own": own.tolist(),
-            "states": self._shards.states_before(drawn, own[self.rank], shards),
+            **self._shards.state_dict(composition["composed"], len(composition["ahead"]), drawn, self._split[0]),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
             "history": self._recorded(self._counts_as_trained()).state_dict(),
@@ -198,15 +193,10 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._reader.begin_anew()
         self._composition.load_state_dict(state)
         self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
-        self._before.clear()
-        self._plans = {self._composition.composed + n: plan for n, plan in enumerate(state["plans"]) if plan}
+        self._shards.load_state_dict(state)
         self._ends.recall(state["ends"]["lengths"])
         self._ends.begin_epoch()
-        self._shards.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
-        self._shards.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
         self._sizes_so_far = None
-        self._own_drawn = np.array(state["own"], dtype=np.int64)
-        self._shards.load_states(state["states"])
         self._digests.clear()
         self._residue = state.get("residue")
         self._recorder.load_state_dict(state.get("history"))

@@ -14,7 +14,6 @@ from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.shards import WHOLE, Shards
 from learn2mix.batches.source_reader import Settings
 from learn2mix.batches.sources import Source
-from learn2mix.batches.split import own_counts
 from learn2mix.batches.stream_reader import News, Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
 from learn2mix.mixers.base import Mixer
@@ -35,11 +34,8 @@ class Requesting(MixedBatches):
         self.on_exhausted = on_exhausted
         self._batch_sizes = batch_sizes  # samples that a batch of each source alone has; None for self.batch_size
         self._ends = Ends(on_exhausted, lengths, np.array([source.random_access for source in sources]))
-        self._shards = Shards(len(sources))
-        self._own_drawn = np.zeros((self.num_replicas, len(sources)), dtype=np.int64)  # by each process, of each source
+        self._shards = Shards(len(sources), self.num_replicas)
         self._epoch_start = self._composition.draws  # draws when the epoch began
-        self._before: dict[int, Any] = {}  # where shards and processes were before a batch that waits, by its number
-        self._plans: dict[int, Any] = {}  # what batches read that wait, or that are composed again, by their numbers
         self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
         self._digests: dict[int, int] = {}  # as readers have told, and so are the kinds
@@ -48,8 +44,9 @@ class Requesting(MixedBatches):
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
         self._max_ahead = max_ahead
-        self._shards.split(num_shards)
-        size = self.batch_size * self._split[1]
+        rank, num_replicas = self._split
+        self._shards.split(num_shards, num_replicas)
+        size = self.batch_size * num_replicas
         self._horizon = (max_ahead + 2) * size
         self._settings = Settings(
             self.seed,
@@ -57,9 +54,9 @@ class Requesting(MixedBatches):
             restart=self.on_exhausted in ("restart", "stop_all"),
             stops=self._ends.stops,
             num_shards=self._shards.num_shards,
-            num_replicas=self.num_replicas,
+            num_replicas=num_replicas,
             keep=self._horizon if max_ahead else 2 * size,
-            resume=self._shards.states_before(self._drawn(), self._own_drawn[self.rank], self._shards.drawn),
+            resume=self._shards.states_before(self._composition.composed, self._drawn(), rank),
         )
 
     def _answered(self, iteration: int, num_workers: int = 1, residue: int = 0) -> Iterator[Any]:
@@ -125,35 +122,23 @@ class Requesting(MixedBatches):
 
     def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
         """Return the request for a batch, or for news of the ends alone."""
-        own = self._own_drawn[self._split[0]].tolist()
+        rank, num_replicas = self._split
+        own = self._shards.own[rank].tolist()
         nothing: list[Any] = [None] * len(own)
         number, order, places, segments = PROBE, None, nothing, nothing
         counts = np.zeros_like(drawn)
         if batch is not None:
             self._announce(batch)
-            number, counts, segments = batch.number, batch.counts, self._plan(batch) or nothing
+            number, counts = batch.number, batch.counts
+            segments = self._shards.plan(batch, self._composition.waiting[0].number, num_replicas) or nothing
             own_places, order = self._own(batch)
             places = nothing if own_places is None else _by_source(own_places, counts)
         look = self._ends.look_ahead(drawn + counts, self._horizon)
-        columns = zip(drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
-        parts = [
-            Part(source, start, count, mine, before, planned, ahead)
-            for source, (start, count, mine, before, planned, ahead) in enumerate(columns)
-            if count or ahead
-        ]
+        columns = zip(range(len(own)), drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
+        parts = [part for part in map(Part._make, columns) if part.num_samples or part.look_ahead]
         epoch = self._composition.epoch if self._ends.stops else 0
         order = None if order is None else order.tolist()
         return Request(number, self._generation, epoch, parts, order, self._settings)
-
-    def _plan(self, batch: Batch) -> Any:
-        replicas, again = self._split[1], self._plans.get(batch.number) if batch.replayed else None
-        self._before[batch.number] = self._shards.drawn, self._own_drawn
-        segments = self._plans[batch.number] = self._shards.plan(batch.number, batch.counts, again)
-        self._own_drawn = self._own_drawn + (own_counts(batch.counts, replicas) if replicas > 1 else batch.counts)
-        for past in (self._before, self._plans):
-            while (number := next(iter(past))) < self._composition.waiting[0].number:
-                del past[number]
-        return segments
 
     def _epoch_composed(self) -> bool:
         return self._exhausted and self._ends.stops
@@ -195,19 +180,15 @@ class Requesting(MixedBatches):
 
     def _take_back(self) -> None:
         super()._take_back()
-        here = self._shards.drawn, self._own_drawn
-        self._shards.drawn, self._own_drawn = self._before.get(self._composition.composed, here)
-        self._before.clear()
+        self._shards.go_back_to(self._composition.composed)
 
     def _begin_epoch(self) -> None:
         super()._begin_epoch()
-        self._plans.clear()
+        self._shards.plans.clear()
         self._epoch_start = self._composition.draws
         if self._ends.stops:
             self._ends.begin_epoch()
-            self._shards.drawn = np.zeros_like(self._shards.drawn)
-            self._own_drawn = np.zeros_like(self._own_drawn)
-            self._shards.states.clear()
+            self._shards.begin_anew()
             self._digests.clear()
 
 
