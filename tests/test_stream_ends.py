@@ -374,3 +374,25 @@ def test_epochs_that_are_left_early_leave_nothing_open(mode):
     for _ in range(5):
         assert len([*islice(loader, 3)]) == 3
         assert sorted(is_open) == [0, 1]
+
+
+class Shorter(Numbers):
+    """Half of the samples in the worker of this number."""
+
+    here = worker = None
+
+    def __iter__(self):
+        return iter(range(self.size // (1 + (self.here == self.worker))))
+
+    @classmethod
+    def be(cls, worker):
+        cls.here = worker
+
+
+@pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
+def test_a_source_that_is_shorter_in_one_worker_than_in_another_is_an_error():
+    short = Shorter(0, 20)
+    short.worker = 1
+    stream = MixedStream({"a": short, "b": Numbers(1, 100)}, FixedMix(), batch_size=4, on_exhausted="stop_first")
+    with pytest.raises(RuntimeError, match="'a' has 10 samples here, and more in another worker"):
+        list(load(stream, 2, worker_init_fn=Shorter.be))

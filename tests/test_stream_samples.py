@@ -12,7 +12,7 @@ import torch
 
 from learn2mix import FixedMix, MixedLoader, MixedStream
 from learn2mix.batches.copies import copy_of
-from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers
+from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, load, sources
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 
@@ -169,3 +169,15 @@ def test_what_cannot_be_sent_to_a_worker_that_is_not_forked_is_named(settings, n
     loader = MixedLoader(stream, num_workers=num_workers, multiprocessing_context="spawn")
     with pytest.raises(TypeError, match=f'^{name} cannot be sent to a worker: .*multiprocessing_context="fork"'):
         next(iter(loader))
+
+
+@pytest.mark.filterwarnings("ignore:MixedStream. .* never observed")
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("sizes", [(10_000, 5_000), (11, 7)], ids=str)
+def test_many_batches_that_were_not_observed_come_again(sizes, num_workers):
+    loader = load(MixedStream(sources(*sizes), FixedMix("uniform"), batch_size=4), num_workers)
+    batches = iter(loader)
+    next(batches)
+    loader.observe(None)
+    let_go = [batch.tolist() for batch in islice(batches, 40)]
+    assert [batch.tolist() for batch in islice(loader, 40)] == let_go

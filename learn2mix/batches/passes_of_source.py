@@ -6,7 +6,7 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -54,34 +54,29 @@ class SourcePasses:
     seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
     randomness: OwnRandomness | None = None  # that the source is read with; None for that of the process
     save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
-    length: int | None = None  # samples in a pass, once that is known
     if_empty: str = "is empty"  # what is said then
 
     keeps = True  # what it gives may be asked for again, and is the same object then
 
     def __post_init__(self) -> None:
+        self.length: int | None = None  # samples in a pass, once that is known
         self._reread_to = -1  # number of the sample at which a failure ended the iterator, so that it was read again
         self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
-        self._begin(0, 0)
+        self.begin(0, 0)
 
-    def _begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
-        """Go to sample ``number``, in the pass that began with sample ``start``."""
+    def begin(self, number: int, start: int, samples: Iterator[Any] | None = None) -> None:
+        """Go to sample ``number`` of the pass that began with sample ``start``; ``samples`` if it was opened there."""
         self._oldest = self._next = number  # numbers of the first sample that is kept, and of the next to read
         self._start, self._pass = start, samples
         self._cut = False  # whether the last failure ended the iterator
         self._kept: list[Any] = []
-
-    def resume(self, number: int, start: int, length: int | None, samples: Iterator[Any]) -> None:
-        """Go on with a pass that was opened in its middle, at sample ``number``."""
-        self.length = length
-        self._begin(number, start, samples)
 
     def get(self, first: int, count: int, places: Any = None) -> list[Any]:
         """Return samples ``first`` to ``first + count``, or those at some places among them."""
         while first < self._oldest or first + count > self._next:
             if first < self._oldest:
                 start = first - first % self.length if self.length else 0
-                self._begin(start, start)
+                self.begin(start, start)
             elif first > self._next:
                 self._skip_towards(first)
             else:
@@ -92,21 +87,19 @@ class SourcePasses:
             self._forget(first - self.keep)
         return samples if places is None else [samples[place] for place in places]
 
-    def look_ahead(self, number: int) -> ReadError | None:
+    def look_ahead(self, number: int, skipped: list[str] | None) -> None:
         """Read up to sample ``number``, or up to the end of the first pass, which tells its length.
 
-        A failure on the way is returned, and raised in its turn.
+        Failures on the way are ``skipped``; with None, and where the source is stuck, they are raised in their turn.
         """
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
             except ReadError as error:
-                self._ahead = error
-        return self._ahead
-
-    def leave_out(self) -> None:
-        """Go on after the failure that was found ahead."""
-        self._ahead = None
+                if skipped is None or isinstance(error, StuckError):
+                    self._ahead = error
+                else:
+                    skipped.append(str(error))
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return where it is, with the source's own state; None where it has none."""
@@ -117,7 +110,7 @@ class SourcePasses:
     def _skip_towards(self, number: int) -> None:
         """Go on to a sample; of passes that lie between, none is read once their length is known."""
         if self.length and self.restart and number - self._start >= 2 * self.length:
-            self._begin(number - number % self.length, number - number % self.length)
+            self.begin(number - number % self.length, number - number % self.length)
         else:
             self._read(min(number - self._next, SKIPPED_AT_ONCE))
             self._forget(self._next - self.keep)
@@ -142,43 +135,35 @@ class SourcePasses:
         end = self._next + count
         try:
             self._extend(self._pass, count)
-        except Exception as error:
-            kind = StuckError if self._reread_to == self._next else ReadError
+        except BaseException as error:  # also Ctrl-C
             self._cut = ended_a_generator(error)
+            if not isinstance(error, Exception):
+                raise
+            kind = StuckError if self._reread_to == self._next else ReadError
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
-        except BaseException as error:  # Ctrl-C
-            self._cut = ended_a_generator(error)
-            raise
-        if self._next == end:
-            return
-        if self._cut:  # which is no end of the data
+        if self._next < end and self._cut:  # which is no end of the data
             self._reread_to = self._next
-            self._begin(self._start, self._start)
-            return
-        self.length = self._next - self._start
-        if not self.length:
-            raise EmptyError(self.if_empty)
-        self._start, self._pass = self._next, None
-
-    def _find_randomness(self) -> AbstractContextManager[None]:
-        """Return what to read with; it takes as long as some hundred samples, so not of a source that drew nothing."""
-        watched = self._next - self._start < WATCHED
-        if self.randomness is not None and (watched or self.randomness.used):
-            return self.randomness
-        return nullcontext()
+            self.begin(self._start, self._start)
+        elif self._next < end:
+            self.length = self._next - self._start
+            if not self.length:
+                raise EmptyError(self.if_empty)
+            self._start, self._pass = self._next, None
 
     def _extend(self, samples: Iterator[Any], count: int) -> None:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
+        randomness = self.randomness
+        if randomness and self._next - self._start >= WATCHED and not randomness.used:
+            randomness = None  # it takes as long as some hundred samples
         try:
-            with self._find_randomness():
+            with randomness or nullcontext():
                 self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info
             number, self._next = self._next, self._oldest + len(self._kept)
-            if self._next > number:
-                self._cut = False
+            self._cut = self._cut and self._next == number
 
 
 def ended_a_generator(error: BaseException) -> bool:
@@ -216,20 +201,17 @@ class IndexedPasses:
         return [self._get(first + place) for place in (range(count) if places is None else places)]
 
     def _get(self, number: int) -> Any:
-        index = self._index(*divmod(number, self.length))
+        before, index = divmod(number, self.length)
+        if self._shuffle is not None:
+            there, start, indices = self._part
+            if there != before or not start <= index < start + len(indices):
+                start, indices = self._shuffle(before, index)
+                self._part = before, start, indices
+            index = indices[index - start]
         try:
             return self._samples[index]
         except Exception as error:
             raise SampleError(f"failed at its sample {index}: {type(error).__name__}: {error}") from error
-
-    def _index(self, before: int, place: int) -> int:
-        if self._shuffle is None:
-            return place
-        there, start, indices = self._part
-        if there != before or not start <= place < start + len(indices):
-            start, indices = self._shuffle(before, place)
-            self._part = before, start, indices
-        return indices[place - start]
 
     def snapshot(self) -> None:
         """Return None: there is nothing to read again."""

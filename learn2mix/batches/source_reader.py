@@ -12,8 +12,7 @@ import numpy as np
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.permutation import keys_at, parts_of_passes
 from learn2mix.batches.shards import WHOLE
-from learn2mix.batches.sources import Source, UnusableError, digest, peek
-from learn2mix.batches.states_of_sources import has_exact_state, twin
+from learn2mix.batches.sources import Source, UnusableError, digest, has_exact_state, peek, twin
 from learn2mix.batches.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
@@ -33,7 +32,7 @@ class Settings(NamedTuple):
 
 
 class SourceReader:
-    """Reads one source.
+    """Reads one source; ``states`` are its own, by shard, to go on from.
 
     Attributes:
         kind: what each reader sees: the ``"whole"``, its process's ``"own"`` part, or ``"shards"``, one for each worker
@@ -41,7 +40,7 @@ class SourceReader:
         digest: of the first sample, where every reader has to see the same order; None where not.
     """
 
-    def __init__(self, source: Source, settings: Settings, epoch: int) -> None:
+    def __init__(self, source: Source, settings: Settings, epoch: int, states: dict[int, dict[str, Any]]) -> None:
         self._source, self._settings, self._epoch = source, settings, epoch
         self._several = settings.num_shards * settings.num_replicas > 1
         self.digest: int | None = None
@@ -52,46 +51,43 @@ class SourceReader:
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
         self.kind = "whole"
         self.kind = self._find_kind()
+        for shard, state in states.items():
+            samples = self._live[shard] = twin(self._shard_of(shard))  # its later passes begin at the beginning
+            samples.load_state_dict(state["state"])
+            passes = self.passes(shard)
+            passes.length = state["length"]
+            passes.begin(state["number"], state["start"], iter(samples))
 
     def _find_kind(self) -> str:
-        source, num_shards, num_replicas = self._source, self._settings.num_shards, self._settings.num_replicas
+        source, samples, stops = self._source, self._source.samples, self._settings.stops
+        num_shards, num_replicas = self._settings.num_shards, self._settings.num_replicas
         if source.random_access or not self._several:
             return "whole"
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
-        split_by_rank = num_replicas > 1 and getattr(source.samples, "_distributed", None) is not None
-        if not self._settings.stops and hasattr(source.samples, "shard"):
-            if split_by_rank:
-                return "own"
-            return "shards" if num_shards > 1 and source.splits_into(num_shards) else "whole"
+        split_by_rank = num_replicas > 1 and getattr(samples, "_distributed", None) is not None
+        shards = "shards" if num_shards > 1 else "whole"
+        if not stops and hasattr(samples, "shard"):
+            return "own" if split_by_rank else shards if source.splits_into(num_shards) else "whole"
         # As one of two workers at least, so that a source that can split itself does.
-        seen = None if self._settings.stops else Seen(0, max(num_shards, 2))
+        seen = None if stops else Seen(0, max(num_shards, 2))
         with RankQuestions() as questions:
-            samples, first = self._open(source.samples, seen, before=0)
-        if num_replicas > 1 and (split_by_rank or questions.asked):
-            self._check_endless()
-            split_by_rank = True
+            opened, first = self._open(samples, seen, before=0)
+        split_by_rank = split_by_rank or (num_replicas > 1 and questions.asked)
+        if split_by_rank and stops:
+            raise UnusableError(
+                f"sources: {source.name!r} is split by process (split_dataset_by_node, or it asks for the rank), so no "
+                "process knows where it ends in the others; give every process all of it, which the stream splits, or "
+                'use on_exhausted="restart"'
+            )
         if seen is not None and seen.asked:
-            self._splits_itself = num_shards == 1 or self._has_samples(Seen(num_shards - 1, num_shards))
-            if self._splits_itself:
-                return "own" if split_by_rank else "shards" if num_shards > 1 else "whole"
-            return "own" if split_by_rank else "whole"
-        self._opened = samples  # goes on after an error, as the iterator may
+            last = Seen(num_shards - 1, num_shards)  # has no samples where there are fewer parts
+            self._splits_itself = num_shards == 1 or self._open(samples, last, before=0)[1] != []
+            return "own" if split_by_rank else shards if self._splits_itself else "whole"
+        self._opened = opened  # goes on after an error, as the iterator may
         if split_by_rank:
             return "own"
         self.digest = digest(first[0]) if isinstance(first, list) and first else None
         return "whole"
-
-    def _check_endless(self) -> None:
-        """Raise an UnusableError if a source of which each process has a part would have to tell where it ends."""
-        if self._settings.stops:
-            raise UnusableError(
-                f"sources: {self._source.name!r} is split by process (split_dataset_by_node, or it asks for the rank), "
-                "so no process knows where it ends in the others; give every process all of it, which the stream "
-                'splits, or use on_exhausted="restart"'
-            )
-
-    def _has_samples(self, seen: Seen) -> bool:
-        return self._open(self._source.samples, seen, before=0)[1] != []
 
     def passes(self, shard: int) -> Any:
         """Return the passes over a shard, or over the whole."""
@@ -104,33 +100,24 @@ class SourceReader:
         self._passes, self._live, self._opened = {}, {}, None
 
     def _new_passes(self, shard: int) -> Any:
-        samples = self._source.samples
+        samples, settings = self._source.samples, self._settings
         if self._source.random_access:
-            return IndexedPasses(samples, self._shuffled_part if self._settings.buffer > 1 else None)
-        saves = has_exact_state(samples) and self._settings.buffer <= 1
-        return SourcePasses(
+            return IndexedPasses(samples, self._shuffled_part if settings.buffer > 1 else None)
+        saves = has_exact_state(samples) and settings.buffer <= 1
+        passes = SourcePasses(
             lambda before: self._open_pass(shard, before),
+            settings.keep,
+            settings.restart,
             seen=self._seen(shard),
             randomness=self._randomness if self._several and self.kind == "whole" else None,
-            keep=self._settings.keep,
-            restart=self._settings.restart,
-            if_empty="is empty" if shard == WHOLE else self._if_empty(shard),
             save=(lambda: self._live[shard].state_dict()) if saves else None,
         )
-
-    def _if_empty(self, shard: int) -> str:
-        num_shards = self._settings.num_shards
-        return (
-            f"has no samples in part {shard} of the {num_shards} that it splits itself into, one for each worker; use "
-            "a smaller num_workers, or give it more files"
-        )
-
-    def resume(self, shard: int, state: dict[str, Any]) -> None:
-        """Go on with a pass by the source's own state."""
-        samples = twin(self._shard_of(shard))  # its later passes begin at the beginning
-        samples.load_state_dict(state["state"])
-        self._live[shard] = samples
-        self.passes(shard).resume(state["number"], state["start"], state["length"], iter(samples))
+        if shard != WHOLE:
+            passes.if_empty = (
+                f"has no samples in part {shard} of the {settings.num_shards} that it splits itself into, one for each "
+                "worker; use a smaller num_workers, or give it more files"
+            )
+        return passes
 
     def _seen(self, shard: int) -> Seen | None:
         return Seen(shard, self._settings.num_shards) if self.kind == "shards" and self._splits_itself else None
@@ -147,7 +134,10 @@ class SourceReader:
         else:
             self._live[shard] = self._shard_of(shard)
             samples, _ = self._open(self._live[shard], self._seen(shard), before)
-        return self._shuffle(samples, max(shard, 0), before) if self._settings.buffer > 1 else samples
+        if self._settings.buffer <= 1:
+            return samples
+        generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {max(shard, 0)} {before}")
+        return Shuffled(samples, self._settings.buffer, generator)
 
     def _open(self, samples: Any, seen: Seen | None, before: int) -> tuple[Iterator[Any], list[Any] | Exception]:
         """Begin a pass over the source or a shard of it, and look at its first sample where its order counts."""
@@ -157,10 +147,6 @@ class SourceReader:
         self._randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}")
         with seen_as(seen), self._randomness:
             return peek(self._source.open(samples, seen, before))
-
-    def _shuffle(self, samples: Iterator[Any], shard: int, before: int) -> Iterator[Any]:
-        generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {shard} {before}")
-        return Shuffled(samples, self._settings.buffer, generator)
 
     def _shuffled_part(self, before: int, place: int) -> tuple[int, list[int]]:
         """Return where a part of a pass over map-style data begins, and its indices: a pure function of its arguments.

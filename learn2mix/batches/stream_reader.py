@@ -116,11 +116,8 @@ class StreamReader:
 
     def _reader(self, number: int, request: Request) -> SourceReader:
         if number not in self._open:
-            reader = SourceReader(self.sources[number], request.settings, request.epoch)
-            for source, shard, state in request.settings.resume:
-                if source == number:
-                    reader.resume(shard, state)
-            self._open[number] = reader
+            states = {shard: state for source, shard, state in request.settings.resume if source == number}
+            self._open[number] = SourceReader(self.sources[number], request.settings, request.epoch, states)
         return self._open[number]
 
     def _read(self, part: Part, request: Request, news: dict[Any, News], skipped: list[str]) -> list[Any]:
@@ -139,8 +136,9 @@ class StreamReader:
                     self._told[key] = length
                     news[key] = News(reader.kind, length, reader.digest, state)
             if part.look_ahead:
-                passes = reader.passes(WHOLE)
-                self._look_ahead(source, passes, part.look_ahead, skipped)
+                passes, failed = reader.passes(WHOLE), list[str]()
+                passes.look_ahead(part.look_ahead, failed if self.skip else None)
+                skipped += [f"{source.name!r} {each}" for each in failed]
                 news[part.source, WHOLE] = News(reader.kind, passes.length, reader.digest, state, part.look_ahead)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, ReadError) else error
@@ -171,12 +169,6 @@ class StreamReader:
         """Return samples that the user's functions may write to; those that are kept stay as they are."""
         writes = self.decode is not None or self.collate is not default_collate
         return [copy_of(sample) for sample in samples] if writes and passes.keeps else samples
-
-    def _look_ahead(self, source: Source, passes: Any, number: int, skipped: list[str]) -> None:
-        """Read up to sample ``number``; leave out what cannot be read, where that is asked for."""
-        while (error := passes.look_ahead(number)) is not None and self.skip and not isinstance(error, StuckError):
-            skipped.append(f"{source.name!r} {error}")
-            passes.leave_out()
 
 
 def _decoded(decode: Callable[[Any], Any], sample: Any, number: int) -> Any:
