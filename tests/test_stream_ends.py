@@ -396,3 +396,9 @@ def test_a_source_that_is_shorter_in_one_worker_than_in_another_is_an_error():
     stream = MixedStream({"a": short, "b": Numbers(1, 100)}, FixedMix(), batch_size=4, on_exhausted="stop_first")
     with pytest.raises(RuntimeError, match="'a' has 10 samples here, and more in another worker"):
         list(load(stream, 2, worker_init_fn=Shorter.be))
+
+
+def test_sources_without_a_share_are_drawn_once_they_alone_are_left():
+    both = {"a": range(4), "b": range(10, 14)}
+    stream = MixedStream(both, FixedMix([1, 0]), batch_size=2, on_exhausted="drop")
+    assert [batch.tolist() for batch in stream] == [[0, 1], [2, 3], [10, 11], [12, 13]]

@@ -32,20 +32,17 @@ def copy_of(value: Any) -> Any:
         return value[:] if PLAIN.issuperset(map(type, value)) else [copy_of(part) for part in value]
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
-    if isinstance(value, np.ndarray):
-        return value.copy()
     if isinstance(value, tuple):
         parts = map(copy_of, value)
         return of(*parts) if hasattr(of, "_fields") else of(parts)
-    if isinstance(value, (list, set, bytearray, deque)):
+    if isinstance(value, (np.ndarray, list, set, bytearray, deque)):
         return copy.copy(value)
-    copied: Any
     if isinstance(value, MutableMapping):
-        copied = copy.copy(value)
-        copied.update({name: copy_of(part) for name, part in value.items()})
-        return copied
+        mapping = copy.copy(value)
+        mapping.update({name: copy_of(part) for name, part in value.items()})
+        return mapping
     if is_dataclass(value):
-        copied = copy.copy(value)
+        copied: Any = copy.copy(value)
         for field in fields(value):
             object.__setattr__(copied, field.name, copy_of(getattr(value, field.name)))
         return copied

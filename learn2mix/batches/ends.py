@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learn2mix.checks import Counts, Vector
+
 ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
 
 
@@ -22,7 +24,7 @@ class Ends:
         lengths: samples of each source, as far as it was told or found out, shape ``(num_sources,)``; else -1.
     """
 
-    def __init__(self, rule: str, lengths: NDArray[np.int64], fixed: NDArray[np.bool_]) -> None:
+    def __init__(self, rule: str, lengths: Counts, fixed: NDArray[np.bool_]) -> None:
         """``fixed`` says which sources are map-style data, shape ``(num_sources,)``."""
         self._rule, self.stops, self.lengths, self._fixed = rule, rule != "restart", lengths, fixed
         self.begin_epoch()
@@ -42,48 +44,40 @@ class Ends:
             self.lengths[source], self._found[source] = length, True
         self._known_up_to[source] = max(self._known_up_to[source], known_up_to)
 
-    def look_ahead(self, drawn: NDArray[np.int64], horizon: int) -> list[int]:
+    def look_ahead(self, drawn: Counts, horizon: int) -> list[int]:
         """Return up to which sample, ``horizon`` beyond those drawn, each source is to be read; 0 for none."""
         if not self.stops:
             return [0] * len(drawn)
-        ahead: list[int] = np.where(self._found, 0, drawn + horizon).tolist()
-        return ahead
+        return np.where(self._found, 0, drawn + horizon).tolist()  # type: ignore[no-any-return]
 
-    def knows_enough(self, drawn: NDArray[np.int64], batch_size: int) -> bool:
+    def knows_enough(self, drawn: Counts, batch_size: int) -> bool:
         """Whether it is known of each source if it can give a whole batch more."""
         return not self.stops or bool(np.all(self._found | (self._known_up_to >= drawn + batch_size)))
 
-    def limits(self, drawn: NDArray[np.int64]) -> NDArray[Any] | None:
+    def limits(self, drawn: Counts) -> NDArray[Any] | None:
         """Return the samples left of each source, shape ``(num_sources,)``; None where they do not bound a batch."""
         return np.where(self._found, self.lengths - drawn, np.inf) if self._rule == "drop" else None
 
-    def _done(self, drawn: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which sources were drawn to their end."""
-        done: NDArray[np.bool_] = self._found & (drawn >= self.lengths)
-        return done
-
-    def ended(self, drawn: NDArray[np.int64], num_replicas: int) -> bool:
+    def ended(self, drawn: Counts, num_replicas: int) -> bool:
         """Whether the epoch is over: no process may get a batch of which another gets nothing."""
         limits = self.limits(drawn)
         if limits is not None:
             return bool(limits.sum() < num_replicas)
         return self._rule == "stop_all" and bool(self._done(drawn).all())
 
-    def short_of(self, drawn: NDArray[np.int64]) -> list[int]:
-        """Return the sources that have fewer samples than were drawn, where that ends the epoch."""
-        if self._rule != "stop_first":
-            return []
-        short: list[int] = np.flatnonzero(self._found & (drawn > self.lengths)).tolist()
-        return short
+    def _done(self, drawn: Counts) -> NDArray[np.bool_]:
+        return self._found & (drawn >= self.lengths)  # type: ignore[no-any-return]
 
-    def never_ending(self, drawn: NDArray[np.int64], proportions: NDArray[np.float64]) -> list[int]:
+    def short_of(self, drawn: Counts) -> Any:
+        """Return the sources that have fewer samples than were drawn, where that ends the epoch."""
+        return np.flatnonzero(self._found & (drawn > self.lengths)) if self._rule == "stop_first" else ()
+
+    def never_ending(self, drawn: Counts, proportions: Vector) -> Any:
         """Return the sources without a share that ``"stop_all"`` would wait for for ever, at this mix."""
         done = self._done(drawn)
-        ended = done[proportions > 0].all()
-        waits: list[int] = np.flatnonzero(~done & (proportions == 0)).tolist() if ended else []
-        return waits
+        return np.flatnonzero(~done & (proportions == 0)) if done[proportions > 0].all() else ()
 
-    def mix_of_those_left(self, proportions: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    def mix_of_those_left(self, proportions: Vector, drawn: Counts) -> Vector:
         """Return the mix without the sources that are used up, where they leave it."""
         limits = self.limits(drawn)
         if limits is None:

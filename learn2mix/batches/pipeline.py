@@ -156,9 +156,6 @@ class _Answering:
     def __init__(self, reader: Any, *, packs: bool) -> None:
         self._reader, self._packs = reader, packs
 
-    def __len__(self) -> int:
-        return 1 << 62
-
     def __getitem__(self, request: Any) -> Any:
         answer = None if request is None else self._reader[request]
         return Packed(answer) if self._packs and _is_small(answer) else answer

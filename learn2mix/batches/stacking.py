@@ -11,16 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data._utils.collate import (
-    collate,
-    collate_float_fn,
-    collate_int_fn,
-    collate_numpy_array_fn,
-    collate_numpy_scalar_fn,
-    collate_str_fn,
-    collate_tensor_fn,
-    default_collate_fn_map,
-)
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from learn2mix.batches.packing import Block, aligned, pinned
 from learn2mix.data import samples as of_arrays
@@ -31,17 +22,8 @@ Kind = tuple[Any, ...]  # (type, data type, shape), (type,) or (type, names, kin
 LARGE_ROW = 1 << 12  # bytes of a sample from which copies count, and not calls
 NUMBERS, TEXTS = (int, float, bool), (str, bytes)
 ARRAYS, ARRAY_KINDS = (np.ndarray, np.memmap), "biufc"  # booleans and numbers
-NUMPY_SCALARS = (np.bool_, np.number, np.object_)
-SCALARS = (float, int, NUMPY_SCALARS)
-COLLATE_FNS: dict[Any, Any] = of_arrays.COLLATE_FNS | {  # and torch's own: a user may have others
-    Tensor: collate_tensor_fn,
-    np.ndarray: collate_numpy_array_fn,
-    NUMPY_SCALARS: collate_numpy_scalar_fn,
-    float: collate_float_fn,
-    int: collate_int_fn,
-    str: collate_str_fn,
-    bytes: collate_str_fn,
-}
+SCALARS = (float, int, (np.bool_, np.number, np.object_))  # as they stand in the registry of default_collate
+KNOWN = {collate.__module__, of_arrays.__name__}  # where functions that collate are defined; a user may have others
 
 
 class Stacked:
@@ -72,7 +54,7 @@ def common_kind(samples: Sequence[Any]) -> Kind | None:
     """
     first: Any = samples[0]
     of: Any = type(first)
-    if set(map(type, samples)) != {of} or default_collate_fn_map != COLLATE_FNS:
+    if set(map(type, samples)) != {of} or {fn.__module__ for fn in default_collate_fn_map.values()} != KNOWN:
         return None
     if of in NUMBERS or of in TEXTS or (issubclass(of, np.generic) and first.dtype.kind in ARRAY_KINDS):
         return (of,)
@@ -87,9 +69,8 @@ def common_kind(samples: Sequence[Any]) -> Kind | None:
 
 
 def _kind_of_parts(of: Any, samples: Sequence[Any]) -> Kind | None:
-    names: tuple[Any, ...] | None = None
-    if of is dict:
-        names = tuple(samples[0])
+    names = tuple(samples[0]) if of is dict else None
+    if names is not None:
         if any(tuple(sample) != names for sample in samples):
             return None
         columns: list[Any] = [[sample[name] for sample in samples] for name in names]
@@ -130,7 +111,8 @@ def stack(samples: list[Any], kind: Kind, block: Block) -> Stacked:
         made = fn(batch, collate_fn_map=collate_fn_map)
         return next_tensor(made.dtype, made.shape).copy_(made)
 
-    fns = COLLATE_FNS | {Tensor: tensors} | {of: partial(scalars, COLLATE_FNS[of]) for of in SCALARS}
+    fns = default_collate_fn_map | {of: partial(scalars, default_collate_fn_map[of]) for of in SCALARS}
+    fns[Tensor] = tensors
     return Stacked(collate(samples, collate_fn_map=fns), kind)
 
 

@@ -102,7 +102,7 @@ class Requesting(MixedBatches):
         self._refuse_to_wait(drawn)
         batch = self._composition.compose(self._size_of, self._find_mix, self._ends.limits(drawn))
         short = self._ends.short_of(drawn + batch.counts)
-        if not short:
+        if len(short) == 0:
             return batch
         self._composition.undo_newest()
         if self._composition.position == 0:
@@ -149,7 +149,7 @@ class Requesting(MixedBatches):
         if self.on_exhausted != "stop_all" or (moved and getattr(mixer, "every", None) != "epoch"):
             return
         waits = self._ends.never_ending(drawn, mixer.proportions)
-        if waits:
+        if len(waits):
             raise ValueError(
                 f"sources: {', '.join(repr(self.group_names[source]) for source in waits)} without a share would never "
                 'be drawn to the end, which on_exhausted="stop_all" waits for; give each source a share or use '
