@@ -135,10 +135,12 @@ def test_a_list_travels_as_it_is_and_can_be_written_to(make, num_samples):
     samples = [make(number) for number in range(num_samples)]
     travelled = Packed(samples).unpack()
     assert alike(travelled, samples)
-    large = Packed([torch.zeros(1 << 15), np.ones(1 << 15), "name"]).unpack()
+    large = Packed([torch.zeros(1 << 15), np.ones(1 << 15), "name", torch.ones(2, requires_grad=True)]).unpack()
     large[0] += 1
     large[1] += 1
     assert (large[0].sum(), large[1].sum(), large[2]) == (1 << 15, 1 << 16, "name")
+    assert large[3].requires_grad
+    assert large[3].tolist() == [1, 1]
 
 
 def no_room(path):
@@ -189,12 +191,12 @@ def test_samples_are_there_as_often_as_they_were_added_and_not_taken(steps):
             chunks.add(Chunk(indices))
             there += wanted
         elif step == "take":
-            taken = chunks.take(indices)
+            having, owners, rows = chunks.take(indices)
             got = Counter()
-            for index, owner, row in zip(indices, taken.owners, taken.rows, strict=True):
+            for index, owner, row in zip(indices, owners, rows, strict=True):
                 if owner >= 0:
-                    assert taken.chunks[owner].indices[row] == index
-                    assert not taken.chunks[owner].free[row]
+                    assert having[owner].indices[row] == index
+                    assert not having[owner].free[row]
                     got[index] += 1
             assert got == wanted & there
             there -= got
@@ -211,7 +213,7 @@ def test_of_what_no_batch_needs_any_more_the_oldest_is_given_up():
     for start in (0, 10, 20):
         chunks.add(Chunk(np.arange(start, start + 10)))
     chunks.missing([np.array([3, 25])], most_spare=12)
-    owners = chunks.take(np.arange(30)).owners
+    _, owners, _ = chunks.take(np.arange(30))
     assert (owners >= 0).nonzero()[0].tolist() == [3, *range(17, 30)]
 
 

@@ -444,3 +444,36 @@ def test_a_stream_may_be_made_before_the_process_group_is(monkeypatch):
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     assert [batch.tolist() for batch in islice(stream, 6)] == [batch.tolist() for batch in islice(told, 6)]
+
+
+class NeverReadable:
+    """Fails for each of its samples, and goes on."""
+
+    def __iter__(self):
+        return map(int, repeat("disk on fire"))
+
+
+def test_a_source_that_fails_for_ever_is_given_up():
+    loader = load(MixedStream({"a": range(9), "b": NeverReadable()}, FixedMix(), batch_size=4), on_error="skip")
+    with pytest.raises(RuntimeError, match="'b' failed 1000 times in a row"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("extra", ["zero_lag", "collate_fn"])
+def test_what_a_stream_has_itself_is_refused_by_its_loader(extra):
+    stream = MixedStream(sources(30, 20), FixedMix(), batch_size=4)
+    with pytest.raises(TypeError, match="collate_fn goes to MixedStream"):
+        MixedLoader(stream, num_workers=1, **{extra: list if extra == "collate_fn" else True})
+
+
+ODD = {
+    "names": ({"x": torch.zeros(2)}, {"x": torch.zeros(3)}, r"is \{'x': a Tensor of shape \(3,\)\}"),
+    "parts": ((torch.zeros(2), 1), (torch.zeros(3), 1), r"is a tuple of a Tensor of shape \(3,\), a int"),
+}
+
+
+@pytest.mark.parametrize(("ordinary", "odd", "named"), ODD.values(), ids=ODD)
+def test_the_sample_that_cannot_be_collated_is_named(ordinary, odd, named):
+    stream = MixedStream({"a": [ordinary], "b": [ordinary, odd]}, FixedMix("uniform"), batch_size=4)
+    with pytest.raises(RuntimeError, match=f"sample 1 of 'b' {named}"):
+        next(iter(load(stream)))

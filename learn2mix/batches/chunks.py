@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +48,9 @@ class Chunk:
             self.indices, self.free = self.indices[rows], np.ones(len(rows), dtype=bool)
 
 
-class Taken(NamedTuple):
-    """Samples of a batch."""
-
-    chunks: list[Chunk]
-    owners: Indices  # the place in ``chunks`` of that which has each sample, shape ``(batch_size,)``; -1 for none
-    rows: Indices  # the place of each sample in its chunk, shape ``(batch_size,)``
+# Samples of a batch: the chunks that have them, the place among these of the chunk of each sample, shape
+# ``(batch_size,)``, -1 for a sample that none has, and the place of each in its chunk, same shape.
+Taken = tuple[list[Chunk], Indices, Indices]
 
 
 class Chunks:
@@ -77,7 +74,7 @@ class Chunks:
         if whole is not None:
             rows = np.arange(len(indices))
             self._close(whole, rows)
-            return Taken([whole], np.zeros_like(rows), rows)
+            return [whole], np.zeros_like(rows), rows
         chunks = list(self._open)
         free = [chunk.free.nonzero()[0] for chunk in chunks]
         found = match(indices, self._free_indices(chunks))
@@ -85,10 +82,10 @@ class Chunks:
         rows = np.concatenate([*free, [-1]])[found]
         is_there = owners >= 0
         used, owners[is_there] = np.unique(owners[is_there], return_inverse=True)
-        taken = Taken([chunks[owner] for owner in used.tolist()], owners, rows)
-        for owner, chunk in enumerate(taken.chunks):
+        chunks = [chunks[owner] for owner in used.tolist()]
+        for owner, chunk in enumerate(chunks):
             self._close(chunk, rows[owners == owner])
-        return taken
+        return chunks, owners, rows
 
     def missing(self, batches: list[Indices], most_spare: int) -> list[Indices]:
         """Return what the next batches need that is not there, as it should be decoded: whole batches as they are.

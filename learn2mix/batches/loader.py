@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
-from learn2mix.batches.devices import place, to_device
-from learn2mix.batches.loader_arguments import check_kinds, check_loader_args
+from learn2mix.batches.loader_arguments import check_kinds, check_loader_args, place
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
@@ -174,7 +174,7 @@ class MixedLoader:
         if answer.batch is None:
             self.sampler._drop(answer.number)
         else:
-            yield answer.batch if self.device is None else to_device(answer.batch, self.device)
+            yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
 
     def _note_skipped(self, samples: Sequence[str]) -> None:
         for sample in samples:
@@ -267,3 +267,14 @@ def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapReq
     # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
     for indices in sampler._batches(iteration):
         yield MapRequest(sampler._announced, sampler._generation, indices)
+
+
+def _to_device(batch: Any, device: torch.device | str) -> Any:
+    """Return a batch with its tensors, and what else has a method ``to`` (a BatchEncoding), on a device."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.to(device, non_blocking=value.is_pinned())
+        return value.to(device) if hasattr(value, "to") else value
+
+    return tree_map(move, batch, is_leaf=lambda value: hasattr(value, "to"))

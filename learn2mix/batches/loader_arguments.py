@@ -7,13 +7,13 @@ import multiprocessing
 import warnings
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
 from learn2mix.checks import check_function, check_whole, did_you_mean
-
-__all__ = ["check_kinds", "check_loader_args"]
+from learn2mix.data.in_memory import InMemory
 
 OWN = ("zero_lag", "on_error", "device")  # arguments of MixedLoader that DataLoader does not have
 
@@ -67,3 +67,27 @@ def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str
         warnings.simplefilter("ignore")  # those come where the loader is used
         DataLoader(range(1), num_workers=num_workers, **others)  # type: ignore[arg-type]  # torch's own checks
     return loader_args
+
+
+def place(dataset: Any, device: torch.device | str | None, num_workers: int, pin_memory: bool) -> Any:
+    """Return a data set whose batches are gathered on the device, if it is an :class:`InMemory`.
+
+    A memory map stays in its file: it may be larger than the device.
+
+    Raises:
+        ValueError: if it was to be gathered there by workers, or into pinned memory.
+    """
+    device = None if device is None else torch.device(device)  # an error where it is none
+    if not isinstance(dataset, InMemory):
+        return dataset
+    where = dataset.device if device is None or dataset.columns.mapped else device
+    if where.type == "cpu":
+        return dataset
+    if num_workers:
+        raise ValueError(
+            f"num_workers must be 0 where an InMemory is on {where}, for its batches are gathered there, got "
+            f"{num_workers}; for workers, leave out device= and move each batch in the loop"
+        )
+    if pin_memory:
+        raise ValueError(f"pin_memory must be False where an InMemory is on {where}: its batches are there already")
+    return dataset.to(where)

@@ -59,7 +59,8 @@ class Pipeline:
     def answers(self, requests: Iterator[Any]) -> Iterator[Any]:
         """Send these requests, and return answers until all have come."""
         self.feed(requests)
-        while not self.drained:
+        sent = self._requests
+        while sent.current is not None or sent.num_open or sent.failure is not None:
             answer = self.answer()
             if answer is not None:
                 yield answer
@@ -78,12 +79,6 @@ class Pipeline:
         self._ended = True
         if self._end is not None:
             self._end()
-
-    @property
-    def drained(self) -> bool:
-        """Whether the requests are used up, and answered."""
-        requests = self._requests
-        return requests.current is None and requests.num_open == 0 and requests.failure is None
 
     @property
     def pins(self) -> bool:

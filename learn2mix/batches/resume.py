@@ -27,12 +27,8 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
         TypeError: if the state is no dictionary.
     """
     _check_version(state)
-    here = {
-        "num_groups": sampler.partition.num_groups,
-        "fingerprint": sampler.partition.fingerprint(),
-        "global_batch_size": sampler.global_batch_size,
-    }
-    found = _different(state, here, "sampler")
+    here = sampler.state_dict()
+    found = _different(state, here, "sampler", "num_groups", "fingerprint", "global_batch_size")
     if not found and state["position"] > len(sampler):
         found = [f"saved at batch {state['position']} of an epoch, but an epoch has {len(sampler)}"]
     if found and strict:
@@ -42,9 +38,8 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
         )
     if state["version"] < VERSION:
         _warn_of_other_passes(sampler)
-    if "order" in state:
-        other = _other_settings(state, sampler.state_dict(), "num_batches", "order")
-        warn_of_differences("MixedBatchSampler", other)
+    others = differences(state, {name: here[name] for name in ("num_batches", "order")})
+    warn_of_differences("MixedBatchSampler", others)
     return found
 
 
@@ -62,30 +57,32 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
         )
     _check_version(state)
     here = stream.state_dict()
-    found = _different(state, {name: here[name] for name in ("global_batch_size", "on_exhausted")}, "stream")
+    found = _different(state, here, "stream", "global_batch_size", "on_exhausted")
     if found and strict:
         raise ValueError(
             f"state: {'; '.join(found)}; to keep only the mix and the draws: load_state_dict(state, strict=False)"
         )
-    if state["version"] < VERSION and stream._shuffle_buffer > 1:
+    if state["version"] < VERSION and here["shuffle_buffer"] > 1:
         _warn_of_other_passes(stream)
-    warn_of_differences("MixedStream", _other_settings(state, here, "order", "shuffle_buffer"))
+    warn_of_differences("MixedStream", differences(state, {name: here[name] for name in ("order", "shuffle_buffer")}))
     if state["group_names"] != here["group_names"]:
         found.append(f"its sources are {state['group_names']}, but this stream's are {here['group_names']}")
-    if not found:
-        return state if len(state["own"]) == stream.num_replicas else state | {"own": _shared_evenly(state, stream)}
-    names = [_hashable(name) for name in here["group_names"]]
-    old = _places(state["group_names"])
-    fitted = let_go(state, np.zeros(len(names), dtype=np.int64), here["group_names"], found)
-    lengths = [state["ends"]["lengths"][old[name]] if name in old else -1 for name in names]
-    return fitted | {
-        "epoch_start": fitted["draws"],
-        "plans": [],
-        "ends": {"lengths": lengths},
-        "shards": {"drawn": [[drawn] for drawn in fitted["draws"]], "lengths": [[-1]] * len(names)},
-        "own": _shared_evenly(fitted, stream),
-        "states": [],
-    }
+    num_replicas = stream.num_replicas
+    if found:
+        places, names = _places(state["group_names"]), list(_places(here["group_names"]))
+        lengths = [state["ends"]["lengths"][places[name]] if name in places else -1 for name in names]
+        state = let_go(state, np.zeros(len(names), dtype=np.int64), here["group_names"], found)
+        state |= {
+            "epoch_start": state["draws"],
+            "plans": [],
+            "ends": {"lengths": lengths},
+            "shards": {"drawn": [[drawn] for drawn in state["draws"]], "lengths": [[-1]] * len(names)},
+            "own": [],
+            "states": [],
+        }
+    if len(state["own"]) != num_replicas:  # then each process has had as many of a source as any other
+        state = state | {"own": [[drawn // num_replicas for drawn in state["draws"]]] * num_replicas}
+    return state
 
 
 def _warn_of_other_passes(mixed: MixedBatchSampler | MixedStream) -> None:
@@ -110,22 +107,12 @@ def _check_version(state: Any) -> None:
         )
 
 
-def _different(state: dict[str, Any], here: dict[str, Any], whose: str) -> list[str]:
-    """Say of each value in ``here`` that a state has another of it."""
+def _different(state: dict[str, Any], here: dict[str, Any], whose: str, *names: str) -> list[str]:
     return [
-        f"its {name} is {state.get(name)!r}, but this {whose}'s is {value!r}"
-        for name, value in here.items()
-        if state.get(name) != value
+        f"its {name} is {state.get(name)!r}, but this {whose}'s is {here[name]!r}"
+        for name in names
+        if state.get(name) != here[name]
     ]
-
-
-def _other_settings(state: dict[str, Any], here: dict[str, Any], *names: str) -> list[str]:
-    return differences({name: state[name] for name in names}, {name: here[name] for name in names})
-
-
-def _shared_evenly(state: dict[str, Any], stream: MixedStream) -> list[list[int]]:
-    """Return what each of another number of processes has drawn of sources that split themselves by process."""
-    return [[drawn // stream.num_replicas for drawn in state["draws"]]] * stream.num_replicas
 
 
 def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
@@ -138,8 +125,7 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
         "composed ahead are let go, and a group that has changed begins a pass",
         stacklevel=4,
     )
-    names = [_hashable(name) for name in group_names]
-    places = _places(state.get("group_names", group_names))
+    names, places = list(_places(group_names)), _places(state.get("group_names", group_names))
     draws, credit = np.array(as_list(state["draws"])), np.array(as_list(state["credit"]))
     old_sizes = np.array(state.get("sizes", np.zeros_like(draws)))
     new_draws, new_credit = np.zeros(len(sizes), dtype=np.int64), np.zeros(len(sizes))
@@ -165,9 +151,9 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
 
 def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
     """Return a state of losses and mixer for other groups; those that were there keep their shares to each other."""
-    mixer = feedback["mixer"]
-    shares = None if mixer["proportions"] is None else as_list(mixer["proportions"])
+    mixer, shares = feedback["mixer"], feedback["mixer"]["proportions"]
     if shares is not None:
+        shares = as_list(shares)
         known = [shares[places[name]] if name in places else None for name in names]
         total = sum(share for share in known if share is not None)
         kept, new = 1 - known.count(None) / len(known), 1 / len(known)
@@ -182,8 +168,9 @@ def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, i
 
 
 def _places(names: list[Any]) -> dict[Any, int]:
-    return {_hashable(name): number for number, name in enumerate(names)}
+    """Return the place of each name; one that is a tuple has become a list in a file."""
 
+    def hashable(name: Any) -> Any:
+        return tuple(map(hashable, name)) if isinstance(name, list) else name
 
-def _hashable(name: Any) -> Any:
-    return tuple(map(_hashable, name)) if isinstance(name, list) else name
+    return {hashable(name): place for place, name in enumerate(names)}

@@ -144,6 +144,8 @@ def digest(sample: Any) -> int:
     Example:
         >>> digest(torch.ones(3)) == digest(torch.ones(4)[1:])
         True
+        >>> digest(lambda: 3)
+        -1
     """
     pickled = io.BytesIO()
     try:

@@ -52,9 +52,14 @@ def common_kind(samples: Sequence[Any]) -> Kind | None:
         >>> common_kind([torch.zeros(2), torch.zeros(3)]) is None
         True
     """
+    known = {fn.__module__ for fn in default_collate_fn_map.values()} == KNOWN
+    return _common_kind(samples) if known else None
+
+
+def _common_kind(samples: Sequence[Any]) -> Kind | None:
     first: Any = samples[0]
     of: Any = type(first)
-    if set(map(type, samples)) != {of} or {fn.__module__ for fn in default_collate_fn_map.values()} != KNOWN:
+    if set(map(type, samples)) != {of}:
         return None
     if of in NUMBERS or of in TEXTS or (issubclass(of, np.generic) and first.dtype.kind in ARRAY_KINDS):
         return (of,)
@@ -80,7 +85,7 @@ def _kind_of_parts(of: Any, samples: Sequence[Any]) -> Kind | None:
         columns = list(zip(*samples, strict=True))
     else:
         return None
-    parts = tuple(map(common_kind, columns))
+    parts = tuple(map(_common_kind, columns))
     return (of, names, parts) if parts and None not in parts else None
 
 

@@ -89,7 +89,7 @@ class LoopsAhead:
     """
 
     def __init__(self) -> None:
-        self._num_accelerate = int(any(_module(frame) == ACCELERATE for frame in _frames()))
+        self._num_accelerate = int(any(module == ACCELERATE for module, _ in _frames()))
         fetchers = _callers("pytorch_lightning.loops.fetchers", "lightning.pytorch.loops.fetchers")
         self._fetchers = [weakref.ref(fetcher) for fetcher in {id(one): one for one in fetchers}.values()]
 
@@ -139,17 +139,17 @@ def refuse_wrapping(sampler: Any) -> None:
 
 def called_by_trainer() -> bool:
     """Whether Lightning's fit loop is on the call stack."""
-    return any(_module(frame).endswith(".loops.fit_loop") for frame in _frames())
+    return any(module.endswith(".loops.fit_loop") for module, _ in _frames())
 
 
 def called_by_search() -> bool:
     """Whether Lightning searches for a learning rate or a batch size, with the callbacks taken out."""
-    return any(".tuner." in _module(frame) for frame in _frames())
+    return any(".tuner." in module for module, _ in _frames())
 
 
 def in_stateful_worker() -> bool:
     """Whether this is a worker of torchdata's StatefulDataLoader, which saves and restores what it iterates."""
-    return any(_module(frame).startswith("torchdata.stateful_dataloader") for frame in _frames())
+    return any(module.startswith("torchdata.stateful_dataloader") for module, _ in _frames())
 
 
 def _callers(*modules: str) -> list[Any]:
@@ -158,19 +158,15 @@ def _callers(*modules: str) -> list[Any]:
     To ask a frame for its locals makes a copy of them all, which lives as long as the frame: a loader that the user's
     frame deletes would live on. So no other frame is asked.
     """
-    return [frame.f_locals.get("self") for frame in _frames() if _module(frame).startswith(modules)]
+    return [frame.f_locals.get("self") for module, frame in _frames() if module.startswith(modules)]
 
 
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))
-
-
-def _frames() -> list[FrameType]:
-    """Return the frames on the call stack, outside of this file: a frame that held itself would hold what it knows."""
-    frames: list[FrameType] = []
+def _frames() -> list[tuple[str, FrameType]]:
+    """Return the modules and frames on the call stack, but of this file: what holds its own frame is never freed."""
+    frames: list[tuple[str, FrameType]] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(frames) < DEPTH:
         if frame.f_globals is not globals():
-            frames.append(frame)
+            frames.append((str(frame.f_globals.get("__name__", "")), frame))
         frame = frame.f_back
     return frames
