@@ -69,3 +69,18 @@ def test_a_part_without_samples_is_named():
     with pytest.raises(ValueError, match="sources: 'a' has no samples in part 1 of the 2 that it splits itself into"):
         list(islice(loader, 4))
     loader.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_each_process_reads_its_own_part_of_data_that_are_split_by_process(num_workers):
+    from datasets.distributed import split_dataset_by_node
+
+    drawn = []
+    for rank in (0, 1):
+        both = [split_dataset_by_node(rows(first), rank=rank, world_size=2) for first in (0, 1000)]
+        stream = MixedStream(both, FixedMix("uniform"), batch_size=4, num_replicas=2, rank=rank)
+        loader = MixedLoader(stream, num_workers=num_workers)
+        for batch in islice(loader, 6):
+            drawn += batch["id"].tolist()
+        loader.close()
+    assert sorted(drawn) == [*range(24), *range(1000, 1024)]

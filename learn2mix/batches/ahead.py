@@ -110,7 +110,9 @@ class AheadDecoder:
         self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
         for chunk in chunks:
             while chunk.content is None:
-                self._receive()
+                decoded = self._pipeline.answer()
+                if decoded is not None:
+                    self._coming.pop(decoded.number).content = decoded.content
         contents = [chunk.content for chunk in chunks]
         if is_stacked(contents):
             is_whole = len(chunks) == 1 and np.array_equal(chunks[0].indices, indices)
@@ -128,8 +130,8 @@ class AheadDecoder:
         """Take the samples of a batch; what is missing is asked for, of all workers at once."""
         chunks, owners, rows = taken = self._chunks.take(indices)
         missing = (owners < 0).nonzero()[0]
-        for places in np.array_split(missing, min(self._num_workers, len(missing)) or 1):
-            if len(places):
+        if len(missing):
+            for places in np.array_split(missing, min(self._num_workers, len(missing))):
                 owners[places], rows[places] = len(chunks), np.arange(len(places))
                 chunks.append(Chunk(indices[places], free=False))
                 self._urgent.append(chunks[-1])
@@ -140,11 +142,6 @@ class AheadDecoder:
             if isinstance(sample, Unreadable) and sample.error is not None and not self._reader.skip:
                 sample.error.reraise()  # type: ignore[no-untyped-call]
         return self._reader.answer(request, samples)
-
-    def _receive(self) -> None:
-        decoded = self._pipeline.answer()
-        if decoded is not None:
-            self._coming.pop(decoded.number).content = decoded.content
 
     def _next_request(self) -> ChunkRequest | None:
         """Return what a worker decodes next; None for nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress
 from operator import not_
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
 
-class Unreadable(NamedTuple):
+@dataclass
+class Unreadable:
     """Stands in the place of a sample that could not be read."""
 
     why: str  # and which it is

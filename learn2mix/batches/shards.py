@@ -27,7 +27,6 @@ class Shards:
         drawn: samples of each shard in the batches planned so far, shape ``(num_sources, num_shards)``.
         own: samples of each source that each process has in them, shape ``(num_replicas, num_sources)``.
         lengths: samples in each shard, shape as ``drawn``; -1 where not known.
-        used: False once it is known that no source is split so.
         plans: what batches read that wait, or that are composed again, by their numbers.
     """
 
@@ -35,7 +34,8 @@ class Shards:
         self.drawn: Counts = np.zeros((num_sources, 1), dtype=np.int64)  # replaced and not written to, as own is
         self.own: Counts = np.zeros((num_replicas, num_sources), dtype=np.int64)
         self.lengths: Counts = np.full((num_sources, 1), -1)
-        self.used = True
+        self._kinds: dict[int, str] = {}  # how each source is split, as readers have told
+        self._used = True  # whether a source may be split by shards
         self.plans: dict[int, Any] = {}
         self._before: dict[int, tuple[Counts, Counts]] = {}  # drawn and own before a batch that waits, by its number
         # Of sources that have one: the newest, by source and shard, to go on from without reading again.
@@ -55,8 +55,10 @@ class Shards:
             self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
             self.lengths = np.full_like(self.drawn, -1)
 
-    def learn(self, source: int, shard: int, length: int | None, state: Any, max_ahead: int) -> None:
-        """Note a length, if it is known, and a state that can be saved; as many as batches may be taken back."""
+    def learn(self, source: int, shard: int, kind: str, length: int | None, state: Any, max_ahead: int) -> None:
+        """Note how a source is split, a length, if it is known, and a state: as many as batches may be taken back."""
+        self._kinds[source] = kind
+        self._used = len(self._kinds) < len(self.drawn) or "shards" in self._kinds.values()
         if length is not None and shard != WHOLE:
             self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
         if state is not None and _is_plain(state):
@@ -75,7 +77,7 @@ class Shards:
             for source, segments in enumerate(planned):
                 for shard, _, count in segments:
                     self.drawn[source, shard] += count
-        elif self.num_shards == 1 or not self.used:
+        elif self.num_shards == 1 or not self._used:
             self.drawn[:, 0] += batch.counts
         else:
             drawn, lengths, first = self.drawn.tolist(), self.lengths.tolist(), batch.number % self.num_shards

@@ -38,8 +38,7 @@ class Requesting(MixedBatches):
         self._epoch_start = self._composition.draws  # draws when the epoch began
         self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
-        self._digests: dict[int, int] = {}  # as readers have told, and so are the kinds
-        self._kinds: dict[int, str] = {}
+        self._digests: dict[int, int] = {}  # of the first sample of each source, as readers have told
 
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
@@ -160,11 +159,9 @@ class Requesting(MixedBatches):
         """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
         for (source, shard), found in news.items():
-            self._kinds[source] = found.kind
             if shard == WHOLE:
                 self._ends.learn(source, found.length, found.known_up_to)
-            self._shards.learn(source, shard, found.length, found.state, self._max_ahead)
-        self._shards.used = len(self._kinds) < len(self._prior) or "shards" in self._kinds.values()
+            self._shards.learn(source, shard, found.kind, found.length, found.state, self._max_ahead)
         for (source, _), found in news.items():
             if found.digest is not None and self._digests.setdefault(source, found.digest) != found.digest:
                 raise RuntimeError(

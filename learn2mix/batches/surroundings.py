@@ -128,22 +128,20 @@ class OwnRandomness:
 
     def __exit__(self, *error: object) -> None:
         found = _states()
-        self.used = self.used or self._states is None or not _same(found, self._states)
+        self.used = self.used or found != self._states
         self._states = found
         _restore(self._of_others)
 
 
 def _states() -> tuple[Any, Any, Any]:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+    """Return the states of the three generators, so that they can be compared."""
+    of_numpy: Any = np.random.get_state()
+    name, keys, *rest = of_numpy
+    return random.getstate(), (name, keys.tobytes(), *rest), torch.get_rng_state().numpy().tobytes()
 
 
 def _restore(states: tuple[Any, Any, Any]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
-
-
-def _same(one: tuple[Any, Any, Any], other: tuple[Any, Any, Any]) -> bool:
-    (python, (_, keys, *rest), tensor), (others, (_, other_keys, *other_rest), other_tensor) = one, other
-    numpy_is_same = rest == other_rest and np.array_equal(keys, other_keys)
-    return python == others and numpy_is_same and torch.equal(tensor, other_tensor)
+    python, (name, keys, *rest), of_torch = states
+    random.setstate(python)
+    np.random.set_state((name, np.frombuffer(keys, np.uint32), *rest))
+    torch.set_rng_state(torch.frombuffer(bytearray(of_torch), dtype=torch.uint8))
