@@ -104,12 +104,11 @@ class Chunks:
         wanted = np.concatenate(batches)
         found = match(wanted, self._free_indices(loose))
         self._give_up(loose, found, most_spare)
-        is_missing = np.split(found < 0, np.cumsum([len(batch) for batch in batches[:-1]]))
-        parts = [batch[lacks] for batch, lacks in zip(batches, is_missing, strict=True) if not lacks.all()]
+        lacking = np.split(found < 0, np.cumsum([len(batch) for batch in batches[:-1]]))
+        parts = [batch[lacks] for batch, lacks in zip(batches, lacking, strict=True) if not lacks.all()]
         rest, size = np.concatenate([NONE, *parts]), len(batches[0])
-        return [rest[start : start + size] for start in range(0, len(rest), size)] + [
-            batch for batch, lacks in zip(batches, is_missing, strict=True) if lacks.all()
-        ]
+        entire = [batch for batch, lacks in zip(batches, lacking, strict=True) if lacks.all()]
+        return [rest[start : start + size] for start in range(0, len(rest), size)] + entire
 
     def _give_up(self, chunks: list[Chunk], found: Indices, most_spare: int) -> None:
         spare = np.ones(sum(np.count_nonzero(chunk.free) for chunk in chunks), dtype=bool)
