@@ -44,9 +44,11 @@ def collated(
         collate: the loader's ``collate_fn``; a RuntimeError names the samples that it cannot put together.
         skip: whether samples may be missing: unreadable, or dropped by ``collate``.
     """
-    skipped = [sample.why for sample in samples if isinstance(sample, Unreadable)]
-    kept = [place for place, sample in enumerate(samples) if not isinstance(sample, Unreadable)]
-    readable = [samples[place] for place in kept]
+    skipped = [sample.why for sample in samples if type(sample) is Unreadable]
+    kept, readable = list(range(len(samples))), samples.copy()
+    if skipped:
+        kept = [place for place, sample in enumerate(samples) if type(sample) is not Unreadable]
+        readable = [samples[place] for place in kept]
     if not readable:
         return None, [], skipped
     if collate is default_collate:
