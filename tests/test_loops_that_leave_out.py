@@ -5,10 +5,10 @@ import queue
 import threading
 
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
-from learn2mix import MixedLoader
-from loops import EPOCH, KINDS, Data, Loop, Slow, by_hand, first_batches, make, sampler_of
+from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
+from loops import EPOCH, KINDS, LABELS, Data, Loop, Slow, by_hand, first_batches, make, sampler_of
 
 
 def leaving_out(*steps):
@@ -160,6 +160,71 @@ def test_accelerate_s_skip_is_noticed_too(loop):
         for batch in accelerate.skip_first_batches(loop.loader, 2):
             loop(batch)
     assert loop.sampler.mixer.told == []
+
+
+class Repeats:
+    """As timm's MultiEpochsDataLoader and ultralytics' InfiniteDataLoader have it (pytorch/pytorch#15849)."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def __iter__(self):
+        while True:
+            yield from self.sampler
+
+
+def test_one_iterator_for_all_epochs_is_exact_without_workers():
+    loop = make("plain, no workers", wrap=Repeats)
+    for batch in itertools.islice(loop.loader, 3 * EPOCH):
+        loop(batch)
+    loop.check(3 * EPOCH)
+
+
+def test_and_with_workers_an_error_before_losses_find_another_batch():
+    loop = make("plain, 2 workers", wrap=Repeats)
+    with pytest.raises(RuntimeError, match=r"InfiniteDataLoader.* persistent_workers=True"):
+        for batch in itertools.islice(loop.loader, 3 * EPOCH):
+            loop(batch)
+    loop.check(len(loop.true))
+
+
+class BeginsLate(Repeats):
+    """Asks for the sampler's iterator when the first batch is drawn, as Accelerate's wrappers do."""
+
+    def __iter__(self):
+        yield from self.sampler
+
+
+@pytest.mark.parametrize("wrap", [lambda sampler: sampler, BeginsLate])
+def test_workers_that_torch_keeps_for_the_next_epoch_are_no_such_iterator(wrap):
+    sampler = sampler_of()
+    loop = Loop(DataLoader(Data(), batch_sampler=wrap(sampler), num_workers=2, persistent_workers=True), sampler)
+    for _ in range(3):
+        for batch in itertools.islice(loop.loader, 3):  # others are on their way when the next epoch begins
+            loop(batch)
+    loop.check(9)
+
+
+class Shared(DistributedSampler):
+    """As catalyst's DistributedSamplerWrapper, copied into many projects (pytorch/pytorch#23430)."""
+
+    def __init__(self, sampler):
+        super().__init__(sampler, num_replicas=2, rank=0)
+        self.sampler = sampler
+
+    def __iter__(self):
+        batches = list(self.sampler)
+        return (batches[number] for number in super().__iter__())
+
+    def __len__(self):
+        return self.num_samples
+
+
+@pytest.mark.parametrize("used_as", ["batch_sampler", "sampler"])
+def test_a_wrapper_that_splits_the_batches_once_more_is_refused_before_the_first(used_as):
+    sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=5, num_replicas=2, rank=0)
+    with pytest.raises(RuntimeError, match=r"a Shared gives each of 2 processes some of its batches.* without it"):
+        next(iter(DataLoader(Data(), **{used_as: Shared(sampler)})))
 
 
 class Broken(Data):

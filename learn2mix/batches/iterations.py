@@ -15,6 +15,7 @@ from learn2mix.batches.torch_loader import (
     call_if_alive,
     called_by_search,
     called_by_trainer,
+    refuse_repeats,
     refuse_second_skip,
     refuse_second_split,
 )
@@ -29,7 +30,10 @@ class Iterations(Progress):
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
         """End the iteration before, begin the next, and return its number."""
         self._split = self.rank, self.num_replicas
-        refuse_second_split(type(self).__name__, self._split[1])
+        refuse_second_split(type(self).__name__, self._split[1], loader)
+        self._delivery.catch_up()
+        in_flight = self._composition.lag - len(self._delivery.handed)
+        refuse_repeats(type(self).__name__, loader, self._delivery.loader, in_flight)
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()

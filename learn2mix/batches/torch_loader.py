@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter
+from torch.utils.data.distributed import DistributedSampler
 
 ACCELERATE = "accelerate.data_loader"
 SPLITTERS = {"BatchSamplerShard", "DataLoaderDispatcher", "IterableDatasetShard"}  # among the processes, of Accelerate
@@ -34,6 +35,9 @@ class TorchLoader:
         self.in_order = num_workers == 0 or bool(getattr(iterator, "_in_order", True))  # as drawn
         self.dataset = getattr(iterator, "_dataset", None)
         self.collates = bool(getattr(iterator, "_auto_collation", False))  # makes one batch of several that it draws
+        # What it draws from: another object in each of its epochs, made before the last one is gone. So far none, where
+        # it asks for the sampler's iterator itself.
+        self._drawn_from = id(self._counts.get("_sampler_iter"))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_counts": self._last_counts(), "_ends_with": None}
@@ -47,6 +51,12 @@ class TorchLoader:
     def iterator(self) -> Any:
         """The iterator itself; None once it is gone."""
         return None if self._ends_with is None else self._ends_with()
+
+    def repeats(self, before: TorchLoader | None) -> bool:
+        """Whether it goes on with the epoch that it was in ``before``, in which a wrapper begins the sampler again."""
+        if before is None or self.iterator is None or self.iterator is not before.iterator:
+            return False
+        return self._drawn_from == before._drawn_from
 
     def num_lost(self, num_drawn: int) -> int:
         """Return how many of the batches drawn in this iteration never reach the loop.
@@ -102,8 +112,8 @@ class LoopsAhead:
         return self._num_accelerate + sum(getattr(fetcher(), "length", 0) is None for fetcher in self._fetchers)
 
 
-def refuse_second_split(whose: str, num_replicas: int) -> None:
-    """Raise a RuntimeError if Accelerate splits the batches, which are split already, over the processes once more."""
+def refuse_second_split(whose: str, num_replicas: int, loader: TorchLoader | None) -> None:
+    """Raise a RuntimeError if a wrapper splits the batches, which are split already, over the processes once more."""
     for splitter in _callers(ACCELERATE):
         processes = splitter if hasattr(splitter, "num_processes") else getattr(splitter, "state", None)
         num_processes = getattr(processes, "num_processes", 1)
@@ -114,6 +124,25 @@ def refuse_second_split(whose: str, num_replicas: int) -> None:
                 "most would be lost; use MixedLoader, which accelerator.prepare leaves as it is, or leave the loader "
                 "out of prepare"
             )
+    wrapper = None if loader is None else getattr(loader.iterator, "_index_sampler", None)
+    for splitter in (wrapper, getattr(wrapper, "sampler", None)):
+        if isinstance(splitter, DistributedSampler) and splitter.num_replicas > 1:
+            raise RuntimeError(
+                f"{whose}: a {type(splitter).__name__} gives each of {splitter.num_replicas} processes some of its "
+                f"batches, but they are parts of global batches over {num_replicas} already, so most would be lost; "
+                "pass DataLoader(dataset, batch_sampler=sampler), or MixedLoader(dataset, sampler), without it"
+            )
+
+
+def refuse_repeats(whose: str, loader: TorchLoader | None, before: TorchLoader | None, in_flight: int) -> None:
+    """Raise a RuntimeError if a wrapper begins an epoch while batches of the last one are on their way to the loop."""
+    if loader is not None and in_flight and loader.repeats(before):
+        raise RuntimeError(
+            f"{whose}: one iterator of a DataLoader goes over it epoch after epoch (as of timm's MultiEpochsDataLoader "
+            f"or ultralytics' InfiniteDataLoader), so an epoch begins while {in_flight} batch(es) of the last one are "
+            "on their way to the loop; to keep the workers, use MixedLoader(dataset, sampler, num_workers=..., "
+            "persistent_workers=True), or a DataLoader with persistent_workers=True"
+        )
 
 
 def refuse_second_skip(whose: str, position: int) -> None:
