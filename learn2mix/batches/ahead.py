@@ -78,7 +78,7 @@ class AheadDecoder:
         self._num_ahead = num_workers * prefetch_factor + 1  # one more than is on its way: no worker waits for it
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
         loader_args = loader_args | {"prefetch_factor": prefetch_factor}
-        self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args)
+        self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args, sampler.rank)
         # Without end, and between two of them nothing here keeps this alive.
         self._pipeline.feed(map(call_if_alive, repeat(weakref.WeakMethod(self._next_request))))
         self._numbers = count()

@@ -153,7 +153,7 @@ class MixedLoader:
 
     def _new_carrier(self) -> Pipeline | AheadDecoder:
         if not self.zero_lag:
-            return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args)
+            return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args, self.sampler.rank)
         ahead = self.prefetch_factor or 2
         return AheadDecoder(self._reader, self.sampler, self.num_workers, ahead, self._loader_args)
 

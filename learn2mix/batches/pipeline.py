@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
@@ -30,13 +32,14 @@ class Pipeline:
         dataset: what ``get_worker_info().dataset`` is in the workers.
         num_workers: worker processes; 0 answers in this process.
         loader_args: what else ``DataLoader`` takes.
+        rank: which of the processes that share each batch this is.
     """
 
-    def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any]) -> None:
+    def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any], rank: int) -> None:
         self._requests = _Requests()
         if num_workers:
             user_init = loader_args.get("worker_init_fn")
-            loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, user_init)}
+            loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, rank, user_init)}
         answering = _Answering(reader, packs=num_workers > 0 and not loader_args.get("pin_memory"))
         self._loader: Any = DataLoader(
             answering,  # type: ignore[arg-type]
@@ -156,15 +159,27 @@ class _Answering:
         return Packed(answer) if self._packs and _is_small(answer) else answer
 
 
-def _init_worker(dataset: Any, user_init: Callable[[int], None] | None, worker_id: int) -> None:
+def _init_worker(dataset: Any, rank: int, user_init: Callable[[int], None] | None, worker_id: int) -> None:
     """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
     parent = parent_process()
     if parent is not None and parent.pid != os.getppid():  # of a fork server, which lives on as long as its workers
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
     object.__setattr__(get_worker_info(), "dataset", dataset)
+    if rank:
+        _seed_apart(rank)
     if user_init is not None:
         user_init(worker_id)
+
+
+def _seed_apart(rank: int) -> None:
+    """Let this worker draw other random numbers than those of other processes, all of which may be seeded alike."""
+    info: Any = get_worker_info()
+    seed = info.seed + rank * info.num_workers
+    object.__setattr__(info, "seed", seed)
+    random.seed(seed)
+    torch.manual_seed(seed)
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))
 
 
 def _end_if_orphaned(parent: int) -> None:
