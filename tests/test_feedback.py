@@ -231,7 +231,10 @@ def test_the_tensors_of_a_state_lie_on_the_cpu_and_come_back_from_anywhere():
     state = feedback.state_dict()
     assert {tensor.device.type for tensor in state["pool"].values()} == {"cpu"}
     assert make("epoch").state_dict()["pool"] == {}, "nothing that a map_location could move"
-    elsewhere = state | {"pool": {name: OnAnotherDevice(tensor) for name, tensor in state["pool"].items()}}
+    elsewhere = state | {
+        "pooled": [],
+        "pool": {name: OnAnotherDevice(tensor) for name, tensor in state["pool"].items()},
+    }
     again = make("epoch")
     again.load_state_dict(elsewhere)
     assert same_state(again.state_dict(), state)

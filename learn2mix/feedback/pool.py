@@ -80,6 +80,8 @@ class Pool:
         sums = {"sums": self._sums, "counts": self._counts} if self.num_seen else {}
         return {
             "pool": {name: torch.from_numpy(values.astype(np.float64)) for name, values in sums.items()},
+            # As lists too, always there: torch.distributed.checkpoint loads only what the state of a new object names.
+            "pooled": [values.tolist() for values in sums.values()],
             "num_observed": self.num_observed,
             "mix_sum": self._mixes.tolist(),
             "draws": self._drawn.draws.tolist(),
@@ -88,9 +90,9 @@ class Pool:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, also of an earlier version, from any device."""
         nothing = self._nothing.tolist()
+        pool = dict(zip(("sums", "counts"), state.get("pooled") or (), strict=False)) or state["pool"]
         sums, counts = (
-            np.array(on_the_host(state["pool"].get(name, nothing), name), dtype=np.float64)
-            for name in ("sums", "counts")
+            np.array(on_the_host(pool.get(name, nothing), name), dtype=np.float64) for name in ("sums", "counts")
         )
         self._set(sums, counts)
         self.num_observed = state["num_observed"]

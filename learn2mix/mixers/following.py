@@ -92,8 +92,8 @@ class Following(Mixer):
         self._remembered = self._vector(state, "remembered")
 
     def _list(self, name: str, values: Vector | None) -> dict[str, Any]:
-        """Return an entry of a state, None for NaN; nothing where there are no values."""
-        return {} if values is None else {name: [None if np.isnan(value) else value for value in values.tolist()]}
+        """Return an entry of a state, None for NaN; the entry is None where there are no values."""
+        return {name: values if values is None else [None if np.isnan(one) else one for one in values.tolist()]}
 
     def _vector(self, state: dict[str, Any], name: str) -> Vector | None:
         """Return what :meth:`_list` made an entry of; None where there is none, or it is of other groups."""
