@@ -288,3 +288,8 @@ def _check_sizes(sizes: Sequence[int] | Counts, names: list[Any]) -> Counts:
     if sum(array.tolist()) > MOST_SAMPLES:
         raise ValueError(f"sizes must sum to at most 2 ** 62, got {sum(array.tolist())}")
     return array.astype(np.int64)
+
+
+def is_in_order(partition: Partition) -> bool:
+    """Whether the samples of each group follow those of the group before, as whole data sets do."""
+    return partition._order is None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
-from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, Partition
+from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, Partition
 
 SIZES = {"web": 60, "books": 30, "code": 10}
 
@@ -81,3 +81,26 @@ def test_fewer_than_two_data_sets_are_refused():
 def test_names_of_a_wrong_number_are_refused():
     with pytest.raises(ValueError, match=r"group_names must name each of 3 groups once, got \['web', 'books'\]"):
         Partition.by_dataset(data(), ["web", "books"])
+
+
+@pytest.mark.parametrize("loader", [MixedLoader, lambda data, sampler: DataLoader(data, batch_sampler=sampler)])
+def test_data_sets_in_another_order_than_the_groups_are_an_error_where_their_sizes_show_it(loader):
+    web, books, code = (range(size) for size in SIZES.values())
+    sampler = MixedBatchSampler(
+        Partition.by_dataset({"code": code, "web": web, "books": books}), FixedMix(), batch_size=5
+    )
+    with pytest.raises(ValueError, match="data set 0 of it has 60 samples, but group 'code' has 10; concatenate"):
+        next(iter(loader(ConcatDataset([web, books, code]), sampler)))
+
+
+def test_a_group_may_be_several_data_sets():
+    web, books, code = (range(size) for size in SIZES.values())
+    groups = Partition.by_dataset([ConcatDataset([web, books]), code])
+    sampler = MixedBatchSampler(groups, FixedMix("uniform"), batch_size=6, order="grouped")
+    assert len(next(iter(MixedLoader(ConcatDataset([web, books, code]), sampler)))) == 6
+
+
+def test_labels_may_be_those_of_several_data_sets_together():
+    labels = [0] * 60 + [1] * 40
+    sampler = MixedBatchSampler(labels, FixedMix("uniform"), batch_size=6)
+    assert len(next(iter(MixedLoader(ConcatDataset([range(40), range(60)]), sampler)))) == 6

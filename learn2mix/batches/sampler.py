@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike, NDArray
 from torch.distributed import ProcessGroup
-from torch.utils.data import Sampler
+from torch.utils.data import ConcatDataset, Sampler
 
 from learn2mix.apportioning import hand_out
 from learn2mix.batches.composition import Batch
@@ -18,7 +18,7 @@ from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
-from learn2mix.partition import Partition
+from learn2mix.partition import Partition, is_in_order
 
 
 class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
@@ -259,6 +259,15 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
             f"the data set of the loader, in its order: for a Subset they are {subset}; where data have come or gone, "
             "make a new sampler, and keep the mix: new.load_state_dict(old.state_dict(), strict=False)"
         )
+    if isinstance(dataset, ConcatDataset) and is_in_order(partition):
+        sizes, of_groups = [len(one) for one in dataset.datasets], partition.sizes.tolist()  # type: ignore[arg-type]
+        if sizes != of_groups and sorted(sizes) == sorted(of_groups):
+            first = next(number for number, size in enumerate(sizes) if size != of_groups[number])
+            name = partition.group_names[first]
+            raise ValueError(
+                f"dataset: data set {first} of it has {sizes[first]} samples, but group {name!r} has "
+                f"{of_groups[first]}; concatenate the data sets in the order of the groups"
+            )
 
 
 def _check_num_batches(value: int | str | None) -> int | str | None:
