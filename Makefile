@@ -11,9 +11,13 @@ ifneq ($(wildcard ../shared/data),)
 export LEARN2MIX_DATA ?= $(abspath ../shared/data)
 endif
 
-# Tests run side by side in as many processes, each on one core.
+# What is compiled is kept, also where the environment says otherwise: tests start Python some thirty times.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Tests run side by side in as many processes, each on one core. No test asks for what was logged, and to keep it takes a
+# millisecond a test.
 WORKERS ?= 2
-PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal
+PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal -p no:logging
 FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
 
 .PHONY: test pytest fast core oldest demo lint benchmark benchmark-check docs clean

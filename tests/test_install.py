@@ -127,7 +127,7 @@ def test_the_sdist_tests_itself(unpacked):
     (unpacked / "tests" / "test_where.py").write_text(
         f"import learn2mix\n\ndef test_it():\n    assert learn2mix.__file__.startswith({str(unpacked)!r})\n"
     )
-    pytest_in(unpacked, "tests/test_where.py", "tests/test_functional.py")
+    pytest_in(unpacked, "--hypothesis-profile=fast", "tests/test_where.py", "tests/test_functional.py")
 
 
 @pytest.mark.slow  # 3 min: pytest -m slow tests/test_install.py

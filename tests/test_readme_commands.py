@@ -21,7 +21,7 @@ from data_files import write_npz, write_wine
 README = (ROOT / "README.md").read_text(encoding="utf8")
 EXTRAS = fresh_environment.project()["project"]["optional-dependencies"].keys()
 # What takes longest of what the benchmark imports.
-IMPORTED = ["torchvision", "pandas", "matplotlib.pyplot"]
+IMPORTED = ["torchvision", "pandas", "matplotlib.pyplot", "sklearn.model_selection"]
 # A user's own run takes minutes; the last of an option given twice counts.
 SMALL = {"run": ["--epochs", "1", "--seeds", "1"], "demo": ["--epochs", "1", "--seeds", "1"]}
 
