@@ -49,10 +49,11 @@ HIDDEN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "PYTEST_CU
 
 # Does with each line of arguments what Python does with it, in a fork of its own; prints the exit codes.
 FORKS = """
-import importlib, json, os, runpy, sys
+import gc, importlib, json, os, runpy, sys
 imported, lines, folder = json.loads(sys.argv[1])
 for name in imported:
     importlib.import_module(name)
+gc.freeze()  # no fork looks through what all have
 codes = []
 for number, line in enumerate(lines):
     if os.fork() == 0:
