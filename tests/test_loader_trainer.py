@@ -72,12 +72,11 @@ def test_a_run_stopped_anywhere_goes_on_by_the_state_of_the_loader_of_the_callba
     tmp_path, every, num_workers
 ):
     def run(*callbacks, **settings):
-        settings |= {"num_workers": num_workers, "max_epochs": 2 if num_workers else 3}
-        return fit_mixed(tmp_path, *callbacks, mixer=Learn2Mix(0.5, every=every), **settings)
+        return fit_mixed(tmp_path, *callbacks, mixer=Learn2Mix(0.5, every=every), num_workers=num_workers, **settings)
 
     unbroken = run(*saves(tmp_path))
-    steps = (5, EPOCH, EPOCH + 1) if num_workers else (1, 5, EPOCH, EPOCH + 1, 2 * EPOCH)
-    for name, after in [(f"step={step}", step) for step in steps] + [("epoch=0", EPOCH)]:
+    stops = [(f"step={step}", step) for step in (1, 5, EPOCH, EPOCH + 1, 2 * EPOCH)] + [("epoch=0", EPOCH)]
+    for name, after in stops:
         # Lightning does not hand its state back to a loader where the checkpoint was written as an epoch ended.
         for part in ("none", "loader") if name == "epoch=0" else ("none", "loader", "callback"):
             path = without(tmp_path, name, part)
