@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers import same_state, through_a_file, train
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
+from learn2mix import FadingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
 from runs import LABELS, LOSSES, make
 
 
@@ -83,6 +83,27 @@ def test_a_state_saved_without_a_floor_is_lifted_to_one():
         floored.load_state_dict(sampler.state_dict())
     train(floored, 12, LOSSES)
     assert floored.mixer.proportions.min() >= 0.2 - 1e-12
+
+
+@pytest.mark.parametrize("now", [[0, 1, 2], [1, 2], [0, 2], [3, 1]], ids=str)
+def test_a_mix_that_follows_the_draws_goes_on_where_classes_have_come_or_gone(now):
+    """As in class-incremental learning: a new class has an even share, the others keep theirs to each other."""
+    before = MixedBatchSampler([0] * 90 + [1] * 20, FadingMix(5.0), batch_size=11)
+    assert len(list(before)) == 10
+    sizes = {0: 90, 1: 20, 2: 10, 3: 10}
+    labels = np.repeat(sorted(now), [sizes[name] for name in sorted(now)])
+    after = MixedBatchSampler(labels, FadingMix(5.0), batch_size=11)
+    with pytest.warns(UserWarning, match="The mix and the passes"):
+        after.load_state_dict(before.state_dict(), strict=False)
+    next(iter(after))
+    old = dict(zip(before.group_names, before.mixer.proportions, strict=True))
+    passes = dict(zip(before.group_names, before.draws / before.partition.sizes, strict=True))
+    stay = [name for name in after.group_names if name in old]
+    share = len(stay) / len(now) / sum(old[name] for name in stay)
+    mix = np.array([old[name] * share if name in old else 1 / len(now) for name in after.group_names])
+    repeats = np.array([passes.get(name, 0.0) for name in after.group_names])
+    left = np.exp(-(repeats - repeats.min()) / 5.0)
+    assert after.mixer.proportions == pytest.approx(mix + 0.1 * (left / left.sum() - mix), abs=1e-12)
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])

@@ -141,6 +141,7 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
         "history": state.get("history") if same else None,  # a history is of one set of groups
         "draws": new_draws.tolist(),
         "credit": new_credit.tolist(),
+        **({"newest": _shares_of(state["newest"], names, places)} if "newest" in state else {}),
         "ahead": [],
         "ahead_trained": [],
         "position": 0,
@@ -150,14 +151,10 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
 
 
 def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
-    """Return a state of losses and mixer for other groups; those that were there keep their shares to each other."""
+    """Return a state of losses and mixer for other groups."""
     mixer, shares = feedback["mixer"], feedback["mixer"]["proportions"]
     if shares is not None:
-        shares = as_list(shares)
-        known = [shares[places[name]] if name in places else None for name in names]
-        total = sum(share for share in known if share is not None)
-        kept, new = 1 - known.count(None) / len(known), 1 / len(known)
-        shares = [new if share is None or not total else share * kept / total for share in known]
+        shares = _shares_of(as_list(shares), names, places)
     return feedback | {
         "mixer": mixer | {"proportions": shares},
         "pool": {},
@@ -165,6 +162,14 @@ def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, i
         "num_observed": 0,
         "update_due": False,
     }
+
+
+def _shares_of(shares: list[float], names: list[Any], places: dict[Any, int]) -> list[float]:
+    """Return a mix for other groups: a new one gets an even share, and the others keep their shares to each other."""
+    known = [shares[places[name]] if name in places else None for name in names]
+    total = sum(share for share in known if share is not None)
+    kept, new = 1 - known.count(None) / len(known), 1 / len(known)
+    return [new if share is None or not total else share * kept / total for share in known]
 
 
 def _places(names: list[Any]) -> dict[Any, int]:
