@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+import torch
 
 from runs import LOSSES, make, resumed
 
@@ -101,3 +102,42 @@ def test_the_sampler_s_state_loaded_after_the_loader_s_iterator_was_made_goes_on
     iter(loader)
     sampler.load_state_dict(own)
     assert train(loader, sampler, TOTAL - 8) == rest
+
+
+class TestNodes:
+    """Pipelines of torchdata.nodes. A Prefetcher's thread takes a snapshot when it has fetched a batch."""
+
+    @staticmethod
+    def make(sampler, *, threads):
+        nodes = pytest.importorskip("torchdata.nodes")
+        node = nodes.ParallelMapper(nodes.SamplerWrapper(sampler), torch.tensor, num_workers=0)
+        return nodes.Loader(nodes.Prefetcher(node, 3) if threads else node)
+
+    def stopped(self, mixer, observe, *, threads, stop=4):
+        """The rest of an unbroken run, and the state of the loader of one that stops."""
+        sampler = make(mixer)
+        unbroken = train(self.make(sampler, threads=threads), sampler, TOTAL, observe)
+        sampler = make(mixer)
+        loader = self.make(sampler, threads=threads)
+        train(loader, sampler, stop, observe)
+        return unbroken[stop:], loader.state_dict()
+
+    @pytest.mark.parametrize(
+        ("mixer", "observe", "threads"), [("step", True, False), ("fixed", False, False), ("fixed", False, True)]
+    )
+    def test_a_snapshot_that_lacks_no_losses_goes_on(self, mixer, observe, threads):
+        rest, state = self.stopped(mixer, observe, threads=threads)
+        sampler = make(mixer)
+        loader = self.make(sampler, threads=threads)
+        loader.load_state_dict(state)
+        assert train(loader, sampler, len(rest), observe) == rest
+
+    def test_one_that_a_thread_took_ahead_of_the_losses_says_so(self):
+        sampler = make("step")
+        loader = self.make(sampler, threads=True)
+        train(loader, sampler, 1)  # the thread is not at the end of the epoch yet
+        resumed = make("step")
+        anew = self.make(resumed, threads=True)
+        anew.load_state_dict(loader.state_dict())
+        with pytest.raises(RuntimeError, match=r"torchdata\.nodes.*save and load sampler\.state_dict\(\)"):
+            train(anew, resumed, 1)

@@ -200,6 +200,16 @@ def test_a_loader_s_arguments_are_checked_when_it_is_made(settings, error, messa
     refused(error, message, lambda: MixedLoader(LABELS, sampler_of(), **settings))
 
 
+@pytest.mark.parametrize("name", ["dataset", "batch_sampler", "sampler", "collate_fn", "on_error"])
+def test_what_a_loader_is_made_with_cannot_be_set_later(name):
+    """It would have no effect: torch's DataLoader refuses a data set and a sampler too."""
+    loader = MixedLoader(LABELS, sampler_of(FixedMix()))
+    given = {"dataset": LABELS[::-1], "collate_fn": list, "on_error": "skip"}.get(name) or sampler_of()
+    message = rf"{name} cannot be set once the loader is made.*make a new loader"
+    refused(ValueError, message, lambda: setattr(loader, name, given))
+    assert len(list(loader)) == len(loader)
+
+
 @pytest.mark.parametrize("name", ["collate_fn", "decode_fn"])
 def test_a_stream_s_functions_are_functions(name):
     refused(

@@ -48,7 +48,7 @@ class Iterations(Progress):
         """Let every iterator so far be out of date, after a state was loaded."""
         self.observing, self._split = bool(state["observing"]), (self.rank, self.num_replicas)
         self._renew(Delivery())
-        self._looks = 0
+        self._looks, self.lacks_losses = 0, bool(state.get("lacks_losses"))
 
     def _renew(self, delivery: Delivery) -> None:
         self._delivery = delivery

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
-from learn2mix.batches.loader_arguments import check_kinds, check_loader_args, place
+from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
@@ -26,7 +26,7 @@ from learn2mix.mixers import Mixer
 MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
 
 
-class MixedLoader:
+class MixedLoader(MadeOnce):
     """Loads the batches of a :class:`MixedBatchSampler` or a :class:`MixedStream`, in worker processes if asked to.
 
     Takes the place and the arguments of ``torch.utils.data.DataLoader``. The process that trains composes the batches,

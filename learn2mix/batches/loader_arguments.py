@@ -15,7 +15,21 @@ from learn2mix.batches.stream import MixedStream
 from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.data.in_memory import InMemory
 
+MADE_WITH = {"dataset", "batch_sampler", "sampler", "stream", "collate_fn", "zero_lag", "on_error"}
 OWN = ("zero_lag", "on_error", "device")  # arguments of MixedLoader that DataLoader does not have
+
+
+class MadeOnce:
+    """Refuses another data set, sampler or ``collate_fn`` once a loader is made, which would have no effect."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in MADE_WITH and name in vars(self):
+            raise ValueError(
+                f"{type(self).__name__}: {name} cannot be set once the loader is made, as of a DataLoader; make a new "
+                "loader, of the same sampler where it stays; another sampler goes on with the mix by "
+                "new.load_state_dict(old.state_dict(), strict=False)"
+            )
+        super().__setattr__(name, value)
 
 
 def check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:

@@ -92,8 +92,9 @@ class MixedBatches(Iterations):
     def _refuse_old_snapshot(self) -> None:
         self._delivery.told = True
         raise RuntimeError(
-            "the state of a StatefulDataLoader was loaded; its workers had it saved when a batch was composed, so it "
-            "lacks the losses observed since: save and load sampler.state_dict(), and not the loader's"
+            "the state of a StatefulDataLoader, or of torchdata.nodes, was loaded; its workers or threads had it saved "
+            "when a batch was composed, so it lacks the losses observed since: save and load sampler.state_dict(), and "
+            "not the loader's"
         )
 
     def importance_weights(self) -> Tensor:

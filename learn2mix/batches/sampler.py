@@ -14,7 +14,7 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
-from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
+from learn2mix.batches.torch_loader import find_torch_loader, in_thread_of_nodes, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -177,6 +177,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "order": self.order,
             "seed": self.seed,
             "observing": self.observing,
+            "lacks_losses": in_thread_of_nodes(),
             **self._composition.state_dict(self._counts_as_trained()),
             "feedback": self._feedback.state_dict(),
             "history": self._recorded(self._counts_as_trained()).state_dict(),
@@ -204,7 +205,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._composition.load_state_dict(state)
         self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
-        self.lacks_losses = False
         if self._epoch_composed() and not state["ahead"]:  # of a loop that never observes: its epoch was over
             self._end_epoch()
 

@@ -19,7 +19,7 @@ from learn2mix.batches.resume import VERSION, fit_stream_state
 from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
-from learn2mix.batches.torch_loader import find_torch_loader
+from learn2mix.batches.torch_loader import find_torch_loader, in_thread_of_nodes
 from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
@@ -164,6 +164,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "order": self.order,
             "seed": self.seed,
             "observing": self.observing,
+            "lacks_losses": in_thread_of_nodes(),
             **composition,
             "epoch_start": self._epoch_start.tolist(),
             "ends": {"lengths": self._ends.lengths.tolist()},

@@ -181,6 +181,11 @@ def in_stateful_worker() -> bool:
     return any(module.startswith("torchdata.stateful_dataloader") for module, _ in _frames())
 
 
+def in_thread_of_nodes() -> bool:
+    """Whether this is a thread of torchdata.nodes, which fetches ahead of the loop and saves a state with each item."""
+    return any(module == "torchdata.nodes._populate_queue" for module, _ in _frames())
+
+
 def _callers(*modules: str) -> list[Any]:
     """Return the objects whose methods are on the call stack, of classes defined in some modules.
 
