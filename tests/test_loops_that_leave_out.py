@@ -117,6 +117,38 @@ def test_a_thread_that_begins_the_next_epoch_before_this_one_is_observed_is_told
         iter(loop.loader)
 
 
+@pytest.mark.parametrize("num_ahead", [1, 2])
+def test_a_loop_that_fetches_ahead_over_the_end_of_an_epoch_is_stopped_there(loop, num_ahead):
+    """As a prefetcher around an iterator without end; within an epoch, and where its last are dropped, it is exact."""
+
+    def without_end():
+        while True:
+            yield from loop.loader
+
+    loop.sampler.fetch_ahead = num_ahead
+    batches = without_end()
+    waiting = [next(batches) for _ in range(num_ahead)]
+    for _ in range(EPOCH - num_ahead):
+        waiting.append(next(batches))
+        loop(waiting.pop(0))
+    with pytest.warns(UserWarning, match=rf"{num_ahead} batch\(es\) of the last 6 were never observed"):
+        waiting.append(next(batches))
+    with pytest.raises(RuntimeError, match=rf"{num_ahead} batch\(es\) of the last epoch.* not over the ends of epochs"):
+        loop(waiting.pop(0))
+
+
+def test_a_loop_that_fetches_ahead_and_drops_the_last_of_an_epoch_goes_on(loop):
+    def two_epochs():
+        for _ in range(2):
+            for batch, _ in itertools.pairwise(loop.loader):
+                loop(batch)
+
+    loop.sampler.fetch_ahead = 1
+    with pytest.warns(UserWarning, match=r"1 batch\(es\) of the last 6 were never observed"):
+        two_epochs()
+    loop.check(2 * (EPOCH - 1))
+
+
 def test_a_loop_that_stops_to_observe_is_told_before_it_trains_on_the_same_batches_for_long(loop):
     for batch in loop.loader:
         loop(batch)

@@ -15,6 +15,12 @@ BATCHED_TWICE = (
     "MixedLoader(stream)"
 )
 
+OVER_EPOCHS = (
+    "losses: {} batch(es) of the last epoch were not observed before this one began, and a loop that fetches ahead "
+    "seems to train on them now; observe all batches of an epoch before the next one begins: fetch ahead within an "
+    "epoch, for batch in fetched_ahead(loader), and not over the ends of epochs"
+)
+
 
 def most_kept(num_groups: int) -> int:
     """Return how many batches are kept where none is observed."""
@@ -43,8 +49,10 @@ class Delivery:
         *,
         by_loader: bool = False,
         loops: LoopsAhead | None = None,
+        of_last: int = 0,
     ) -> None:
         self._least_ahead, self._loops = fetch_ahead, loops
+        self.of_last = of_last  # batches of the iteration before, which ended, that the loop still had
         self.loader = loader  # torch's loader, where that is known to carry the batches
         self.by_loader = by_loader  # whether a MixedLoader says what is handed out
         self.batched_twice = False  # whether torch's loader makes batches of what are batches already
@@ -190,6 +198,8 @@ class Delivery:
 
     def _left_out(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
+        if self.of_last and not self.num_observed and len(self.handed) <= self.fetch_ahead:
+            return OVER_EPOCHS.format(self.of_last)
         if len(self.handed) == 1 and not self._left and not self.num_forgotten:  # as in most loops
             return None
         has, fetched = self.num_forgotten + len(self.handed), self.num_handed > self._seen
@@ -224,3 +234,10 @@ class Delivery:
         self.catch_up()
         all_handed = exhausted and not self._drawn
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)
+
+
+def still_held(delivery: Delivery, ended: bool) -> int:
+    """Return how many batches the loop still has of its last iteration, if that ``ended`` as its epoch did."""
+    if not delivery.num_handed:  # torch's loader with workers asks for an iterator twice
+        return delivery.of_last
+    return len(delivery.handed) if ended else 0

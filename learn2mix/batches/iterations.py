@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from learn2mix.batches.composition import Batch
-from learn2mix.batches.delivery import Delivery
+from learn2mix.batches.delivery import Delivery, still_held
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
     LoopsAhead,
@@ -34,10 +34,11 @@ class Iterations(Progress):
         self._delivery.catch_up()
         in_flight = self._composition.lag - len(self._delivery.handed)
         refuse_repeats(type(self).__name__, loader, self._delivery.loader, in_flight)
+        of_last = still_held(self._delivery, self._exhausted and self.observing)
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()
-        self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead()))
+        self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead(), of_last=of_last))
         # A search does not observe, and MixingCallback undoes it.
         self._in_search = self._delivery.told = called_by_search()
         if loader is not None:
