@@ -42,7 +42,7 @@ class TestSettings:
 
     def test_a_sampler_that_splits_batches_otherwise_than_the_trainer(self):
         trainer = SimpleNamespace(distributed_sampler_kwargs={"num_replicas": 2, "rank": 1}, strategy=None)
-        with pytest.raises(RuntimeError, match=r"has this process as 0 of 1, .*num_replicas=2, rank=1\)"):
+        with pytest.raises(RuntimeError, match=r"has it as 0 of 1; .*num_replicas=2, rank=1\)"):
             check_split(trainer, tools.make_sampler())
 
     def test_two_callbacks(self, tmp_path):

@@ -104,6 +104,8 @@ def test_the_sampler_s_state_loaded_after_the_loader_s_iterator_was_made_goes_on
     assert train(loader, sampler, TOTAL - 8) == rest
 
 
+# A thread of torchdata may be the one that drops its mapper, which then fails to wait for itself, in a destructor.
+@pytest.mark.filterwarnings("ignore:.*_SingleThreadedMapper.__del__:pytest.PytestUnraisableExceptionWarning")
 class TestNodes:
     """Pipelines of torchdata.nodes. A Prefetcher's thread takes a snapshot when it has fetched a batch."""
 

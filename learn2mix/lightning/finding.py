@@ -192,8 +192,9 @@ def check_split(trainer: Trainer, sampler: Mixed) -> None:
     wanted = trainer.distributed_sampler_kwargs
     if wanted and wanted != {"num_replicas": sampler.num_replicas, "rank": sampler.rank}:
         raise RuntimeError(
-            f"MixingCallback: the sampler has this process as {sampler.rank} of {sampler.num_replicas}, but under "
-            f"{type(trainer.strategy).__name__} it is another; make it with MixedBatchSampler(..., "
+            f"MixingCallback: under {type(trainer.strategy).__name__} this process takes part {wanted['rank']} of "
+            f"{wanted['num_replicas']} of each batch, but its sampler has it as {sampler.rank} of "
+            f"{sampler.num_replicas}; make it with MixedBatchSampler(..., "
             f"num_replicas={wanted['num_replicas']}, rank={wanted['rank']})"
         )
 
