@@ -10,8 +10,9 @@ Array = NDArray[Any]
 BY_QUANTILE = "bin continuous targets by quantiles: Partition.by_quantile(targets, num_groups=10)"
 BY_DATASET = "; for a group of each data set give Partition.by_dataset(labels)"
 FOR_SEVERAL = (  # where each sample has a list or a set of labels
-    "; where a sample has several labels (multi-label), give its rarest: count = collections.Counter(label for several "
-    "in labels for label in several); [min(several, key=count.get, default=NO_LABEL) for several in labels]"
+    "; where samples have several labels each (multi-label), give the rarest of each: count = collections.Counter("
+    "label for several in labels for label in several); [min(several, key=count.get, default=NO_LABEL) for several in "
+    "labels]"
 )
 FOR_MISSING = "; give samples without a label one of their own, such as 'unknown', or drop them"
 USUAL_NAMES = ("label", "labels", "target", "targets", "fine_label", "class", "y")  # of columns and attributes

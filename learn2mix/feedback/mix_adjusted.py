@@ -138,9 +138,9 @@ class MixAdjustedLoss(PerSampleLoss):
         source = None if self._source is None else self._source()
         if source is None:
             raise ValueError(
-                "MixAdjustedLoss: which batch is this? Call criterion.follow(loader) once, pass "
-                "log_mix=sampler.log_mix() or, with Lightning, Trainer(callbacks=[MixingCallback()]); for validation, "
-                "criterion.eval()"
+                "MixAdjustedLoss: it is not known which batch this is; call criterion.follow(loader) once, pass "
+                "log_mix=sampler.log_mix(), or under Lightning Trainer(callbacks=[MixingCallback()]); for validation, "
+                "call criterion.eval()"
             )
         if self._num_classes != logits.shape[1]:
             self._columns = _find_columns(source.group_names, logits.shape[1])
@@ -153,8 +153,8 @@ class MixAdjustedLoss(PerSampleLoss):
         if len(in_mix) == 1 and not self._told:
             self._told = True
             warnings.warn(
-                f"MixAdjustedLoss: all samples of a batch are of class {int(in_mix)}. No other is in its softmax, so "
-                "its loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
+                f"MixAdjustedLoss: a batch has samples of class {int(in_mix)} only. Its softmax then has that class "
+                "alone, so the loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
                 stacklevel=3,
             )
         return to_device(moved, logits.device).to(logits.dtype)
