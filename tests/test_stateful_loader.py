@@ -104,16 +104,24 @@ def test_the_sampler_s_state_loaded_after_the_loader_s_iterator_was_made_goes_on
     assert train(loader, sampler, TOTAL - 8) == rest
 
 
-# A thread of torchdata may be the one that drops its mapper, which then fails to wait for itself, in a destructor.
-@pytest.mark.filterwarnings("ignore:.*_SingleThreadedMapper.__del__:pytest.PytestUnraisableExceptionWarning")
 class TestNodes:
     """Pipelines of torchdata.nodes. A Prefetcher's thread takes a snapshot when it has fetched a batch."""
 
-    @staticmethod
-    def make(sampler, *, threads):
+    @pytest.fixture(autouse=True)
+    def threads_end(self):
+        """Else such a thread may be the one that collects its mapper, whose destructor then waits for itself."""
+        self.prefetchers = []
+        yield
+        for prefetcher in self.prefetchers:
+            prefetcher._it._shutdown()
+
+    def make(self, sampler, *, threads):
         nodes = pytest.importorskip("torchdata.nodes")
         node = nodes.ParallelMapper(nodes.SamplerWrapper(sampler), torch.tensor, num_workers=0)
-        return nodes.Loader(nodes.Prefetcher(node, 3) if threads else node)
+        if threads:
+            node = nodes.Prefetcher(node, 3)
+            self.prefetchers.append(node)
+        return nodes.Loader(node)
 
     def stopped(self, mixer, observe, *, threads, stop=4):
         """The rest of an unbroken run, and the state of the loader of one that stops."""
