@@ -18,7 +18,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # millisecond a test.
 WORKERS ?= 2
 PYTEST := -m pytest -q -rfEs -n $(WORKERS) --dist worksteal -p no:logging
-FAST := -m "not slow and not gpu and not heavy" --ignore=tests/experiments --hypothesis-profile=fast
+CORE := not slow and not gpu and not heavy
+QUICKLY := --ignore=tests/experiments --hypothesis-profile=fast
 
 .PHONY: test pytest fast core oldest demo lint benchmark benchmark-check docs clean
 
@@ -29,13 +30,14 @@ test: $(READY)
 pytest: $(READY)
 	$(BIN)/python $(PYTEST) --durations=10 -m "not slow and not gpu"
 
-# The library alone, in a minute: no processes, pages, notebooks or experiments, and fewer examples of each property.
+# The library alone, in a minute: no processes, pages, notebooks, experiments or long runs, and fewer examples of each
+# property.
 fast: $(READY)
-	$(BIN)/python $(PYTEST) $(FAST) tests learn2mix
+	$(BIN)/python $(PYTEST) $(QUICKLY) -m "$(CORE) and not long" tests learn2mix
 
-# The same tests in any environment, less the doctests, for older versions write some numbers in another way.
+# With the long runs, in any environment; less the doctests, for older versions write some numbers in another way.
 core:
-	$(BIN)/python $(PYTEST) $(FAST) tests
+	$(BIN)/python $(PYTEST) $(QUICKLY) -m "$(CORE)" tests
 
 # The same on the oldest versions that pyproject.toml allows of what the library is built on: see noxfile.py.
 oldest: $(READY)

@@ -55,6 +55,6 @@ def newest(session: nox.Session) -> None:
 
 
 def core_tests(session: nox.Session) -> None:
-    """Show the versions and run what `make fast` runs, less the doctests."""
+    """Show the versions and run what `make fast` runs, with the long runs and less the doctests."""
     session.run("python", "-m", "pip", "list")
     session.run("make", "core", f"BIN={session.bin}", external=True)

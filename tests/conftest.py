@@ -51,6 +51,17 @@ ROOT = Path(__file__).parent.parent
 HEAVY_FOLDERS = {ROOT / "tests" / "experiments", ROOT / "experiments"}
 HEAVY_IMPORTS = {"forks", "fresh_environment", "subprocess", "multiprocessing", "nbformat", "psutil"}
 HEAVY_FILES = {"test_cli.py", "test_docs.py", "test_loader_trainer.py", "test_stream_memory.py", "test_studies.py"}
+# And whole runs that are stopped and go on, under Lightning, the Hugging Face Trainer or in a loop: these take long.
+LONG_FILES = {
+    "test_agreement.py",
+    "test_callback_resume.py",
+    "test_callback_validation.py",
+    "test_history.py",
+    "test_hugging_face.py",
+    "test_hugging_face_streams.py",
+    "test_interrupted.py",
+    "test_stream_resume.py",
+}
 
 
 def is_heavy(item: pytest.Item) -> bool:
@@ -72,10 +83,12 @@ def is_heavy(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is heavy."""
+    """Mark what is heavy, and what takes long."""
     for item in items:
         if is_heavy(item):
             item.add_marker("heavy")
+        if item.path.name in LONG_FILES:
+            item.add_marker("long")
 
 
 def pytest_collection_finish() -> None:

@@ -86,6 +86,7 @@ def test_a_trained_classifier_becomes_calibrated(mixer):
     assert after < 0.02
 
 
+@pytest.mark.long
 def test_on_real_images(monkeypatch):
     root = Path(os.environ.get("LEARN2MIX_DATA", ""))
     if "LEARN2MIX_DATA" not in os.environ or not (root / "FashionMNIST").is_dir():
