@@ -218,6 +218,7 @@ def test_neighbours_in_a_range_too_large_to_be_listed(size, num_rounds, monkeypa
     assert (min(pvalues) > UNLIKELY) == (num_rounds > 2)
 
 
+@pytest.mark.long
 def test_passes_groups_and_seeds_are_independent():
     size = 70_000  # too large to be shuffled whole
     partition = Partition.by_dataset([range(size)] * 2)

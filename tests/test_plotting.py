@@ -42,6 +42,7 @@ def test_bands_are_as_high_as_the_shares_and_stand_in_the_order_of_the_groups(ax
     assert ax.get_xlim() == (0, 2)
 
 
+@pytest.mark.long
 @given(st.integers(1, 12), st.integers(1, 25), st.randoms(use_true_random=False))
 def test_every_picture_has_steps_and_no_slopes(num_times, num_groups, random):
     path = np.array([[random.random() + 1e-3 for _ in range(num_groups)] for _ in range(num_times)])

@@ -187,6 +187,7 @@ def test_a_state_from_before_it_loads_and_the_mix_begins(weight):
         )
 
 
+@pytest.mark.long
 def test_training_by_it_does_what_the_sampler_does():
     """On a quadratic a group with centres c: both ways of mixing settle at the same place."""
     centres = torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64)

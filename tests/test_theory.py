@@ -116,6 +116,7 @@ class TestProposition23:
         path = quadratics.train(1 / quadratics.L, gamma, 600)
         np.testing.assert_allclose(path[-1][1], quadratics.b / quadratics.b.sum(), rtol=0, atol=1e-9)
 
+    @pytest.mark.long
     @settings(max_examples=20)
     @given(seeds, st.integers(2, 6), st.floats(0.02, 0.1))  # the authors advise 0.01 to 0.1
     def test_both_converge_to_the_fixed_point(self, seed, num_groups, gamma):
