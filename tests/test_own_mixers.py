@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import NAN, Scripted, counts_of
-from learn2mix import MixedBatchSampler, Mixer, Partition
+from learn2mix import AnnealedMix, Learn2Mix, MixedBatchSampler, Mixer, Partition
 
 
 def test_a_mixer_that_assigns_its_mix_gives_exact_counts():
@@ -30,7 +30,8 @@ def test_a_mixer_that_computes_its_mix_is_read_once_a_batch():
     sampler = MixedBatchSampler(labels, mixer, batch_size=4, num_batches=2)
     assert [counts_of(batch, labels, 2) for batch in sampler] == [[4, 0], [1, 3]]
     assert mixer.reads == 2
-    sampler.load_state_dict(sampler.state_dict())
+    with pytest.warns(UserWarning, match="Computed: .* not in its state.*: reads;"):
+        sampler.load_state_dict(sampler.state_dict())
 
 
 class Reused(Mixer):
@@ -79,3 +80,101 @@ def test_a_mixer_s_own_mix_is_checked(mix, message):
     with pytest.raises(ValueError, match=message):
         next(iter(sampler))
     assert sampler.lag == 0
+
+
+class Follows(Mixer):
+    """Asks for an update after each batch."""
+
+    needs_losses = True
+
+    def due(self, num_batches, epoch_ended):
+        return True
+
+
+@pytest.mark.parametrize("within", [lambda rule: rule, lambda rule: AnnealedMix(None, rule, num_steps=9)])
+@pytest.mark.parametrize("method", ["seek", "update", "observe_validation"])
+def test_a_mix_that_is_returned_instead_of_assigned_is_an_error(method, within):
+    rule = type("Returns", (Follows,), {method: lambda self, *_: self.prior})()
+    sampler = MixedBatchSampler([0, 1] * 8, within(rule), batch_size=4)
+    with pytest.raises(TypeError, match=r"returned a ndarray, which nobody takes; .*self\.proportions = "):
+        for batch in sampler:
+            sampler.observe(np.ones(len(batch)))
+            sampler.observe_validation(1.0)
+
+
+class Remembers(Follows):
+    """Changes attributes: a new number, an array and a generator in place."""
+
+    def __init__(self):
+        self.number, self.array, self.random = 0, np.zeros(2), np.random.default_rng(0)
+        self.same, self.told = {"a": [1]}, []
+
+    def update(self, losses, info=None):
+        self.number += 1
+        self.array += losses
+        self.told.append(info)
+        self.proportions = self.random.dirichlet([1, 1])
+
+
+class RemembersMore(Remembers, Learn2Mix):
+    def __init__(self):
+        Learn2Mix.__init__(self)
+        Remembers.__init__(self)
+
+    def update(self, losses, info=None):
+        Learn2Mix.update(self, losses)
+        Remembers.update(self, losses)
+
+
+class Saves(Remembers):
+    """What its state leaves out does not matter."""
+
+    def state_dict(self):
+        return super().state_dict()
+
+
+def drawn_once(mixer):
+    """A sampler whose mixer has had an update."""
+    sampler = MixedBatchSampler([0, 1] * 8, mixer, batch_size=4)
+    sampler.observe(np.ones(len(next(iter(sampler)))))
+    return sampler
+
+
+@pytest.mark.parametrize("kind", [Remembers, RemembersMore])
+def test_what_a_rule_remembers_and_does_not_save_is_named_once(kind):
+    sampler = drawn_once(kind())
+    with pytest.warns(UserWarning, match=f"{kind.__name__}: .*: number, array, random; put them into"):
+        sampler.state_dict()
+    sampler.state_dict()  # a second warning would be an error
+
+
+def test_what_a_rule_remembers_and_does_not_save_is_named_where_it_gets_another_sampler():
+    mixer = Remembers()
+    drawn_once(mixer)
+    with pytest.warns(UserWarning, match="number, array, random"):
+        drawn_once(mixer)
+
+
+@pytest.mark.parametrize("kind", [Saves, Learn2Mix])
+def test_a_rule_that_saves_its_state_is_not_told_what_to_save(kind, recwarn):
+    drawn_once(kind()).state_dict()
+    MixedBatchSampler([0, 1] * 8, Remembers(), batch_size=4).state_dict()  # nothing has changed yet
+    assert not recwarn.list
+
+
+class SavesLittle(Remembers):
+    """Its state is its own, without the general one."""
+
+    def state_dict(self):
+        return {"number": self.number}
+
+    def load_state_dict(self, state):
+        self.number = state["number"]
+
+
+def test_the_mix_goes_on_though_a_rule_leaves_it_out_of_its_state():
+    stopped = drawn_once(SavesLittle())
+    going_on = MixedBatchSampler([0, 1] * 8, SavesLittle(), batch_size=4)
+    going_on.load_state_dict(stopped.state_dict())
+    assert going_on.mixer.number == 1
+    assert going_on.mixer.proportions.tolist() == stopped.mixer.proportions.tolist() != [0.5, 0.5]

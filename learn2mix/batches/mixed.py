@@ -19,7 +19,7 @@ from learn2mix.feedback.feedback import Drawn, check_losses, check_validation, c
 from learn2mix.functional import importance_weights, log_mix
 from learn2mix.labels import as_tuples
 from learn2mix.mixers.base import refuse_empty_groups
-from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.info import MixInfo, call
 from learn2mix.mixers.mixes import refuse_unknown, starting_mix
 
 
@@ -164,7 +164,7 @@ class MixedBatches(Iterations):
                 they are None. The mix stays as it was.
         """
         self._validated = True
-        self.mixer.observe_validation(*check_validation(loss, group_losses, self.group_names))
+        call(self.mixer.observe_validation, *check_validation(loss, group_losses, self.group_names))
 
     def _own(self, batch: Batch) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         """Return this process's places in a batch, ascending, and the order in which it gets them; None for as is."""
@@ -195,9 +195,9 @@ class MixedBatches(Iterations):
             mix, draws = frozen(self._composition.newest), frozen(self._composition.draws)
             nothing, size = frozen(np.zeros(len(mix))), self.batch_size * self._split[1]
             told = MixInfo(nothing, mix, draws, self._sizes(), size, self._feedback.num_updates)
-            self.mixer.seek(batch, epoch, told)
+            call(self.mixer.seek, batch, epoch, info=told)
         elif self._seeks:
-            self.mixer.seek(batch, epoch)
+            call(self.mixer.seek, batch, epoch)
         proportions = self.mixer.proportions
         if self._checked:
             return proportions

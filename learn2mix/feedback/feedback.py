@@ -28,7 +28,7 @@ from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
 from learn2mix.mixers.base import load_state, state_of
-from learn2mix.mixers.info import takes_info
+from learn2mix.mixers.info import call
 
 __all__ = [
     "Drawn",
@@ -210,8 +210,7 @@ class Feedback:
         sums, means, told = popped
         self.group_losses = frozen(means)
         self._hear(sums, told.counts)
-        info = (told,) if takes_info(self.mixer.update, num_others=1) else ()
-        self.mixer.update(means.copy(), *info)
+        call(self.mixer.update, means.copy(), info=told)
         self.num_updates += 1
 
     def _raise_error(self) -> None:

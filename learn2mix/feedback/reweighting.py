@@ -18,7 +18,7 @@ from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
-from learn2mix.mixers.info import MixInfo, takes_info
+from learn2mix.mixers.info import MixInfo, call
 from learn2mix.partition import Partition
 
 
@@ -125,12 +125,10 @@ class ReweightedLoss(Transparent):
 
     def _seek(self, epoch: int, batch_size: int) -> None:
         """Let the mixer prepare the weights of the next batch."""
-        told: tuple[MixInfo, ...] = ()
-        if takes_info(self.mixer.seek, num_others=2):
-            drawn, mix = self._drawn(batch_size), self.mixer.proportions
-            nothing, num_updates = frozen(np.zeros(len(mix))), self._feedback.num_updates
-            told = (MixInfo(nothing, mix, frozen(drawn.draws), drawn.sizes, drawn.batch_size, num_updates),)
-        self.mixer.seek(self._batch, epoch, *told)
+        drawn, mix = self._drawn(batch_size), self.mixer.proportions
+        nothing, num_updates = frozen(np.zeros(len(mix))), self._feedback.num_updates
+        info = MixInfo(nothing, mix, frozen(drawn.draws), drawn.sizes, drawn.batch_size, num_updates)
+        call(self.mixer.seek, self._batch, epoch, info=info)
 
     def _drawn(self, batch_size: int) -> Drawn:
         """Say what batches are drawn at: the data's own mix, so that all groups are repeated alike."""
@@ -140,7 +138,7 @@ class ReweightedLoss(Transparent):
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, as to a sampler."""
-        self.mixer.observe_validation(*check_validation(loss, group_losses, self.mixer.group_names))
+        call(self.mixer.observe_validation, *check_validation(loss, group_losses, self.mixer.group_names))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the mixer's state, the losses since the last update and how far training is, on any process alone."""

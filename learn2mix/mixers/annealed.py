@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from learn2mix.checks import Vector, check_whole
-from learn2mix.mixers.base import Mixer
+from learn2mix.mixers.base import Mixer, load_state, state_of
 from learn2mix.mixers.by_batch import ByBatch
-from learn2mix.mixers.info import MixInfo, takes_info
+from learn2mix.mixers.info import MixInfo, call
 from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
@@ -80,8 +80,7 @@ class AnnealedMix(ByBatch):
 
     def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
         for mixer in self._mixers.values():
-            told = (info,) if takes_info(mixer.seek, num_others=2) else ()
-            mixer.seek(batch, epoch, *told)
+            call(mixer.seek, batch, epoch, info=info)
         super().seek(batch, epoch, info)
 
     def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
@@ -91,13 +90,12 @@ class AnnealedMix(ByBatch):
     def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
         for name, mixer in self._mixers.items():
             if self._due.get(name):
-                told = (info,) if takes_info(mixer.update, num_others=1) else ()
-                mixer.update(losses.copy(), *told)
+                call(mixer.update, losses.copy(), info=info)
         self.proportions = self._at(self._batch)
 
     def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
         for mixer in self._mixers.values():
-            mixer.observe_validation(loss, group_losses)
+            call(mixer.observe_validation, loss, group_losses)
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
         ends = {
@@ -107,13 +105,13 @@ class AnnealedMix(ByBatch):
         return super().settings() | ends | {"schedule": describe(self.schedule)}
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        mixers = {name: mixer.state_dict() for name, mixer in self._mixers.items()}
+        mixers = {name: state_of(mixer) for name, mixer in self._mixers.items()}
         return super().state_dict() | ({"mixers": mixers, "due": dict(self._due)} if mixers else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         for name, saved in state.get("mixers", {}).items():
             if name in self._mixers:
-                self._mixers[name].load_state_dict(saved)
+                load_state(self._mixers[name], saved)
         self._due = dict(state.get("due", {}))
         super().load_state_dict(state)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, as_proportions, frozen
+from learn2mix.mixers.unsaved import Contents, contents, warn_of_unsaved
 
 __all__ = ["Attached"]
 
@@ -33,6 +34,7 @@ class Attached:
     _has_empty = False  # whether some group has no samples; asked at each update
     _owner: weakref.ref[Any] | None = None
     _fresh: dict[str, Any] | None = None  # the state before anything was learned
+    _contents: Contents | None = None  # of the attributes, at that time; None once it was said that they changed
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_owner": None}  # a copy is nobody's mixer yet
@@ -70,6 +72,7 @@ class Attached:
             try:
                 self._begin()
                 self._fresh = copy.deepcopy(self.state_dict()) | {"proportions": None, "settings": {}}
+                self._contents = contents(self)
             except Exception:
                 self._prior = self._group_names = self._proportions = self._sizes = None
                 raise
@@ -94,9 +97,15 @@ class Attached:
         self._owner = weakref.ref(owner)
 
     def _begin_anew(self) -> None:
+        self._tell_unsaved()
         self._begin()
         if self._fresh is not None:
             self.load_state_dict(copy.deepcopy(self._fresh))
+
+    def _tell_unsaved(self) -> None:
+        """Warn, once, of what has changed and is not saved."""
+        if self._contents is not None and warn_of_unsaved(self, self._contents):
+            self._contents = None
 
     def _begin(self) -> None:
         """Set the initial mix."""

@@ -259,17 +259,19 @@ def check_mixer(mixer: Any) -> None:
 
 
 def state_of(mixer: Mixer) -> dict[str, Any]:
-    """Return a mixer's state, with its settings also where a rule of one's own leaves them out of it."""
+    """Return a mixer's state, with its mix and settings also where a rule of one's own leaves them out of it."""
+    mixer._tell_unsaved()
     state = mixer.state_dict()
-    return state if "settings" in state else state | {"settings": _plain_settings(mixer)}
+    return state if state.keys() >= {"mixer", "proportions", "settings"} else Mixer.state_dict(mixer) | state
 
 
 def load_state(mixer: Mixer, state: dict[str, Any]) -> None:
-    """Load what :func:`state_of` returned; warn of other settings where the rule itself does not."""
-    if "settings" not in mixer.state_dict():
-        warn_of_differences(type(mixer).__name__, differences(state.get("settings", {}), mixer.settings()))
-        state = {name: value for name, value in state.items() if name != "settings"}
-    mixer.load_state_dict(state)
+    """Load what :func:`state_of` returned: what the rule's own state leaves out first."""
+    general, own = Mixer.state_dict(mixer), mixer.state_dict()
+    left_out = general.keys() - own.keys()
+    if left_out and left_out <= state.keys():  # else of a version that left them out too
+        Mixer.load_state_dict(mixer, state)
+    mixer.load_state_dict({name: value for name, value in state.items() if name not in left_out})
 
 
 def _plain_settings(mixer: Mixer) -> dict[str, Any]:
