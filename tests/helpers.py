@@ -13,6 +13,13 @@ from learn2mix import MixedBatchSampler, Mixer
 
 NAN = float("nan")
 
+
+def reset_default_device() -> None:
+    """Make the default device the one it is at first; asked for it after a None, torch 2.4 raises an AttributeError."""
+    torch.set_default_device(None)
+    vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
+
+
 shares = st.one_of(st.just(0.0), st.just(1.0), st.floats(1e-9, 1.0), st.floats(1e-300, 1e-9))
 
 

@@ -107,6 +107,8 @@ def test_our_column_gives_exact_batches(peer, monkeypatch):
         module = types.ModuleType(name)
         module.StreamingDataset = Shards
         monkeypatch.setitem(sys.modules, name, module)
+    if missing := [name for name in packages(PEERS[peer][1]) if not loads(name)]:
+        pytest.skip(f"compiled only: {missing}")
     batches = [counts(batch) for batch in run(PEERS[peer][1])]
     assert len(batches) >= 30
     size = sum(batches[0])
@@ -132,4 +134,5 @@ def test_the_weighted_sampler_misses_what_ours_draws():
 
 def test_balanced_epochs_are_as_long_as_imbalanced_learn_s():
     before, after = PEERS["imbalanced-learn"]
+    pytest.importorskip("imblearn.over_sampling", exc_type=ImportError)
     assert len(run(before)) == len(run(after)) == 90

@@ -36,6 +36,7 @@ def training(loader):
             yield batch.tolist(), loader.mixer.proportions.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # of torch 2.4
 @pytest.mark.filterwarnings("ignore:torch.distributed is")
 @pytest.mark.parametrize("stop", [6, 10])
 @pytest.mark.parametrize("name", MIXERS)

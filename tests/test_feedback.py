@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fake_accelerator import FakeAccelerator
-from helpers import NAN, same_state, through_a_file
+from helpers import NAN, reset_default_device, same_state, through_a_file
 from observing import CUT, Batch, by_hand, make, make_batches, observe
 
 DEVICES = ["cpu", "cuda:1", "mps"]
@@ -220,7 +220,7 @@ def test_another_default_device_breaks_nothing(setting):
             again = make(2)
             again.load_state_dict(feedback.state_dict())
     finally:
-        torch.set_default_device(None)
+        reset_default_device()
     assert feedback.mixer.updates == by_hand(batches, 2)[-1]
     assert same_state(again.state_dict(), feedback.state_dict())
 

@@ -305,7 +305,7 @@ def test_data_without_a_sample_are_an_error():
 
 
 def test_hugging_face_s_data_are_read():
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", exc_type=ImportError)
     table = {"x": [[float(row), 1.0] for row in range(40)], "label": list(range(40))}
     data = datasets.Dataset.from_dict(table).with_format("torch")
     found = InMemory.of(data)[[3, 39]]

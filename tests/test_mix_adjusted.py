@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import forks
-from helpers import Scripted
+from helpers import Scripted, reset_default_device
 from learn2mix import (
     AlternatingMix,
     AnnealedMix,
@@ -276,7 +276,7 @@ def test_a_default_device_changes_nothing():
     try:
         assert torch.equal(criterion(logits, targets), expected)
     finally:
-        torch.set_default_device(None)
+        reset_default_device()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
