@@ -94,7 +94,7 @@ def test_an_order_that_differs_between_workers_is_refused_also_where_the_sources
     stream = MixedStream(
         {"web": OwnOrder(0, 90), "b": range(90)}, FixedMix("uniform"), batch_size=10, on_exhausted=mode
     )
-    with pytest.raises(RuntimeError, match="sources: 'web' begins with another sample in each worker"):
+    with pytest.raises(RuntimeError, match="sources: 'web' has another sample 0 in each worker"):
         list(MixedLoader(stream, num_workers=3))
 
 

@@ -149,7 +149,7 @@ def test_tensors_are_the_same_sample_in_every_worker(num_workers):
 
 def test_an_order_that_differs_between_workers_is_refused():
     stream = MixedStream({"web": OwnOrder(0, 60), "b": range(60)}, FixedMix(HALF), batch_size=10)
-    with pytest.raises(RuntimeError, match=r"sources: 'web' begins with another sample in each worker.*seed it"):
+    with pytest.raises(RuntimeError, match=r"sources: 'web' has another sample 0 in each worker.*seed"):
         drawn(stream, 12, 3)
     assert len(drawn(MixedStream([OwnOrder(0, 60), range(60)], FixedMix(HALF), batch_size=10), 12, 1)) == 60
 

@@ -13,10 +13,13 @@ from typing import Any
 
 from torch.utils.data._utils import worker
 
+from learn2mix.batches.sources import digest
 from learn2mix.batches.surroundings import OwnRandomness, Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
-WATCHED = 64  # samples of a pass, in which a source that draws from the global random generators shows it
+WATCHED = 64  # samples of the first pass, in which a source that draws from the global random generators shows it
+MOST_MARKS = 16  # that are kept
+NEVER = 1 << 62  # in the place of the number of a sample
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
@@ -60,6 +63,8 @@ class SourcePasses:
 
     def __post_init__(self) -> None:
         self.length: int | None = None  # samples in a pass, once that is known
+        # Digests of some samples, with their numbers: by them readers find out whether they see the same order.
+        self.marks: list[tuple[int, int]] = []
         self._reread_to = -1  # number of the sample at which a failure ended the iterator, so that it was read again
         self._ahead: ReadError | None = None  # a failure found by reading ahead, to be raised in its turn
         self.begin(0, 0)
@@ -68,6 +73,7 @@ class SourcePasses:
         """Go to sample ``number`` of the pass that began with sample ``start``; ``samples`` if it was opened there."""
         self._oldest = self._next = number  # numbers of the first sample that is kept, and of the next to read
         self._start, self._pass = start, samples
+        self._mark = number if number == start else NEVER  # number of the next sample of which a digest is taken
         self._cut = False  # whether the last failure ended the iterator
         self._kept: list[Any] = []
 
@@ -139,6 +145,7 @@ class SourcePasses:
             self._cut = ended_a_generator(error)
             if not isinstance(error, Exception):
                 raise
+            self._mark = NEVER  # the samples of other readers, which may not fail there, have other numbers
             kind = StuckError if self._reread_to == self._next else ReadError
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
             raise kind(said) from error
@@ -149,13 +156,13 @@ class SourcePasses:
             self.length = self._next - self._start
             if not self.length:
                 raise EmptyError(self.if_empty)
-            self._start, self._pass = self._next, None
+            self._start, self._pass, self._mark = self._next, None, self._next
 
     def _extend(self, samples: Iterator[Any], count: int) -> None:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         randomness = self.randomness
-        if randomness and self._next - self._start >= WATCHED and not randomness.used:
+        if randomness and not randomness.used and (self._start or self._next >= WATCHED):
             randomness = None  # it takes as long as some hundred samples
         try:
             with randomness or nullcontext():
@@ -164,6 +171,13 @@ class SourcePasses:
             worker._worker_info = info
             number, self._next = self._next, self._oldest + len(self._kept)
             self._cut = self._cut and self._next == number
+            while self._mark < self._next:
+                self._take_mark()
+
+    def _take_mark(self) -> None:
+        """Note a sample; the next one is twice as far from the beginning of the pass."""
+        self.marks = [*self.marks[1 - MOST_MARKS :], (self._mark, digest(self._kept[self._mark - self._oldest]))]
+        self._mark = self._start + max(2 * (self._mark - self._start), WATCHED if self._start else 1)
 
 
 def ended_a_generator(error: BaseException) -> bool:
@@ -193,6 +207,7 @@ class IndexedPasses:
 
     def __init__(self, samples: Any, shuffle: Callable[[int, int], tuple[int, list[int]]] | None = None) -> None:
         self._samples, self._shuffle, self.length = samples, shuffle, len(samples)
+        self.marks: list[tuple[int, int]] = []  # nobody reads them in another order
         self.keeps = isinstance(samples, Sequence)  # as those of SourcePasses
         self._part: tuple[int, int, list[int]] = (0, 0, [])  # passes before it, its place in the pass, its indices
 

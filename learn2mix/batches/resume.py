@@ -79,6 +79,7 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
             "shards": {"drawn": [[drawn] for drawn in state["draws"]], "lengths": [[-1]] * len(names)},
             "own": [],
             "states": [],
+            "orders": [],
         }
     if len(state["own"]) != num_replicas:  # then each process has had as many of a source as any other
         state = state | {"own": [[drawn // num_replicas for drawn in state["draws"]]] * num_replicas}

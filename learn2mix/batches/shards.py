@@ -99,6 +99,11 @@ class Shards:
         self.drawn, self.own = np.zeros_like(self.drawn), np.zeros_like(self.own)
         self._states.clear()
 
+    @property
+    def split_by_process(self) -> set[int]:
+        """The sources of which each process reads a part of its own."""
+        return {source for source, kind in self._kinds.items() if kind == "own"}
+
     def states_before(self, number: int, drawn: Any, rank: int) -> list[Any]:
         """Return the newest states, as source, shard and state, that are not beyond where the sources are to go on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.permutation import keys_at, parts_of_passes
 from learn2mix.batches.shards import WHOLE
-from learn2mix.batches.sources import Source, UnusableError, digest, has_exact_state, peek, twin
+from learn2mix.batches.sources import Source, UnusableError, has_exact_state, peek, twin
 from learn2mix.batches.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
@@ -27,6 +28,7 @@ class Settings(NamedTuple):
     stops: bool  # whether each epoch reads the sources from their beginning
     num_shards: int  # among which the workers of a process share a source
     num_replicas: int
+    rank: int  # of the process
     keep: int  # samples that stay in memory behind the newest, to go back to
     resume: list[tuple[int, int, dict[str, Any]]]  # source, shard, and its own state, to go on from
 
@@ -37,15 +39,13 @@ class SourceReader:
     Attributes:
         kind: what each reader sees: the ``"whole"``, its process's ``"own"`` part, or ``"shards"``, one for each worker
             and the same in every process.
-        digest: of the first sample, where every reader has to see the same order; None where not.
     """
 
     def __init__(self, source: Source, settings: Settings, epoch: int, states: dict[int, dict[str, Any]]) -> None:
         self._source, self._settings, self._epoch = source, settings, epoch
         self._several = settings.num_shards * settings.num_replicas > 1
-        self.digest: int | None = None
         self._splits_itself = False
-        self._randomness = OwnRandomness()  # of the order that every reader has to see
+        self._randomness: dict[int, OwnRandomness] = defaultdict(OwnRandomness)  # of each shard, alike in every reader
         self._opened: Iterator[Any] | None = None  # the first pass, opened to see how the source is split
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
@@ -71,7 +71,7 @@ class SourceReader:
         # As one of two workers at least, so that a source that can split itself does.
         seen = None if stops else Seen(0, max(num_shards, 2))
         with RankQuestions() as questions:
-            opened, first = self._open(samples, seen, before=0)
+            opened, _ = self._open(samples, WHOLE, seen, before=0)
         split_by_rank = split_by_rank or (num_replicas > 1 and questions.asked)
         if split_by_rank and stops:
             raise UnusableError(
@@ -81,12 +81,11 @@ class SourceReader:
             )
         if seen is not None and seen.asked:
             last = Seen(num_shards - 1, num_shards)  # has no samples where there are fewer parts
-            self._splits_itself = num_shards == 1 or self._open(samples, last, before=0)[1] != []
+            self._splits_itself = num_shards == 1 or self._open(samples, WHOLE, last, before=0)[1] != []
             return "own" if split_by_rank else shards if self._splits_itself else "whole"
         self._opened = opened  # goes on after an error, as the iterator may
         if split_by_rank:
             return "own"
-        self.digest = digest(first[0]) if isinstance(first, list) and first else None
         return "whole"
 
     def passes(self, shard: int) -> Any:
@@ -109,7 +108,7 @@ class SourceReader:
             settings.keep,
             settings.restart,
             seen=self._seen(shard),
-            randomness=self._randomness if self._several and self.kind == "whole" else None,
+            randomness=self._randomness[shard],
             save=(lambda: self._live[shard].state_dict()) if saves else None,
         )
         if shard != WHOLE:
@@ -133,19 +132,20 @@ class SourceReader:
             self._live[shard] = self._source.samples
         else:
             self._live[shard] = self._shard_of(shard)
-            samples, _ = self._open(self._live[shard], self._seen(shard), before)
+            samples, _ = self._open(self._live[shard], shard, self._seen(shard), before)
         if self._settings.buffer <= 1:
             return samples
         generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {max(shard, 0)} {before}")
         return Shuffled(samples, self._settings.buffer, generator)
 
-    def _open(self, samples: Any, seen: Seen | None, before: int) -> tuple[Iterator[Any], list[Any] | Exception]:
-        """Begin a pass over the source or a shard of it, and look at its first sample where its order counts."""
-        if self.kind != "whole":
-            with seen_as(seen):
-                return self._source.open(samples, seen, before), []
-        self._randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}")
-        with seen_as(seen), self._randomness:
+    def _open(
+        self, samples: Any, shard: int, seen: Seen | None, before: int
+    ) -> tuple[Iterator[Any], list[Any] | Exception]:
+        """Begin a pass over the source or a shard of it, in the order that any other reader of it sees."""
+        part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
+        randomness = self._randomness[shard]
+        randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}{part}")
+        with seen_as(seen), randomness:
             return peek(self._source.open(samples, seen, before))
 
     def _shuffled_part(self, before: int, place: int) -> tuple[int, list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 import zlib
@@ -163,6 +164,25 @@ class _ByValue(pickle.Pickler):
             return NotImplemented
         values = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         return tuple, ((str(value.dtype), tuple(value.shape), values),)
+
+
+def reads_open_file(iterator: Any, depth: int = 8) -> bool:
+    """Whether an iterator reads a file that is open already, itself or through others, as map and generators do.
+
+    Example:
+        >>> import os
+        >>> with open(os.devnull) as file:
+        ...     reads_open_file(line.strip() for line in file)
+        True
+    """
+    if isinstance(iterator, io.IOBase):
+        try:
+            return iterator.readable() and iterator.fileno() >= 0
+        except (OSError, ValueError):  # in memory, or closed
+            return False
+    holds = depth and isinstance(iterator, (Iterator, tuple))  # map and zip have a tuple of theirs
+    within = gc.get_referents(iterator) if holds else []
+    return any(reads_open_file(each, depth - 1) for each in within)
 
 
 def has_exact_state(samples: Any) -> bool:

@@ -154,7 +154,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
         A resumed run composes the batches that were not observed again, by the same mixes.
         """
         composition = self._composition.state_dict(self._counts_as_trained())
+        number, num_ahead = composition["composed"], len(composition["ahead"])
         drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
+        shards = self._shards.state_dict(number, num_ahead, drawn, self._split[0])
         return {
             "version": VERSION,
             "group_names": self.group_names,
@@ -168,7 +170,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             **composition,
             "epoch_start": self._epoch_start.tolist(),
             "ends": {"lengths": self._ends.lengths.tolist()},
-            **self._shards.state_dict(composition["composed"], len(composition["ahead"]), drawn, self._split[0]),
+            **shards,
+            "orders": self._orders.state_before(drawn, shards["shards"]["drawn"], self._shards.split_by_process),
             "residue": self._residue,
             "feedback": self._feedback.state_dict(),
             "history": self._recorded(self._counts_as_trained()).state_dict(),
@@ -198,7 +201,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._ends.recall(state["ends"]["lengths"])
         self._ends.begin_epoch()
         self._sizes_so_far = None
-        self._digests.clear()
+        self._orders.load_state(state.get("orders", []))
         self._residue = state.get("residue")
         self._recorder.load_state_dict(state.get("history"))
         self._restart(state)

@@ -14,7 +14,7 @@ from learn2mix.batches.copies import copy_of
 from learn2mix.batches.passes_of_source import EmptyError, ReadError, SampleError, StuckError
 from learn2mix.batches.shards import WHOLE, Segment
 from learn2mix.batches.source_reader import Settings, SourceReader
-from learn2mix.batches.sources import Source, UnusableError
+from learn2mix.batches.sources import Source, UnusableError, reads_open_file
 
 OPENS = "an object that can be pickled, such as one whose __iter__ opens the data"
 DEFINED = "a function that is defined at the top of a module, as no lambda is"
@@ -26,7 +26,7 @@ class News(NamedTuple):
 
     kind: str  # how the source is split
     length: int | None
-    digest: int | None  # as the reader's
+    marks: list[tuple[int, int]]  # numbers and digests of some samples
     state: Any  # to go on from; None where the source has none of its own
     known_up_to: int = 0  # samples that it has for certain; it may have more
 
@@ -64,7 +64,7 @@ class StreamReader:
         self._epoch = 0
         self._generation = -1
         self._open: dict[int, SourceReader] = {}
-        self._told: dict[tuple[int, int], int | None] = {}  # lengths told to this generation
+        self._told: dict[tuple[int, int], Any] = {}  # lengths and last marks told to this generation
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}, "_told": {}}  # iterators stay where they are
@@ -80,6 +80,16 @@ class StreamReader:
                 raise TypeError(
                     f'{name} cannot be sent to a worker: {error}; give {way_out}, or use multiprocessing_context="fork"'
                 ) from error
+
+    def check_files(self) -> None:
+        """Raise a ValueError that names a source of which several workers would read a part each, as it comes."""
+        for source in self.sources:
+            if reads_open_file(source.samples):
+                raise ValueError(
+                    f"sources: {source.name!r} is an iterator over a file that is open already, so each worker would "
+                    "get only what the others leave of it; give an object whose __iter__ opens the file, or use "
+                    "num_workers=1"
+                )
 
     def begin_anew(self) -> None:
         """Read every source from its beginning."""
@@ -131,15 +141,15 @@ class StreamReader:
                     samples += [self._sample(source, passes, first + place, skipped) for place in mine]
                 else:
                     samples += self._to_collate(passes, passes.get(first, count, places))
-                key, length, state = (part.source, shard), passes.length, passes.snapshot()
-                if state is not None or self._told.get(key, -1) != length:
-                    self._told[key] = length
-                    news[key] = News(reader.kind, length, reader.digest, state)
+                key, length, state, marks = (part.source, shard), passes.length, passes.snapshot(), passes.marks
+                if state is not None or self._told.get(key, ()) != (length, marks[-1:]):
+                    self._told[key] = length, marks[-1:]
+                    news[key] = News(reader.kind, length, marks, state)
             if part.look_ahead:
                 passes, failed = reader.passes(WHOLE), list[str]()
                 passes.look_ahead(part.look_ahead, failed if self.skip else None)
                 skipped += [f"{source.name!r} {each}" for each in failed]
-                news[part.source, WHOLE] = News(reader.kind, passes.length, reader.digest, state, part.look_ahead)
+                news[part.source, WHOLE] = News(reader.kind, passes.length, passes.marks, state, part.look_ahead)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, ReadError) else error
             if isinstance(cause, UnusableError):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.ends import Ends
 from learn2mix.batches.mixed import MixedBatches
+from learn2mix.batches.orders import Orders
 from learn2mix.batches.shards import WHOLE, Shards
 from learn2mix.batches.source_reader import Settings
 from learn2mix.batches.sources import Source
@@ -38,12 +39,13 @@ class Requesting(MixedBatches):
         self._epoch_start = self._composition.draws  # draws when the epoch began
         self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
-        self._digests: dict[int, int] = {}  # of the first sample of each source, as readers have told
+        self._orders = Orders()
 
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
         self._max_ahead = max_ahead
         rank, num_replicas = self._split
+        self._num_readers = num_shards
         self._shards.split(num_shards, num_replicas)
         size = self.batch_size * num_replicas
         self._horizon = (max_ahead + 2) * size
@@ -54,6 +56,7 @@ class Requesting(MixedBatches):
             stops=self._ends.stops,
             num_shards=self._shards.num_shards,
             num_replicas=num_replicas,
+            rank=rank,
             keep=self._horizon if max_ahead else 2 * size,
             resume=self._shards.states_before(self._composition.composed, self._drawn(), rank),
         )
@@ -162,13 +165,10 @@ class Requesting(MixedBatches):
             if shard == WHOLE:
                 self._ends.learn(source, found.length, found.known_up_to)
             self._shards.learn(source, shard, found.kind, found.length, found.state, self._max_ahead)
-        for (source, _), found in news.items():
-            if found.digest is not None and self._digests.setdefault(source, found.digest) != found.digest:
-                raise RuntimeError(
-                    f"sources: {self.group_names[source]!r} begins with another sample in each worker, so its order "
-                    "differs (shuffled without a seed?) and samples would be lost and doubled; seed it, give it a "
-                    "method shard(num_shards=, index=), make random changes in decode_fn, or use num_workers=1"
-                )
+        for (source, shard), found in news.items():
+            # A shard has one reader, unless a resumed run has another number of workers.
+            agree = self._num_readers > 1 and (found.kind != "shards" or self._num_readers != self._shards.num_shards)
+            self._orders.learn(source, shard, self.group_names[source], found.marks, agree=agree)
 
     def _drawn(self) -> NDArray[np.int64]:
         """Return the draws of each source since the sources were read from their beginning, over all processes."""
@@ -186,7 +186,7 @@ class Requesting(MixedBatches):
         if self._ends.stops:
             self._ends.begin_epoch()
             self._shards.begin_anew()
-            self._digests.clear()
+            self._orders.clear()
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:

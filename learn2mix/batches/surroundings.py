@@ -104,7 +104,7 @@ class OwnRandomness:
     So a source that draws from them, without a seed of its own, has the same order in every reader.
 
     Attributes:
-        used: whether the source has drawn from them since they were seeded.
+        used: whether the source has drawn from them.
     """
 
     used = False
@@ -114,12 +114,12 @@ class OwnRandomness:
 
     def seed(self, text: str) -> None:
         """Seed what the source finds from now on."""
-        seed = random.Random(text).getrandbits(32)
+        seed, used = random.Random(text).getrandbits(32), self.used
         with self:
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
-        self.used = False
+        self.used = used
 
     def __enter__(self) -> None:
         self._of_others = _states()
