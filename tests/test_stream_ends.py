@@ -108,6 +108,14 @@ def test_a_one_shot_iterator_that_has_to_begin_again_is_refused_by_name(num_work
             list(load(once))
 
 
+@pytest.mark.parametrize("kind", [iter, lambda alike: (sample for sample in alike), lambda alike: map(abs, alike)])
+def test_one_whose_samples_are_all_alike_is_not_taken_for_begun_anew(kind):
+    stream = MixedStream([kind([7] * 40), range(40)], FixedMix([0.5, 0.5]), batch_size=4, on_exhausted="stop_first")
+    assert len([*islice(load(stream), 3)]) == 3
+    with pytest.raises(ValueError, match="0 is a one-shot iterator"):
+        next(iter(load(stream)))
+
+
 def test_a_one_shot_iterator_goes_on_over_iterations_without_workers():
     stream = MixedStream([range(40), iter(range(GROUP, GROUP + 20))], FixedMix([0.5, 0.5]), batch_size=2)
     seen = [batch.tolist()[1] - GROUP for _ in range(3) for batch in islice(load(stream), 5)]

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from learn2mix.batches.surroundings import Seen
 from learn2mix.partition import plain_names
 
+ONE_SHOT = ("builtins", "itertools", "_csv", "_io")  # where the iterators that never begin anew are defined
 LOSES_ITS_BUFFER = "BufferShuffledExamplesIterable"  # Hugging Face's shuffle begins a new buffer where it resumes
 
 
@@ -72,7 +73,8 @@ class Source:
         opened, first = peek(map(next, repeat(iterator)))
         if isinstance(first, Exception) or (seen is not None and seen.asked):  # no generator asks when it begins
             return opened
-        if first and (before or self._first in (None, digest(first[0]))):
+        may_begin_anew = type(iterator).__module__ not in ONE_SHOT
+        if first and (before or self._first is None or (may_begin_anew and self._first == digest(first[0]))):
             self._first = digest(first[0])
         elif self._first is not None:
             raise UnusableError(
