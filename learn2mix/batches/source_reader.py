@@ -142,8 +142,11 @@ class SourceReader:
         self, samples: Any, shard: int, seen: Seen | None, before: int
     ) -> tuple[Iterator[Any], list[Any] | Exception]:
         """Begin a pass over the source or a shard of it, in the order that any other reader of it sees."""
-        part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
         randomness = self._randomness[shard]
+        if randomness.seeded and not randomness.used:  # the passes of a source are alike, and seeding takes long
+            with seen_as(seen):
+                return peek(self._source.open(samples, seen, before))
+        part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
         randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}{part}")
         with seen_as(seen), randomness:
             return peek(self._source.open(samples, seen, before))

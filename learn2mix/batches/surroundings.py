@@ -104,10 +104,11 @@ class OwnRandomness:
     So a source that draws from them, without a seed of its own, has the same order in every reader.
 
     Attributes:
-        used: whether the source has drawn from them.
+        seeded: whether it has found them seeded.
+        used: whether it has drawn from them.
     """
 
-    used = False
+    seeded = used = False
 
     def __init__(self) -> None:
         self._states: Any = None
@@ -119,7 +120,7 @@ class OwnRandomness:
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)  # those of accelerators are the user's, and would not be restored
-        self.used = used
+        self.seeded, self.used = True, used
 
     def __enter__(self) -> None:
         self._of_others = _states()
