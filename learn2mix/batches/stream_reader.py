@@ -64,7 +64,7 @@ class StreamReader:
         self._epoch = 0
         self._generation = -1
         self._open: dict[int, SourceReader] = {}
-        self._told: dict[tuple[int, int], Any] = {}  # lengths and last marks told to this generation
+        self._told: dict[tuple[int, int], Any] = {}  # lengths and marks told to this generation
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}, "_told": {}}  # iterators stay where they are
@@ -142,8 +142,9 @@ class StreamReader:
                 else:
                     samples += self._to_collate(passes, passes.get(first, count, places))
                 key, length, state, marks = (part.source, shard), passes.length, passes.snapshot(), passes.marks
-                if state is not None or self._told.get(key, ()) != (length, marks[-1:]):
-                    self._told[key] = length, marks[-1:]
+                told = self._told.get(key, (-1, None))
+                if state is not None or told[0] != length or told[1] is not marks:
+                    self._told[key] = length, marks
                     news[key] = News(reader.kind, length, marks, state)
             if part.look_ahead:
                 passes, failed = reader.passes(WHOLE), list[str]()
