@@ -11,6 +11,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import ddp_script
 import forks
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixingCallback
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixingCallback
 
 BROKEN = 29  # a sample that some tests cannot read; of no batch before the first checkpoint
 SAVE_EVERY = 3
@@ -246,6 +247,34 @@ def observe(sampler, num_steps):
             break
 
 
+class Slow:
+    """Samples of which some take longer than others, on one of two processes other ones."""
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, index):
+        time.sleep(0.02 * ((index + dist.get_rank()) % 4 == 0))
+        return index
+
+
+def load(sampler, num_epochs=3, **loader_args):
+    """Train by a loader with worker processes, and return all samples that this process had."""
+    loader, samples = MixedLoader(Slow(), sampler, **loader_args), []
+    for _ in range(num_epochs):
+        for batch in loader:
+            loader.observe(torch.from_numpy(1.0 + LABELS[batch.numpy()]))
+            samples += batch.tolist()
+    return samples
+
+
+def assert_evenly_drawn(ranks):
+    """Over all processes no sample of a group was drawn twice more often than another of it."""
+    assert [outcome.code for outcome in ranks] == [0, 0], [outcome.error for outcome in ranks]
+    drawn = np.bincount(ranks[0].result + ranks[1].result, minlength=len(LABELS))
+    assert all(np.ptp(drawn[label == LABELS]) <= 1 for label in np.unique(LABELS))
+
+
 class TestProcesses:
     def test_one_that_dies_under_the_trainer(self, tmp_path, unbroken):
         one, other = fit(tmp_path, 2, callbacks=[Kills()])
@@ -313,6 +342,21 @@ class TestProcesses:
 
         for outcome in loop(tmp_path, 3, each, settings=settings):
             assert outcome.error.startswith(f"RuntimeError: the processes have come apart: {what}. Give each the same")
+
+    @pytest.mark.parametrize("workers", [(0, 2), (1, 2)])
+    def test_that_compose_other_numbers_of_batches_ahead(self, tmp_path, workers):
+        for outcome in loop(tmp_path, 2, lambda rank, sampler: load(sampler, num_workers=workers[rank])):
+            assert "rank 1 has another make-up of this batch than rank 0. Give each the same data" in outcome.error
+            assert "the same num_workers and prefetch_factor too" in outcome.error
+
+    @pytest.mark.parametrize("mixer", [FixedMix("uniform"), Learn2Mix(0.4, every="epoch")], ids=["fixed", "epoch"])
+    def test_where_the_mix_stays_they_may_compose_other_numbers_ahead(self, tmp_path, mixer):
+        settings = {rank: {"mixer": mixer} for rank in range(2)}
+        ranks = loop(tmp_path, 2, lambda rank, sampler: load(sampler, num_workers=2 * rank), settings=settings)
+        assert_evenly_drawn(ranks)
+
+    def test_where_batches_come_out_of_order_none_is_taken_for_another(self, tmp_path):
+        assert_evenly_drawn(loop(tmp_path, 2, lambda rank, sampler: load(sampler, num_workers=2, in_order=False)))
 
     def test_a_mixer_that_ignores_the_losses_is_checked_once_an_epoch(self, tmp_path):
         def each(rank, sampler):

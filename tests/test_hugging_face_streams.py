@@ -2,8 +2,10 @@
 
 from itertools import islice
 
+import numpy as np
 import pytest
 
+import forks
 from helpers import through_a_file
 from learn2mix import FixedMix, MixedLoader, MixedStream
 
@@ -29,10 +31,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_run_that_is_stopped_goes_on_unbroken_over_several_passes(kind, num_workers):
+@pytest.mark.parametrize(("num_workers", "num_replicas"), [(0, 1), (2, 1), (0, 2), (2, 2)])
+def test_a_run_that_is_stopped_goes_on_unbroken_over_several_passes(kind, num_workers, num_replicas):
     def load(state=None):
-        stream = MixedStream([KINDS[kind](0), KINDS[kind](1000)], FixedMix("uniform"), batch_size=4)
+        split = {"num_replicas": num_replicas, "rank": num_replicas - 1}
+        stream = MixedStream([KINDS[kind](0), KINDS[kind](1000)], FixedMix("uniform"), batch_size=4, **split)
         loader = MixedLoader(stream, num_workers=num_workers)
         if state is not None:
             loader.load_state_dict(through_a_file(state))
@@ -84,3 +87,25 @@ def test_each_process_reads_its_own_part_of_data_that_are_split_by_process(num_w
             drawn += batch["id"].tolist()
         loader.close()
     assert sorted(drawn) == [*range(24), *range(1000, 1024)]
+
+
+SPLIT_OR_SHUFFLED = {
+    "split by hand": lambda rank: rows(0).shard(num_shards=2, index=rank),
+    "shuffled without a seed": lambda rank: rows(0).shuffle(buffer_size=8, generator=np.random.default_rng(rank)),
+}
+
+
+@pytest.mark.parametrize("kind", SPLIT_OR_SHUFFLED)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_data_that_are_others_on_each_process_are_noticed_at_the_first_update(tmp_path, kind, num_workers):
+    def train(rank):
+        forks.gloo(rank, 2, tmp_path)
+        stream = MixedStream({"a": SPLIT_OR_SHUFFLED[kind](rank), "b": rows(1000)}, FixedMix("uniform"), batch_size=4)
+        loader = MixedLoader(stream, num_workers=num_workers)
+        for _ in islice(loader, 4):
+            loader.observe(None)
+        stream.finish_epoch()
+
+    for outcome in forks.outcomes(train, 2, tmp_path):
+        assert "rank 1 has another first sample of 'a' than rank 0" in outcome.error
+        assert "split_dataset_by_node" in outcome.error

@@ -241,3 +241,53 @@ def test_lists_that_are_split_by_process_already_are_noticed_at_the_first_update
 
     for outcome in forks.outcomes(train, 2, tmp_path):
         assert "rank 1 has another sources than rank 0. Give each the same data" in outcome.error
+
+
+class ByArgument(Numbers):
+    """Split by what its user told it, and perhaps by worker as well."""
+
+    def __init__(self, group, size, rank=0, by_worker=False):
+        super().__init__(group, size)
+        self.rank, self.by_worker = rank, by_worker
+
+    def __iter__(self):
+        info = get_worker_info() if self.by_worker else None
+        part = islice(super().__iter__(), self.rank, None, 2)
+        return part if info is None else islice(part, info.id, None, info.num_workers)
+
+
+def errors_of(folder, make_sources, num_workers):
+    """What ends the loops of two processes over sources that each makes."""
+
+    def train(rank):
+        forks.gloo(rank, 2, folder)
+        loader = MixedLoader(
+            MixedStream(make_sources(rank), FixedMix("uniform"), batch_size=4), num_workers=num_workers[rank]
+        )
+        for batch in islice(loader, 6):
+            loader.observe(torch.ones(len(batch)))
+
+    return [outcome.error for outcome in forks.outcomes(train, 2, folder)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("by_worker", [False, True])
+def test_sources_that_were_told_their_rank_are_noticed_at_the_first_update(tmp_path, num_workers, by_worker):
+    def sources(rank):
+        return {"web": ByArgument(0, 80, rank, by_worker), "books": Numbers(1, 80)}
+
+    for error in errors_of(tmp_path, sources, 2 * [num_workers]):
+        assert "rank 1 has another first sample of 'web' than rank 0. Give each the same data" in error
+        assert "torch.distributed.get_rank() in its __iter__" in error
+
+
+def test_sources_that_are_split_by_worker_need_as_many_on_every_process(tmp_path):
+    def sources(rank):
+        return [ByArgument(0, 80, 0, True), Numbers(1, 80)]
+
+    for error in errors_of(tmp_path, sources, [2, 3]):
+        assert "rank 1 has another number of workers than rank 0" in error
+
+
+def test_where_none_is_split_by_worker_they_may_have_other_numbers(tmp_path):
+    assert errors_of(tmp_path, lambda rank: [Numbers(0, 80), Numbers(1, 80)], [0, 2]) == ["", ""]

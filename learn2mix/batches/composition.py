@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence, Set
 from itertools import takewhile
@@ -30,6 +31,11 @@ class Batch(NamedTuple):
     credit: Vector  # owed to each group before it
     previous: Vector  # asked for by the batch before it
     replayed: bool  # composed before the state was saved from which this run goes on
+
+    @property
+    def checksum(self) -> int:
+        """What tells it from a batch of another mix, or after other batches."""
+        return zlib.crc32(self.drawn.tobytes(), zlib.crc32(self.proportions.tobytes()))
 
 
 class Composition:

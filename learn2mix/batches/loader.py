@@ -88,6 +88,7 @@ class MixedLoader(MadeOnce):
         self.stream = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
+        self.sampler._in_order = self._loader_args.get("in_order") is not False
         persistent = bool(self._loader_args.pop("persistent_workers", False))
         self._keeps_workers = persistent or zero_lag or batch_sampler is None
         self._reader: Any = (

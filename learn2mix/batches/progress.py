@@ -11,6 +11,7 @@ from learn2mix.batches.delivery import Delivery, most_kept
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.feedback import Feedback
+from learn2mix.feedback.pending import MADE_OF
 from learn2mix.feedback.processes import Processes
 from learn2mix.history import History
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -58,6 +59,7 @@ class Progress:
         self._feedback = Feedback(mixer, group_names, processes, **listens)
         self._delivery = Delivery()  # of this iteration
         self._most_kept = most_kept(len(prior))
+        self._in_order = True  # whether the loop gets batches in the order in which they were composed
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
         self._own_of: tuple[Batch | None, Any, Any] = (None, None, None)  # a batch, our places and their order
         self._iteration = 0  # number of it
@@ -199,12 +201,9 @@ class Progress:
 
     def _must_match(self) -> dict[str, int]:
         """What has to be the same on every process: else they draw parts of different batches."""
-        return self._identity() | {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "epoch": self._composition.epoch,
-            "number of batches": self._observed,
-        }
+        made_of = self._last_observed.checksum if self._last_observed is not None and self._in_order else 0
+        given = self._identity() | {"seed": self.seed, "batch_size": self.batch_size}
+        return given | {"epoch": self._composition.epoch, "number of batches": self._observed, MADE_OF: made_of}
 
     def _sizes(self) -> Any:
         """Return the samples of each group, shape ``(num_groups,)``; NaN where unknown."""

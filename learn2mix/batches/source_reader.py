@@ -13,7 +13,7 @@ import numpy as np
 from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.permutation import keys_at, parts_of_passes
 from learn2mix.batches.shards import WHOLE
-from learn2mix.batches.sources import Source, UnusableError, has_exact_state, peek, twin
+from learn2mix.batches.sources import Source, UnusableError, digest, has_exact_state, peek, twin
 from learn2mix.batches.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
@@ -39,14 +39,16 @@ class SourceReader:
     Attributes:
         kind: what each reader sees: the ``"whole"``, its process's ``"own"`` part, or ``"shards"``, one for each worker
             and the same in every process.
+        firsts: digest of the first sample of each shard, or of the whole, that every process has to see alike.
     """
 
     def __init__(self, source: Source, settings: Settings, epoch: int, states: dict[int, dict[str, Any]]) -> None:
         self._source, self._settings, self._epoch = source, settings, epoch
         self._several = settings.num_shards * settings.num_replicas > 1
+        self.firsts: dict[int, int] = {}
         self._splits_itself = False
         self._randomness: dict[int, OwnRandomness] = defaultdict(OwnRandomness)  # of each shard, alike in every reader
-        self._opened: Iterator[Any] | None = None  # the first pass, opened to see how the source is split
+        self._opened: dict[int, Iterator[Any]] = {}  # first passes, by shard, of which the first sample was looked at
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
         self.kind = "whole"
@@ -66,12 +68,13 @@ class SourceReader:
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
         split_by_rank = num_replicas > 1 and getattr(samples, "_distributed", None) is not None
         shards = "shards" if num_shards > 1 else "whole"
-        if not stops and hasattr(samples, "shard"):
-            return "own" if split_by_rank else shards if source.splits_into(num_shards) else "whole"
+        has_shards = not stops and hasattr(samples, "shard")
+        if has_shards and (split_by_rank or (num_shards > 1 and source.splits_into(num_shards))):
+            return "own" if split_by_rank else "shards"
         # As one of two workers at least, so that a source that can split itself does.
-        seen = None if stops else Seen(0, max(num_shards, 2))
+        seen = None if stops or has_shards else Seen(0, max(num_shards, 2))
         with RankQuestions() as questions:
-            opened, _ = self._open(samples, WHOLE, seen, before=0)
+            opened, first = self._open(samples, WHOLE, seen, before=0)
         split_by_rank = split_by_rank or (num_replicas > 1 and questions.asked)
         if split_by_rank and stops:
             raise UnusableError(
@@ -79,24 +82,32 @@ class SourceReader:
                 "process knows where it ends in the others; give every process all of it, which the stream splits, or "
                 'use on_exhausted="restart"'
             )
+        if not split_by_rank:
+            self._note_first(WHOLE, first)
         if seen is not None and seen.asked:
             last = Seen(num_shards - 1, num_shards)  # has no samples where there are fewer parts
             self._splits_itself = num_shards == 1 or self._open(samples, WHOLE, last, before=0)[1] != []
             return "own" if split_by_rank else shards if self._splits_itself else "whole"
-        self._opened = opened  # goes on after an error, as the iterator may
-        if split_by_rank:
-            return "own"
-        return "whole"
+        self._opened[WHOLE], self._live[WHOLE] = opened, samples  # goes on after an error, as the iterator may
+        return "own" if split_by_rank else "whole"
+
+    def _note_first(self, shard: int, first: list[Any] | Exception) -> None:
+        if isinstance(first, list) and first:
+            self.firsts[shard] = digest(first[0])
 
     def passes(self, shard: int) -> Any:
         """Return the passes over a shard, or over the whole."""
         if shard not in self._passes:
             self._passes[shard] = self._new_passes(shard)
+            if self.kind == "shards" and self._settings.num_replicas > 1 and shard not in self._live:
+                samples = self._live[shard] = self._shard_of(shard)
+                self._opened[shard], first = self._open(samples, shard, self._seen(shard), before=0)
+                self._note_first(shard, first)
         return self._passes[shard]
 
     def close(self) -> None:
         """Let go what is read: passes and reader know each other, and open files would wait to be collected."""
-        self._passes, self._live, self._opened = {}, {}, None
+        self._passes, self._live, self._opened = {}, {}, {}
 
     def _new_passes(self, shard: int) -> Any:
         samples, settings = self._source.samples, self._settings
@@ -127,10 +138,8 @@ class SourceReader:
         return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
 
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
-        samples, self._opened = self._opened, None
-        if samples is not None and before == 0:
-            self._live[shard] = self._source.samples
-        else:
+        samples = self._opened.pop(shard, None)
+        if samples is None or before:
             self._live[shard] = self._shard_of(shard)
             samples, _ = self._open(self._live[shard], shard, self._seen(shard), before)
         if self._settings.buffer <= 1:

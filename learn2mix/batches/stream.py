@@ -16,11 +16,13 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 from learn2mix.batches.delivery import BATCHED_TWICE
 from learn2mix.batches.ends import ON_EXHAUSTED
 from learn2mix.batches.resume import VERSION, fit_stream_state
+from learn2mix.batches.shards import WHOLE
 from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
 from learn2mix.batches.torch_loader import find_torch_loader, in_thread_of_nodes
 from learn2mix.checks import check_function, check_whole, did_you_mean
+from learn2mix.feedback.pending import FIRST
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.mixes import by_name
@@ -146,7 +148,13 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
     def _identity(self) -> dict[str, int]:
         fingerprints = [source.fingerprint for source in self._reader.sources]
-        return {"sources": zlib.crc32(repr((self.group_names, fingerprints)).encode())}
+        identity = {"sources": zlib.crc32(repr((self.group_names, fingerprints)).encode())}
+        if (batch := self._last_observed) is not None:  # of which it is known on every process
+            shard = batch.number % self._shards.num_shards
+            for source in batch.counts.nonzero()[0].tolist():
+                found = self._firsts.get((source, WHOLE), self._firsts.get((source, shard), 0))
+                identity[f"{FIRST} {self.group_names[source]!r}"] = found
+        return identity | {"number of workers": self._shards.num_shards if self._shards.split_by_worker else 0}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
@@ -202,6 +210,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._ends.begin_epoch()
         self._sizes_so_far = None
         self._orders.load_state(state.get("orders", []))
+        self._firsts.clear()
         self._residue = state.get("residue")
         self._recorder.load_state_dict(state.get("history"))
         self._restart(state)

@@ -27,6 +27,7 @@ class News(NamedTuple):
     kind: str  # how the source is split
     length: int | None
     marks: list[tuple[int, int]]  # numbers and digests of some samples
+    first: int | None  # digest of the first sample, where every process has to see the same
     state: Any  # to go on from; None where the source has none of its own
     known_up_to: int = 0  # samples that it has for certain; it may have more
 
@@ -145,12 +146,13 @@ class StreamReader:
                 told = self._told.get(key, (-1, None))
                 if state is not None or told[0] != length or told[1] is not marks:
                     self._told[key] = length, marks
-                    news[key] = News(reader.kind, length, marks, state)
+                    news[key] = News(reader.kind, length, marks, reader.firsts.get(shard), state)
             if part.look_ahead:
                 passes, failed = reader.passes(WHOLE), list[str]()
                 passes.look_ahead(part.look_ahead, failed if self.skip else None)
                 skipped += [f"{source.name!r} {each}" for each in failed]
-                news[part.source, WHOLE] = News(reader.kind, passes.length, passes.marks, state, part.look_ahead)
+                begins, marks = reader.firsts.get(WHOLE), passes.marks
+                news[part.source, WHOLE] = News(reader.kind, passes.length, marks, begins, state, part.look_ahead)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, ReadError) else error
             if isinstance(cause, UnusableError):

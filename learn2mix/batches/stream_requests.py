@@ -40,6 +40,7 @@ class Requesting(MixedBatches):
         self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
         self._orders = Orders()
+        self._firsts: dict[tuple[int, int], int] = {}  # of first samples, by source and shard, as readers have told
 
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
@@ -169,6 +170,8 @@ class Requesting(MixedBatches):
             # A shard has one reader, unless a resumed run has another number of workers.
             agree = self._num_readers > 1 and (found.kind != "shards" or self._num_readers != self._shards.num_shards)
             self._orders.learn(source, shard, self.group_names[source], found.marks, agree=agree)
+            if found.first is not None:
+                self._firsts[source, shard] = found.first
 
     def _drawn(self) -> NDArray[np.int64]:
         """Return the draws of each source since the sources were read from their beginning, over all processes."""
@@ -187,6 +190,7 @@ class Requesting(MixedBatches):
             self._ends.begin_epoch()
             self._shards.begin_anew()
             self._orders.clear()
+            self._firsts.clear()
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:

@@ -18,6 +18,12 @@ from learn2mix.feedback.processes import Processes
 
 NUM_CHECKS = 4
 NUM_SHOWN = 5  # ranks in a message
+MADE_OF, FIRST = "make-up of this batch", "first sample of"  # what must match beside what the user gave
+WAYS_OUT = {
+    MADE_OF: "; the same num_workers and prefetch_factor too, for so many batches are composed ahead of the losses",
+    FIRST: "; each source whole and in the same order, for the stream splits it (shuffle it with a seed), or split so "
+    "that it shows: by torch.distributed.get_rank() in its __iter__, or Hugging Face's split_dataset_by_node",
+}
 MOST_COPIED = 1 << 16  # losses of a batch on a GPU; more are summed there
 
 
@@ -169,7 +175,7 @@ def differences(must_match: Sequence[dict[str, int]]) -> str | None:
     """Return the message that names the ranks that differ from rank 0, by what, and the values; None if none does."""
     first = must_match[0]
     found = {rank: [name for name in first if other.get(name) != first[name]] for rank, other in enumerate(must_match)}
-    differing = {rank: names for rank, names in found.items() if names}
+    differing = {rank: [n for n in names if n != MADE_OF] or names for rank, names in found.items() if names}
     if not differing:
         return None
     shown = dict(list(differing.items())[:NUM_SHOWN])
@@ -182,7 +188,8 @@ def differences(must_match: Sequence[dict[str, int]]) -> str | None:
         f"rank {rank}: " + ", ".join(f"{name} {must_match[rank].get(name)}" for name in names)
         for rank, names in shown.items()
     ]
+    ways_out = [way_out for start, way_out in WAYS_OUT.items() if any(name.startswith(start) for name in named)]
     return (
         f"the processes have come apart: {'; '.join(said)}. Give each the same data, mixer, seed, state and "
-        f"number of batches ({'; '.join(values)})"
+        f"number of batches{''.join(ways_out)} ({'; '.join(values)})"
     )
