@@ -128,6 +128,23 @@ def stream():
 SPLITS = [{}, {"split_batches": True}, {"dispatch_batches": True}, {"even_batches": False}]
 
 
+def rates(*, prepared):
+    """The learning rate after each batch, of one that is to fall to 0 over the training."""
+    accelerator = Accelerator(cpu=True)
+    loader = MixedLoader(INDICES, MixedBatchSampler(LABELS, FixedMix(), batch_size=5))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, len(loader))
+    optimizer, loader = accelerator.prepare(optimizer, loader)
+    if prepared:
+        scheduler = accelerator.prepare(scheduler)
+    found = []
+    for _ in loader:
+        optimizer.step()
+        scheduler.step()
+        found.append(scheduler.get_last_lr()[0])
+    return found
+
+
 @pytest.fixture(scope="module")
 def on_two_processes(tmp_path_factory):
     """All that is tried on two processes, in one pair of them: to start a pair takes longer than the rest."""
@@ -144,6 +161,8 @@ def on_two_processes(tmp_path_factory):
             found[number] = refused(plain())
         forget()
         found["stream"] = refused(stream())
+        forget()
+        found["rates"] = {prepared: rates(prepared=prepared) for prepared in (False, True)}
         return found
 
     return forks.results(tried, 2, folder / "outcomes", lightning=True)
@@ -176,6 +195,12 @@ def test_the_page_s_script_does_on_two_processes_what_it_does_on_one(on_two_proc
 def test_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile("".join(EXAMPLES), "accelerate.md", "exec"), {})
+
+
+def test_a_schedule_that_is_not_prepared_lasts_as_long_as_the_training(on_two_processes):
+    for found in on_two_processes:
+        assert found["rates"][False] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+        assert found["rates"][True] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0, 0])  # as the page says
 
 
 @pytest.mark.parametrize("case", [*range(len(SPLITS)), "stream"])

@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from torch.utils.data import DataLoader
 
 import forks
-from learn2mix import FixedMix, MixedBatchSampler
+from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
 
 PAGE = (Path(__file__).parent.parent / "docs" / "distributed.md").read_text(encoding="utf8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -81,6 +81,13 @@ def test_fabric_says_that_it_cannot_replace_the_sampler(tmp_path):
         assert "use_distributed_sampler=False" in outcome.error
 
 
+def test_fabric_says_that_it_takes_torch_s_loaders_only():
+    loader = MixedLoader(range(4), MixedBatchSampler([0, 0, 1, 1], FixedMix(), batch_size=1))
+    with pytest.raises(TypeError, match="Only PyTorch DataLoader are currently supported"):
+        Fabric(accelerator="cpu", devices=1).setup_dataloaders(loader)
+
+
 def test_the_page_quotes_what_lightning_says():
+    assert "TypeError: Only PyTorch DataLoader are currently supported" in PAGE.replace("\n", " ")
     assert "TypeError: Lightning can't inject a (distributed) sampler into your batch sampler" in PAGE
     assert "ValueError: The strategy `fsdp` requires a GPU accelerator" in PAGE

@@ -310,6 +310,7 @@ class TestProcesses:
         one, other = loop(tmp_path, 2, each, timeout=2)
         assert (one.code, other.code) == (1, 0)
         assert "Timed out waiting 2000ms" in one.error
+        assert "each of which calls observe for each batch, with its losses or with None" in one.error
         assert time.monotonic() - began < 60
 
     @pytest.mark.parametrize(("every", "what"), [("step", "epoch"), ("epoch", "mix and epoch")])

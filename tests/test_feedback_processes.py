@@ -1,6 +1,7 @@
 """Feedback on several processes: each holds what one process would hold, and each can save it alone."""
 
 import copy
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -32,6 +33,25 @@ def place(device):
         return nullcontext(), lambda tensor: tensor
     accelerator = FakeAccelerator(device)
     return accelerator, accelerator.put
+
+
+def test_a_state_says_that_it_lacks_the_second_part_of_a_batch(tmp_path):
+    def train(rank, num_processes):
+        feedback, said = make(1, 1), []
+        for part in range(2):
+            feedback.add(torch.ones(1), np.array([part]), batch=0)
+            if part == 0:
+                feedback.step(False, dict)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                feedback.state_dict()
+            said.append([str(warning.message) for warning in caught])
+        return said
+
+    for first, (second,) in on_processes(train, 2, tmp_path):
+        assert first == []
+        assert "it lacks losses of a part of a batch" in second
+        assert "in one call (torch.cat)" in second
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])

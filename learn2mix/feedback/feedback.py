@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -196,8 +197,7 @@ class Feedback:
         due, self._update_due = self._update_due and self._error is None and self._apart is None, False
         if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
-        if self._apart is not None:
-            # All processes have read the same sums, so all come here.
+        if self._apart is not None:  # all processes have read the same sums, so all come here
             found = differences(self._processes.all_gather(self._apart))
             self._apart = None
             if found is not None:
@@ -221,6 +221,7 @@ class Feedback:
     def state_dict(self) -> dict[str, Any]:
         """Return numbers, strings, lists and tensors; the same on every process, of which any may ask alone."""
         self._arrive()
+        _warn_of_a_part(self._sums)
         return {
             "mixer": state_of(self.mixer),
             **self._pool.state_dict(),
@@ -248,6 +249,16 @@ class Feedback:
         self.group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending = state["error"], None, None
         self._sums = self._sent = self._batch = None
+
+
+def _warn_of_a_part(sums: Tensor | None) -> None:
+    """Warn where a state lacks losses that only this process knows."""
+    if sums is not None:
+        warnings.warn(
+            "state_dict: it lacks losses of a part of a batch, observed after the batch was counted, which are summed "
+            "over the processes with those of the next one; observe all parts of a batch in one call (torch.cat)",
+            stacklevel=4,
+        )
 
 
 def _from_version_1(state: dict[str, Any], names: Sequence[int | str]) -> dict[str, Any]:

@@ -96,7 +96,14 @@ class PendingSums:
     def read(self) -> BatchSums:
         """Wait for the sums and return them; no collective, so any process may do it at any time."""
         if self._work is not None and not self.late:
-            self._work.wait()
+            try:
+                self._work.wait()
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "losses: they were not summed over the processes, each of which calls observe for each batch, with "
+                    "its losses or with None (or a ReweightedLoss in training): one of them has failed, stopped, or "
+                    f"called it more or less often ({error})"
+                ) from error
         if self._copied is not None:
             self._copied.synchronize()
         values = self._table.cpu().numpy().astype(np.float64, copy=False)
