@@ -163,10 +163,7 @@ class MixedLoader(MadeOnce):
             return _map_requests(self.batch_sampler, iteration)
         self._reader.skip = self.on_error == "skip"
         context = self._loader_args.get("multiprocessing_context") or multiprocessing
-        if self.num_workers and context.get_start_method() != "fork":
-            self._reader.check_pickling()
-        elif self.num_workers > 1:
-            self._reader.check_files()
+        self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
         self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
         return self.sampler._requests(iteration)  # type: ignore[no-any-return]
 

@@ -70,8 +70,14 @@ class StreamReader:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}, "_told": {}}  # iterators stay where they are
 
-    def check_pickling(self) -> None:
-        """Raise a TypeError that names a source or a function which cannot be sent to a worker that is not forked."""
+    def check_workers(self, num_workers: int, *, forked: bool) -> None:
+        """Raise an error that names a source or a function which so many workers cannot have."""
+        if num_workers and not forked:
+            self._check_pickling()
+        elif num_workers > 1:
+            self._check_files()
+
+    def _check_pickling(self) -> None:
         sent = [(f"sources: {source.name!r}", source.samples, OPENS) for source in self.sources]
         sent += [("collate_fn:", self.collate, DEFINED), ("decode_fn:", self.decode, DEFINED)]
         for name, value, way_out in sent:
@@ -82,8 +88,7 @@ class StreamReader:
                     f'{name} cannot be sent to a worker: {error}; give {way_out}, or use multiprocessing_context="fork"'
                 ) from error
 
-    def check_files(self) -> None:
-        """Raise a ValueError that names a source of which several workers would read a part each, as it comes."""
+    def _check_files(self) -> None:
         for source in self.sources:
             if reads_open_file(source.samples):
                 raise ValueError(
