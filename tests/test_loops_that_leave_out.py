@@ -1,5 +1,6 @@
 """Law 9: batches that are never observed, or never reach the loop, are an error or a warning that says so."""
 
+import copy
 import itertools
 import queue
 import threading
@@ -135,6 +136,36 @@ def test_a_loop_that_fetches_ahead_over_the_end_of_an_epoch_is_stopped_there(loo
         waiting.append(next(batches))
     with pytest.raises(RuntimeError, match=rf"{num_ahead} batch\(es\) of the last epoch.* not over the ends of epochs"):
         loop(waiting.pop(0))
+
+
+@pytest.mark.parametrize("num_ahead", [1, 2])
+def test_so_is_one_that_keeps_what_it_fetched_where_it_cuts_an_epoch_short(loop, num_ahead):
+    """As torchtnt does with max_steps_per_epoch."""
+    loop.sampler.fetch_ahead = num_ahead
+    batches = iter(loop.loader)
+    waiting = [next(batches) for _ in range(num_ahead)]
+    for _ in range(3):
+        waiting.append(next(batches))
+        loop(waiting.pop(0))
+    waiting.append(next(iter(loop.loader)))
+    with pytest.raises(RuntimeError, match=rf"{num_ahead} batch\(es\) of the last epoch.* num_batches"):
+        loop(waiting.pop(0))
+
+
+def test_one_that_drops_what_it_fetched_where_it_cuts_an_epoch_short_goes_on(loop):
+    loop.sampler.fetch_ahead = 1
+    for _ in range(2):
+        for batch, _ in itertools.islice(itertools.pairwise(loop.loader), 3):
+            loop(batch)
+    loop.check(6)
+
+
+def test_losses_of_a_copy_s_batches_say_whom_to_tell(loop):
+    """As of a loader in the place of ours, which Opacus makes of a DataLoader."""
+    for batch in copy.deepcopy(loop.loader):
+        with pytest.raises(ValueError, match=r"losses: no batch has been handed out yet.* of a copy \(copy.deepcopy"):
+            loop(batch)
+        break
 
 
 def test_a_loop_that_fetches_ahead_and_drops_the_last_of_an_epoch_goes_on(loop):

@@ -57,7 +57,7 @@ def test_losses_may_be_a_list_of_scalars_with_gradients():
 
 def test_losses_of_more_batches_than_were_composed_are_refused():
     sampler = MixedBatchSampler(LABELS, Learn2Mix(0.5), batch_size=5)
-    with pytest.raises(ValueError, match="losses: every batch handed out so far was observed"):
+    with pytest.raises(ValueError, match="losses: no batch has been handed out yet"):
         sampler.observe([1.0] * 5)
     next(iter(sampler))
     sampler.observe([1.0] * 5)

@@ -261,7 +261,7 @@ def test_bad_arguments_are_named(arguments, error, message):
 
 def test_losses_that_do_not_fit_are_refused_and_the_batch_goes_on_waiting():
     stream = MixedStream(sources(9, 9), Learn2Mix(0.5), batch_size=2)
-    with pytest.raises(ValueError, match="every batch handed out so far was observed"):
+    with pytest.raises(ValueError, match="no batch has been handed out yet"):
         stream.observe([1.0, 1.0])
     batches = iter(stream)
     next(batches)

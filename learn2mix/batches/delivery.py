@@ -18,7 +18,18 @@ BATCHED_TWICE = (
 OVER_EPOCHS = (
     "losses: {} batch(es) of the last epoch were not observed before this one began, and a loop that fetches ahead "
     "seems to train on them now; observe all batches of an epoch before the next one begins: fetch ahead within an "
-    "epoch, for batch in fetched_ahead(loader), and not over the ends of epochs"
+    "epoch, for batch in fetched_ahead(loader), and not over the ends of epochs; where a Trainer cuts them short "
+    "(max_steps_per_epoch), give the sampler their length instead: num_batches"
+)
+
+ALL_OBSERVED = (
+    "losses: every batch handed out so far was observed; call observe once for each batch. A loop over batches that it "
+    "has kept (itertools.cycle) trains on the first epoch again and again: make a new iterator each epoch"
+)
+NOTHING_HANDED = (
+    "{}: no batch has been handed out yet, by this sampler or stream, in this iteration; where the loop has one, it is "
+    "of another: of a copy (copy.deepcopy, pickle), whose loader.observe takes its losses, or of a loader made in the "
+    "place of this one (Opacus: make_private(..., poisson_sampling=False) keeps it)"
 )
 
 
@@ -52,7 +63,7 @@ class Delivery:
         of_last: int = 0,
     ) -> None:
         self._least_ahead, self._loops = fetch_ahead, loops
-        self.of_last = of_last  # batches of the iteration before, which ended, that the loop still had
+        self.of_last = of_last  # batches of the iteration before that the loop still had
         self.loader = loader  # torch's loader, where that is known to carry the batches
         self.by_loader = by_loader  # whether a MixedLoader says what is handed out
         self.batched_twice = False  # whether torch's loader makes batches of what are batches already
@@ -118,17 +129,15 @@ class Delivery:
         if failed and not self.handed and self._num_lost() > 0:
             self._num_failed += 1
             self.catch_up()
+        if not self.num_handed and not self._drawn:
+            raise ValueError(NOTHING_HANDED.format(asked))
         if not self.handed and asked != "losses":
             raise ValueError(
                 f"{asked}: every batch handed out so far was observed, so that none is being trained on; ask after "
                 "getting a batch and before observing it"
             )
         if not self.handed:
-            raise ValueError(
-                "losses: every batch handed out so far was observed; call observe once for each batch. A loop over "
-                "batches that it has kept (itertools.cycle) trains on the first epoch again and again: make a new "
-                "iterator each epoch"
-            )
+            raise ValueError(ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
         if self._thread == threading.get_ident():
             left_out = None if trusted else self._left_out()
@@ -236,8 +245,7 @@ class Delivery:
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)
 
 
-def still_held(delivery: Delivery, ended: bool) -> int:
-    """Return how many batches the loop still has of its last iteration, if that ``ended`` as its epoch did."""
-    if not delivery.num_handed:  # torch's loader with workers asks for an iterator twice
-        return delivery.of_last
-    return len(delivery.handed) if ended else 0
+def still_held(delivery: Delivery) -> int:
+    """Return how many batches the loop still has of its last iteration."""
+    # Torch's loader with workers asks for an iterator twice.
+    return len(delivery.handed) if delivery.num_handed else delivery.of_last

@@ -34,7 +34,7 @@ class Iterations(Progress):
         self._delivery.catch_up()
         in_flight = self._composition.lag - len(self._delivery.handed)
         refuse_repeats(type(self).__name__, loader, self._delivery.loader, in_flight)
-        of_last = still_held(self._delivery, self._exhausted and self.observing)
+        of_last = still_held(self._delivery) if self.observing else 0
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()
