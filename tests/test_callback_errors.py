@@ -189,6 +189,23 @@ class TestNoLosses:
             fit(tmp_path, module)
         assert module.num_steps == 1
 
+    def test_one_criterion_before_each_of_several_backward_passes(self, tmp_path):
+        """As of a GAN: the mix would follow the generator's losses, which are not of the batch's samples."""
+
+        class Net(tools.module_class()):
+            def training_step(self, batch, batch_idx):
+                self.manual_backward(self.per_sample(self.net(batch[0]), batch[1]))
+                first = self.per_sample.losses
+                super().training_step(batch, batch_idx)
+                return {"losses": first} if returns else None
+
+        returns = False
+        with pytest.warns(UserWarning, match=r"before each of 2 backward passes of one.*the last; .*return") as told:
+            fit(tmp_path, Net("criterion", manual=True))
+        assert sum("backward passes" in str(warning.message) for warning in told) == 1
+        returns = True
+        fit(tmp_path, Net("criterion", manual=True))  # where a warning is an error
+
     def test_an_optimizer_that_evaluates_a_batch_several_times(self, tmp_path):
         class Net(tools.module_class()):
             def configure_optimizers(self):

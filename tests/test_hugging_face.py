@@ -422,10 +422,10 @@ def test_rows_that_are_no_samples_are_refused(tmp_path):
         trainer.train()
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.02])
-def test_another_loss_than_the_one_followed_is_told_at_the_first_batch(tmp_path, scale):
+@pytest.mark.parametrize("scale", [1.0, 0.02, 0.0])
+def test_another_loss_than_the_one_followed_is_told_as_soon_as_it_shows(tmp_path, scale):
     model = Classifier(weight=torch.tensor([1.0, 5.0, 10.0]))
-    with torch.no_grad():  # a head that has just been made knows little: classes cost nearly the same
+    with torch.no_grad():  # a head that has just been made knows little: classes cost (nearly) the same
         model.net.weight.mul_(scale), model.net.bias.mul_(scale)
     with pytest.warns(UserWarning, match=r"not the mean of the cross-entropies.*sample_losses=") as told:
         trainer_of(tmp_path, model=model).train()

@@ -16,6 +16,7 @@ from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.sample_losses import SampleLosses
 
 TOLERANCE, IN_HALVES = 1e-3, 0.02  # of a loss in float32; in bfloat16
+COMPARED = {1 << power for power in range(7)}  # batches of a training whose loss is compared with those of the samples
 
 
 def check_settings(trainer: Any, sampler: Any) -> None:
@@ -128,8 +129,8 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
         )
 
 
-def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any, copies: int) -> None:
-    """Warn where the losses of the samples do not add up to the loss that is trained on.
+def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any, copies: int) -> bool:
+    """Warn where the losses of the samples do not add up to the loss that is trained on; return whether it warned.
 
     Args:
         loss: of this process's batch, a scalar, as the Trainer has it.
@@ -142,10 +143,12 @@ def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any,
         numbers.append(float(torch.as_tensor(num_items).flatten()[0]))
     means = [total * times / number for number in numbers if number > 0 for times in (1, copies)]
     tolerance, trained_on = TOLERANCE if loss.dtype == torch.float32 else IN_HALVES, float(loss)
-    if means and all(abs(mean - trained_on) > tolerance * abs(trained_on) + 1e-6 for mean in means):
+    differs = bool(means) and all(abs(mean - trained_on) > tolerance * abs(trained_on) + 1e-6 for mean in means)
+    if differs:
         warnings.warn(
-            f"MixedTrainer: the loss of the first batch is {trained_on:.4g}, which is not the mean of the "
+            f"MixedTrainer: the loss of a batch is {trained_on:.4g}, which is not the mean of the "
             "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss?); pass "
             "sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
             stacklevel=2,
         )
+    return differs

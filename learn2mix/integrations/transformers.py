@@ -87,7 +87,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._batches: Iterator[Any] | None = None  # ours
         self._in_step = False  # within a training step, and not in an evaluation
         self._losses: SampleLosses | None = None  # of this step
-        self._compared = False  # whether they were compared with the loss that is trained on
+        self._num_compared = 0  # batches whose loss was, or could have been, compared with those of its samples
         self._mix_entry: MixEntry | None = None  # from the first batch of a training on
         self._beginning: dict[str, Any] | None = None  # the state of the mix where each model of model_init begins
         super().__init__(*args, **kwargs)
@@ -127,9 +127,8 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; resumed from a checkpoint, as a run that was not stopped."""
-        folder = resume_from_checkpoint
-        if folder is True:
-            folder = get_last_checkpoint(self.args.output_dir)
+        newest = resume_from_checkpoint is True
+        folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
         if self.train_sampler is not None:
             trainer_checks.warn_if_never_evaluated(self, self.train_sampler.mixer)
             if folder:
@@ -182,10 +181,12 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         self._losses = self._losses_of_samples(outputs, batch)
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
-        if self._losses is not None and follows and not self._compared:
-            self._compared = True
+        self._num_compared += 1
+        # Again at times, for a head that begins with zeros has the same loss for all classes.
+        if self._losses is not None and follows and self._num_compared in trainer_checks.COMPARED:
             copies, num_items = max(self.args.world_size, self.args.n_gpu), kwargs.get("num_items_in_batch")
-            trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies)
+            if trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies):
+                self._num_compared = max(trainer_checks.COMPARED)
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:

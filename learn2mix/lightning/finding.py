@@ -76,11 +76,14 @@ class LossFinder:
         self._losses, self._groups = losses, groups
         self._criteria: list[PerSampleLoss] = []
         self._num_calls = 0  # of the criteria, before a backward pass
+        self._num_passes = 0  # backward passes of this step that came after such a call
+        self._manual = self._told = False  # whether the module calls backward itself; whether it was warned of several
         self._sampler: Any = None  # that is steered
 
     def find_criteria(self, pl_module: LightningModule) -> None:
         """Look for the criteria that keep losses."""
         self._criteria = [module for module in pl_module.modules() if isinstance(module, PerSampleLoss)]
+        self._manual = not pl_module.automatic_optimization
 
     def follow(self, sampler: Any) -> None:
         """Let the criteria that know their mix follow the one that is steered."""
@@ -91,13 +94,14 @@ class LossFinder:
 
     def forget(self) -> None:
         """Forget the losses kept so far."""
-        self._num_calls = 0
+        self._num_calls = self._num_passes = 0
         for criterion in self._criteria:
             criterion.take()
 
     def end_pass(self) -> None:
         """Note how often the criteria were called before a backward pass."""
-        self._num_calls = max(self._num_calls, sum(criterion.num_calls for criterion in self._criteria))
+        num_calls = sum(criterion.num_calls for criterion in self._criteria)
+        self._num_calls, self._num_passes = max(self._num_calls, num_calls), self._num_passes + (num_calls > 0)
         for criterion in self._criteria:
             criterion.num_calls = 0
 
@@ -116,6 +120,14 @@ class LossFinder:
             raise RuntimeError(
                 f"MixingCallback: PerSampleLoss was called {num_calls} times in one training step; "
                 "return the losses to use as outputs['losses'], or pass losses=function"
+            )
+        if needed and self._manual and self._num_passes > 1 and not self._told:
+            self._told = True
+            warnings.warn(
+                f"MixingCallback: PerSampleLoss was called before each of {self._num_passes} backward passes of one "
+                "training step, and the mix follows the losses of the last; where it should follow others (those of "
+                "a GAN's discriminator), return {'losses': losses} from training_step",
+                stacklevel=2,
             )
         if taken or not needed:
             return taken[0] if taken else None
