@@ -11,6 +11,7 @@ from torch.utils.data import ConcatDataset, Sampler
 
 from learn2mix.apportioning import hand_out
 from learn2mix.batches.composition import Batch
+from learn2mix.batches.label_order import warn_of_another_order
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
@@ -242,7 +243,7 @@ class BatchIterator(Iterator[list[int]]):
 
 
 def check_dataset(dataset: Any, partition: Partition) -> None:
-    """Raise a ValueError or a TypeError unless a data set has as many samples as there are labels."""
+    """Raise a ValueError or a TypeError unless there is a label for each sample; warn of labels in another order."""
     try:
         size = len(dataset)
     except (TypeError, NotImplementedError):
@@ -268,6 +269,7 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
                 f"dataset: data set {first} of it has {sizes[first]} samples, but group {name!r} has "
                 f"{of_groups[first]}; concatenate the data sets in the order of the groups"
             )
+    warn_of_another_order(dataset, partition)
 
 
 def _check_num_batches(value: int | str | None) -> int | str | None:

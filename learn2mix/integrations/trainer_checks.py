@@ -16,7 +16,8 @@ from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.sample_losses import SampleLosses
 
 TOLERANCE, IN_HALVES = 1e-3, 0.02  # of a loss in float32; in bfloat16
-COMPARED = {1 << power for power in range(7)}  # batches of a training whose loss is compared with those of the samples
+# Batches whose loss is compared with those of the samples: a head that begins with zeros has one loss for all classes.
+COMPARED = {1 << power for power in range(7)}
 
 
 def check_settings(trainer: Any, sampler: Any) -> None:

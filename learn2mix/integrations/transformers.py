@@ -182,11 +182,10 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._losses = self._losses_of_samples(outputs, batch)
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
         self._num_compared += 1
-        # Again at times, for a head that begins with zeros has the same loss for all classes.
         if self._losses is not None and follows and self._num_compared in trainer_checks.COMPARED:
             copies, num_items = max(self.args.world_size, self.args.n_gpu), kwargs.get("num_items_in_batch")
-            if trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies):
-                self._num_compared = max(trainer_checks.COMPARED)
+            told = trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies)
+            self._num_compared += told * max(trainer_checks.COMPARED)  # once is enough
         return (loss, outputs) if return_outputs else loss
 
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:

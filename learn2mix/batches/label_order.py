@@ -1,0 +1,72 @@
+"""Whether the labels of a sampler come in the order of the data set, where the data set has them too."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from learn2mix.label_advice import USUAL_NAMES
+from learn2mix.labels import Array
+from learn2mix.partition import Partition, is_in_order
+
+MOST_SAMPLES = 10_000_000  # that are compared: to sort more takes seconds
+_compared: WeakKeyDictionary[Partition, int] = WeakKeyDictionary()  # with which data set, by its id
+
+
+def warn_of_another_order(dataset: Any, partition: Partition) -> None:
+    """Warn, once, where a data set has the same labels as the groups, each as often, and in another order.
+
+    Groups that are all of one size are not compared: those of anything else may well have the same sizes.
+    """
+    num_samples, sizes = partition.num_samples, partition.sizes
+    if _compared.get(partition) == id(dataset) or num_samples > MOST_SAMPLES:
+        return
+    _compared[partition] = id(dataset)
+    if is_in_order(partition) or (sizes == sizes[0]).all():
+        return
+    others = []
+    for labels in _labels_in(dataset):
+        names, counts = np.unique(labels, return_counts=True)
+        if names.tolist() == partition.group_names and np.array_equal(counts, sizes):
+            others.append(int((labels[partition.at(np.arange(num_samples))] != names.repeat(sizes)).sum()))
+    if others and min(others) > 0:
+        warnings.warn(
+            f"dataset: it has the labels that the sampler got, but in another order, so that {min(others)} of "
+            f"{num_samples} samples are in the group of another label; give the labels in the data set's own order: "
+            "read without shuffle=True, of a random_split labels[train.indices] as they are, of a Hugging Face data "
+            "set its column after shuffle(). Groups of something else need other names than these labels",
+            stacklevel=4,
+        )
+
+
+def _labels_in(dataset: Any) -> list[Array]:
+    """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
+    own = getattr(dataset, "__dict__", {})
+    if "indices" in own and "dataset" in own:  # a Subset, also one of random_split
+        return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
+    if type(dataset).__module__.startswith("datasets."):
+        columns = [column for column in USUAL_NAMES if column in dataset.column_names]
+        found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
+    else:
+        in_memory = getattr(dataset, "takes_index_arrays", False)
+        members = dataset.arrays if in_memory else own.get("tensors", ())  # an InMemory, a TensorDataset
+        found = list(members.values() if isinstance(members, Mapping) else members)
+        found += [own[name] for name in USUAL_NAMES if name in own]
+    vectors = [_as_vector(one, len(dataset)) for one in found]
+    return [one for one in vectors if one is not None]
+
+
+def _as_vector(values: Any, count: int) -> Array | None:
+    """Return what may be labels as an array of shape ``(count,)``; None for anything else."""
+    on_device = getattr(getattr(values, "device", None), "type", "cpu") != "cpu"  # it would be waited for
+    if on_device or getattr(values, "ndim", 1) != 1 or not hasattr(values, "__len__") or len(values) != count:
+        return None
+    try:
+        array = np.asarray(values)
+    except ValueError:  # a list of lists of several lengths
+        return None
+    return array if array.ndim == 1 and array.dtype.kind in "iubU" else None

@@ -1,0 +1,107 @@
+"""Labels that were read in another order than the data set's are told where the data set has them too."""
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, Partition
+from learn2mix.data import InMemory
+
+LABELS = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 10])))
+OTHERS = LABELS[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
+MOVED = int((OTHERS != LABELS).sum())
+PAIRS = TensorDataset(torch.zeros(100, 2), LABELS)
+TRAIN = random_split(PAIRS, [80, 20], torch.Generator().manual_seed(1))[0]
+
+
+class Folder(SimpleNamespace):
+    """As torchvision's."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return index
+
+
+class Asked(Folder):
+    """Its labels would take long to find."""
+
+    @property
+    def labels(self):
+        raise AssertionError
+
+
+def hugging_face():
+    return pytest.importorskip("datasets").Dataset.from_dict({"text": ["a"] * 100, "label": LABELS.tolist()})
+
+
+def in_words(labels):
+    return [("cat", "dog", "eel")[label] for label in labels.tolist()]
+
+
+WRONG = {
+    "read with shuffle=True": (lambda: PAIRS, OTHERS, MOVED),
+    "a folder's": (lambda: Folder(targets=LABELS.tolist()), OTHERS, MOVED),
+    "words": (lambda: Folder(labels=in_words(LABELS)), in_words(OTHERS), MOVED),
+    "in memory": (lambda: InMemory(torch.zeros(100, 2), LABELS), OTHERS, MOVED),
+    "of a split, sorted": (
+        lambda: TRAIN,
+        LABELS[sorted(TRAIN.indices)],
+        int((LABELS[sorted(TRAIN.indices)] != LABELS[TRAIN.indices]).sum()),
+    ),
+    "a column before shuffle()": (
+        lambda: hugging_face().shuffle(seed=0),
+        LABELS,
+        int((torch.tensor(hugging_face().shuffle(seed=0)["label"][:]) != LABELS).sum()),
+    ),
+}
+
+
+def loader_of(kind, dataset, groups):
+    sampler = MixedBatchSampler(groups, FixedMix("uniform"), batch_size=10)
+    if kind is MixedLoader:
+        return MixedLoader(dataset, sampler)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=list)
+
+
+@pytest.mark.parametrize("kind", [MixedLoader, DataLoader])
+@pytest.mark.parametrize("name", WRONG)
+def test_labels_in_another_order_are_told_once(kind, name):
+    make, labels, moved = WRONG[name]
+    dataset = make()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loader = loader_of(kind, dataset, labels)
+        for _ in range(2):
+            next(iter(loader))
+    (message,) = [str(warning.message) for warning in told]
+    assert f"in another order, so that {moved} of {len(dataset)} samples are in the group of another label" in message
+
+
+@pytest.mark.parametrize(
+    ("dataset", "groups"),
+    [
+        (PAIRS, LABELS),
+        (TRAIN, LABELS[TRAIN.indices]),
+        (TensorDataset(OTHERS, torch.zeros(100), LABELS), OTHERS),  # groups of one of two attributes
+        (TensorDataset(OTHERS, torch.zeros(100), LABELS), LABELS),
+        (PAIRS, in_words(OTHERS)),  # of something else
+        (PAIRS, (OTHERS + 1) % 3),
+        (TensorDataset(torch.arange(100) % 2), np.arange(100) // 50),  # even groups of something else
+        (Folder(), OTHERS),
+        (Asked(), OTHERS),
+        (Folder(targets=[[0], [1, 2]] * 50), OTHERS),
+        (Folder(targets=None), OTHERS),
+        (TensorDataset(LABELS[:, None].expand(100, 3)), OTHERS),
+        (PAIRS, Partition.by_dataset([range(60), range(30), range(10)])),
+    ],
+)
+def test_all_others_are_not(dataset, groups):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        next(iter(loader_of(MixedLoader, dataset, groups)))
