@@ -116,15 +116,18 @@ class TestNoSampler:
         assert module.num_steps == tools.EPOCH
 
     def test_a_new_loader_of_other_data_keeps_the_mix_and_says_what_it_lets_go(self, tmp_path):
-        samplers = [tools.make_sampler(labels=tools.LABELS[::-1]), tools.make_sampler()]
+        labels = [tools.LABELS[::-1].copy(), tools.LABELS]
         mixes = []
 
         class Mixes(pl.Callback):
             def on_train_batch_start(self, *_):
                 mixes.append(mixing.sampler.mixer.proportions.tolist())
 
+        def make_loader(labels):
+            return DataLoader(tools.Data(labels), batch_sampler=tools.make_sampler(labels=labels))
+
         module = net()
-        module.train_dataloader = lambda: tools.make_loader(samplers.pop())
+        module.train_dataloader = lambda: make_loader(labels.pop())
         mixing = MixingCallback()
         trainer = tools.make_trainer(tmp_path, [mixing, Mixes()], reload_dataloaders_every_n_epochs=1)
         with pytest.warns(UserWarning, match=r"state: its fingerprint is .* The mix and the passes .* go on"):

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from learn2mix.data.in_memory import InMemory
 from learn2mix.label_advice import USUAL_NAMES
 from learn2mix.labels import Array
 from learn2mix.partition import Partition, is_in_order
@@ -52,8 +53,7 @@ def _labels_in(dataset: Any) -> list[Array]:
         columns = [column for column in USUAL_NAMES if column in dataset.column_names]
         found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
     else:
-        in_memory = getattr(dataset, "takes_index_arrays", False)
-        members = dataset.arrays if in_memory else own.get("tensors", ())  # an InMemory, a TensorDataset
+        members = dataset.arrays if isinstance(dataset, InMemory) else own.get("tensors", ())  # of a TensorDataset
         found = list(members.values() if isinstance(members, Mapping) else members)
         found += [own[name] for name in USUAL_NAMES if name in own]
     vectors = [_as_vector(one, len(dataset)) for one in found]
