@@ -219,6 +219,7 @@ def _as_labels(labels: Any) -> Array:
     """Return labels as an array of integers (at least 0) or strings, shape ``(num_samples,)``."""
     array = _as_array(labels)
     if array.ndim != 1:
+        _refuse_data_sets(labels)
         hint = for_table(array) if array.ndim == 2 else "" if array.ndim else for_object(labels)
         raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}{hint}")
     if array.size == 0:
@@ -259,11 +260,17 @@ def _describe_rows(labels: Any, error: ValueError) -> Exception:
     """Return the error for rows that NumPy makes no array of: several labels for each sample, or data sets."""
     if not all(hasattr(row, "__len__") for row in labels):
         return ValueError(f"labels must be 1-D, one label a sample: {error}")
-    if not all(isinstance(row, (list, tuple, Set)) or hasattr(row, "ndim") for row in labels):
-        return TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
+    _refuse_data_sets(labels)
     lengths = sorted({len(row) for row in labels})
     found = f"rows of {lengths[0]} to {lengths[-1]}"
     return ValueError(f"labels must be 1-D, one label a sample, got {found}{FOR_SEVERAL}")
+
+
+def _refuse_data_sets(labels: Any) -> None:
+    if isinstance(labels, (list, tuple)) and not any(
+        isinstance(row, (list, tuple, Set)) or hasattr(row, "ndim") for row in labels
+    ):
+        raise TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
 
 
 def _check_one_for_each(values: Any, name: str) -> Any:

@@ -101,6 +101,7 @@ def test_where_the_labels_of_a_data_set_are(labels, of):
     ("labels", "hint"),
     [
         (ConcatDataset([PAIRS, PAIRS]), r"Partition\.by_dataset\(labels\)"),
+        ([PAIRS, PAIRS], r"got TensorDataset; .* Partition\.by_dataset\(labels\)"),
         ([PAIRS, Folder()], r"got TensorDataset; .* Partition\.by_dataset\(labels\)"),
         ({"web": PAIRS, "books": Folder()}, r"Partition\.by_dataset\(labels\)"),
         ({"train": PAIRS, "test": Folder()}, r"pick a split: labels\['train'\]"),
