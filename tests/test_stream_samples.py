@@ -47,6 +47,52 @@ def test_what_is_read_again_is_what_the_source_gave(kind, functions, num_workers
     assert sorted(chain(*chain(*epochs))) == [*range(24), *range(GROUP, GROUP + 24)]
 
 
+BUFFER = np.zeros(3)
+GIVEN = {  # by a source that writes its number to a buffer, each as a function of the buffer
+    "the buffer": lambda buffer: buffer,
+    "a view of it": lambda buffer: {"x": buffer[:2], "y": 1},
+    "a tensor of it": lambda buffer: (torch.from_numpy(buffer), 1),
+    "a mapping": lambda buffer, row={}: row.update(x=buffer[0]) or row,
+}
+
+
+class Buffered(Numbers):
+    """Writes each number to one buffer."""
+
+    def __init__(self, *args, give):
+        super().__init__(*args)
+        self.give = give
+
+    def __iter__(self):
+        for number in super().__iter__():
+            BUFFER[:] = number
+            yield self.give(BUFFER)
+
+
+@pytest.mark.parametrize("decode", [None, lambda sample: sample])
+@pytest.mark.parametrize("settings", [{}, {"shuffle_buffer": 8}])
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("give", GIVEN)
+def test_one_object_that_is_given_again_and_again_is_an_error(give, num_workers, settings, decode):
+    ones = [Buffered(group, 50, give=GIVEN[give]) for group in range(2)]
+    loader = MixedLoader(
+        MixedStream(ones, FixedMix("uniform"), batch_size=4, decode_fn=decode, **settings), num_workers=num_workers
+    )
+    with pytest.raises(ValueError, match="sources: 0 gives one object again and again, and writes to it"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("give", GIVEN)
+def test_copies_of_it_and_one_that_stays_as_it_is_are_right(give):
+    def copies(buffer):
+        return copy_of(GIVEN[give](buffer))
+
+    same = GIVEN[give](np.zeros(3))
+    ones = [Buffered(0, 50, give=copies), Buffered(1, 50, give=lambda buffer: same)]
+    loader = MixedLoader(MixedStream(ones, FixedMix("uniform"), batch_size=4))
+    assert len(list(islice(loader, 40))) == 40
+
+
 class Point(NamedTuple):
     at: list
 

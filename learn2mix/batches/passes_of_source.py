@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.utils.data._utils import worker
 
+from learn2mix.batches.copies import share_memory
 from learn2mix.batches.sources import digest
 from learn2mix.batches.surroundings import OwnRandomness, Seen
 
@@ -37,6 +38,10 @@ class StuckError(ReadError):
 
 class EmptyError(StuckError):
     """A source, or a part of it, has no samples."""
+
+
+class ReusedError(StuckError):
+    """A source gives one object again and again, and writes to it."""
 
 
 @dataclass(eq=False)
@@ -140,10 +145,12 @@ class SourcePasses:
             self._pass = self.open_pass(self._start // self.length if self.length else 0)
         end = self._next + count
         try:
-            self._extend(self._pass, count)
+            # The first sample is looked at before the second is read.
+            for part in (1, count - 1) if self._mark == self._next == 0 else (count,):
+                self._extend(self._pass, part)
         except BaseException as error:  # also Ctrl-C
             self._cut = ended_a_generator(error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, ReusedError):
                 raise
             self._mark = NEVER  # the samples of other readers, which may not fail there, have other numbers
             kind = StuckError if self._reread_to == self._next else ReadError
@@ -176,8 +183,16 @@ class SourcePasses:
 
     def _take_mark(self) -> None:
         """Note a sample; the next one is twice as far from the beginning of the pass."""
-        self.marks = [*self.marks[1 - MOST_MARKS :], (self._mark, digest(self._kept[self._mark - self._oldest]))]
+        place = self._mark - self._oldest
+        if place == self._mark == 1 and self.marks:
+            self._refuse_one_object(self.marks[-1][1])
+        self.marks = [*self.marks[1 - MOST_MARKS :], (self._mark, digest(self._kept[place]))]
         self._mark = self._start + max(2 * (self._mark - self._start), WATCHED if self._start else 1)
+
+    def _refuse_one_object(self, first: int) -> None:
+        """Raise an error if the first sample, which had this digest, was written to as the second was read."""
+        if digest(self._kept[0]) != first and share_memory(*self._kept[:2]):
+            raise ReusedError("gives one object again and again, and writes to it; give a new one for each sample")
 
 
 def ended_a_generator(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
 from learn2mix.batches.copies import copy_of
-from learn2mix.batches.passes_of_source import EmptyError, ReadError, SampleError, StuckError
+from learn2mix.batches.passes_of_source import EmptyError, ReadError, ReusedError, SampleError, StuckError
 from learn2mix.batches.shards import WHOLE, Segment
 from learn2mix.batches.source_reader import Settings, SourceReader
 from learn2mix.batches.sources import Source, UnusableError, reads_open_file
@@ -162,7 +162,7 @@ class StreamReader:
             cause = error.__cause__ if isinstance(error, ReadError) else error
             if isinstance(cause, UnusableError):
                 raise cause from None
-            if isinstance(error, EmptyError):
+            if isinstance(error, (EmptyError, ReusedError)):
                 raise ValueError(f"sources: {source.name!r} {error}") from None
             said = error if isinstance(error, ReadError) else f"failed: {type(error).__name__}: {error}"
             raise RuntimeError(f"sources: {source.name!r} {said}") from cause
