@@ -6,7 +6,6 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -169,11 +168,14 @@ class SourcePasses:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         randomness = self.randomness
-        if randomness and not randomness.used and (self._start or self._next >= WATCHED):
+        if randomness is not None and not randomness.used and (self._start or self._next >= WATCHED):
             randomness = None  # it takes as long as some hundred samples
         try:
-            with randomness or nullcontext():
+            if randomness is None:
                 self._kept.extend(islice(samples, count))
+            else:
+                with randomness:
+                    self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info
             number, self._next = self._next, self._oldest + len(self._kept)
