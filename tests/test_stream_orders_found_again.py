@@ -107,6 +107,22 @@ def test_a_source_that_draws_from_a_global_generator_is_resumed_in_its_order(kin
     assert len(times_of(found)) == 120
 
 
+class DrawsLate(Numbers):
+    """Gives some samples before it shuffles the others by a global generator."""
+
+    def __iter__(self):
+        first, rest = list(super().__iter__())[:5], list(super().__iter__())[5:]
+        yield from first
+        yield from random.sample(rest, len(rest))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 2), (3, 2), (0, 3)])
+def test_one_that_draws_late_in_each_pass_is_resumed_in_its_order_in_a_later_pass(before, after):
+    found = stopped_and_resumed(DrawsLate, before, after, 31, 48)
+    assert found == batches(load(DrawsLate, before), 48)
+    assert set(times_of(found).values()) == {4}
+
+
 @pytest.mark.parametrize("mode", ["restart", "drop"])
 @pytest.mark.parametrize("size", [60, 900])
 def test_an_order_that_differs_only_after_the_first_sample_is_refused(mode, size):

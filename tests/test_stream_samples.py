@@ -78,7 +78,7 @@ def test_one_object_that_is_given_again_and_again_is_an_error(give, num_workers,
     loader = MixedLoader(
         MixedStream(ones, FixedMix("uniform"), batch_size=4, decode_fn=decode, **settings), num_workers=num_workers
     )
-    with pytest.raises(ValueError, match="sources: 0 gives one object again and again, and writes to it"):
+    with pytest.raises(ValueError, match="sources: 0 gives the same object for each sample and overwrites it"):
         next(iter(loader))
 
 

@@ -40,7 +40,7 @@ class EmptyError(StuckError):
 
 
 class ReusedError(StuckError):
-    """A source gives one object again and again, and writes to it."""
+    """A source gives the same object for each sample, and overwrites it."""
 
 
 @dataclass(eq=False)
@@ -194,7 +194,9 @@ class SourcePasses:
     def _refuse_one_object(self, first: int) -> None:
         """Raise an error if the first sample, which had this digest, was written to as the second was read."""
         if digest(self._kept[0]) != first and share_memory(*self._kept[:2]):
-            raise ReusedError("gives one object again and again, and writes to it; give a new one for each sample")
+            raise ReusedError(
+                "gives the same object for each sample and overwrites it; give a new one each time: row.copy()"
+            )
 
 
 def ended_a_generator(error: BaseException) -> bool:

@@ -48,7 +48,7 @@ class SourceReader:
         self.firsts: dict[int, int] = {}
         self._splits_itself = False
         self._randomness: dict[int, OwnRandomness] = defaultdict(OwnRandomness)  # of each shard, alike in every reader
-        self._opened: dict[int, Iterator[Any]] = {}  # first passes, by shard, of which the first sample was looked at
+        self._opened: dict[int, Iterator[Any]] = {}  # passes opened to look at their first sample, by shard
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
         self.kind = "whole"

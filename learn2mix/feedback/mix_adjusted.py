@@ -153,8 +153,8 @@ class MixAdjustedLoss(PerSampleLoss):
         if len(in_mix) == 1 and not self._told:
             self._told = True
             warnings.warn(
-                f"MixAdjustedLoss: a batch has samples of class {int(in_mix)} only. Its softmax then has that class "
-                "alone, so the loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
+                f"MixAdjustedLoss: a batch has samples of class {int(in_mix)} only. The softmax of that batch has no "
+                "other class, so its loss is 0 and nothing is learned; give the mixer a floor, floor=0.01",
                 stacklevel=3,
             )
         return to_device(moved, logits.device).to(logits.dtype)
