@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 from learn2mix.batches.answers import Answer, Unreadable
 from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
 from learn2mix.batches.composition import Batch
+from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.map_reader import ChunkRequest, MapReader, MapRequest, SampleReader
 from learn2mix.batches.packing import pinned
 from learn2mix.batches.pipeline import Pipeline
@@ -32,6 +33,10 @@ class Forecast:
 
     def next(self, num_batches: int) -> list[Indices]:
         """Return the indices of this process's samples of each of the next batches, also beyond the epoch."""
+        with self._sampler._lock:
+            return self._foresee(num_batches)
+
+    def _foresee(self, num_batches: int) -> list[Indices]:
         sampler = self._sampler
         while self._next and self._next[0][0].number < sampler.num_composed:
             self._next.popleft()
@@ -73,7 +78,7 @@ class AheadDecoder:
         prefetch_factor: int,
         loader_args: dict[str, Any],
     ) -> None:
-        self._reader, self._forecast = reader, Forecast(sampler)
+        self._reader, self._forecast, self._lock = reader, Forecast(sampler), Lock()
         self._num_workers = num_workers
         self._num_ahead = num_workers * prefetch_factor + 1  # one more than is on its way: no worker waits for it
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
@@ -103,6 +108,7 @@ class AheadDecoder:
         """
         return map(self._answer, requests)
 
+    @locked
     def _answer(self, request: MapRequest) -> Answer:
         indices = np.asarray(request.indices, dtype=np.int64)
         chunks, owners, rows = self._take(indices)

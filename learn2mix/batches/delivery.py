@@ -17,9 +17,9 @@ BATCHED_TWICE = (
 
 OVER_EPOCHS = (
     "losses: {} batch(es) of the last epoch were not observed before this one began, and a loop that fetches ahead "
-    "seems to train on them now; observe all batches of an epoch before the next one begins: fetch ahead within an "
-    "epoch, for batch in fetched_ahead(loader), and not over the ends of epochs; where a Trainer cuts them short "
-    "(max_steps_per_epoch), give the sampler their length instead: num_batches"
+    "seems to train on them now; observe all batches of an epoch before the next one begins: put what fetches ahead "
+    "around each epoch, for batch in Prefetcher(loader), and not around an iterator without end; where a Trainer cuts "
+    "epochs short (max_steps_per_epoch), give the sampler their length instead: num_batches"
 )
 
 ALL_OBSERVED = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery, still_held
+from learn2mix.batches.lock import locked
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
     LoopsAhead,
@@ -27,6 +28,7 @@ LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that doe
 class Iterations(Progress):
     """Begins and ends iterations and epochs, and warns of batches that were never observed, once that is known."""
 
+    @locked
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
         """End the iteration before, begin the next, and return its number."""
         self._split = self.rank, self.num_replicas
@@ -67,13 +69,16 @@ class Iterations(Progress):
         if self._composition.position != self._first:
             self._end_epoch()
 
-    def _end_iteration(self) -> None:
+    @locked
+    def _end_iteration(self, iteration: int) -> None:
         """End the epoch where the loop has got all its batches and none waits to be observed."""
+        self._check_current(iteration)
         if not self.observing and not self.mixer.needs_losses:
             self._count_handed()
         if self._exhausted and not self._composition.waiting and self._composition.position:
             self._end_epoch()
 
+    @locked
     def finish_epoch(self) -> None:
         """End the epoch here, if a batch of it was trained on; needed only before its last batch.
 
@@ -134,6 +139,7 @@ class Iterations(Progress):
         return look and self._looks <= LOOKS
 
     @property
+    @locked
     def num_unobserved(self) -> int:
         """Batches that the loop has to train on and has not observed; 1 in a training step of a plain loop."""
         self._delivery.catch_up()
@@ -150,7 +156,6 @@ class Iterations(Progress):
 
     def _announce(self, batch: Batch) -> None:
         """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
-        self._announced = batch.number
         forgotten = self._delivery.draw(batch.number, self._most_kept)
         for number in forgotten:
             self._mark_trained(number)

@@ -140,17 +140,16 @@ class MixedLoader(MadeOnce):
 
     def _read(self, iteration: int) -> Iterator[Any]:
         sampler = self.sampler
-        sampler._check_current(iteration)
-        if self._carrier is None:
-            self._carrier = self._new_carrier()
-        for answer in self._carrier.answers(self._requests(iteration)):
-            if answer.generation == sampler._generation:
-                if answer.news:
-                    sampler._learn(answer.news)
-                if answer.number != PROBE:
-                    yield from self._hand_out(answer)
+        with sampler._lock:
+            sampler._check_current(iteration)
+            if self._carrier is None:
+                self._carrier = self._new_carrier()
+            answers = self._carrier.answers(self._requests(iteration))
+        for answer in answers:
+            if self._take(answer, iteration):
+                yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
             sampler._check_current(iteration)  # another may have taken the place of this one
-        sampler._end_iteration()
+        sampler._end_iteration(iteration)
 
     def _new_carrier(self) -> Pipeline | AheadDecoder:
         if not self.zero_lag:
@@ -160,21 +159,28 @@ class MixedLoader(MadeOnce):
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is not None:
-            return _map_requests(self.batch_sampler, iteration)
+            return map(MapRequest._make, self.batch_sampler._requests(iteration))
         self._reader.skip = self.on_error == "skip"
         context = self._loader_args.get("multiprocessing_context") or multiprocessing
         self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
         self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
         return self.sampler._requests(iteration)  # type: ignore[no-any-return]
 
-    def _hand_out(self, answer: Answer) -> Iterator[Any]:
-        """Yield a batch, unless no sample of it could be read."""
-        self._note_skipped(answer.skipped)
-        self.sampler._delivery.hand_out(answer.number, answer.kept)
-        if answer.batch is None:
-            self.sampler._drop(answer.number)
-        else:
-            yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
+    def _take(self, answer: Answer, iteration: int) -> bool:
+        """Take note of an answer; return whether it is a batch for the loop, with a sample that could be read."""
+        sampler = self.sampler
+        with sampler._lock:
+            if answer.generation != sampler._generation:
+                return False
+            if answer.news:
+                sampler._learn(answer.news)
+            if answer.number == PROBE:
+                return False
+            self._note_skipped(answer.skipped)
+            sampler._delivery.hand_out(answer.number, answer.kept)
+            if answer.batch is None:
+                sampler._drop(answer.number)
+        return answer.batch is not None
 
     def _note_skipped(self, samples: Sequence[str]) -> None:
         for sample in samples:
@@ -261,12 +267,6 @@ class _Batches:
 
     def __del__(self) -> None:
         self._loader._release()
-
-
-def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
-    # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
-    for indices in sampler._batches(iteration):
-        yield MapRequest(sampler._announced, sampler._generation, indices)
 
 
 def _to_device(batch: Any, device: torch.device | str) -> Any:

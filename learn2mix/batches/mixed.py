@@ -13,6 +13,7 @@ from torch import Tensor
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Handed
 from learn2mix.batches.iterations import Iterations
+from learn2mix.batches.lock import locked
 from learn2mix.batches.split import group_after_group, own_places, shuffled_order
 from learn2mix.checks import Counts, Vector, as_proportions, frozen, on_the_host
 from learn2mix.feedback.feedback import Drawn, check_losses, check_validation, check_weights
@@ -26,6 +27,7 @@ from learn2mix.mixers.mixes import refuse_unknown, starting_mix
 class MixedBatches(Iterations):
     """Composes batches by a mixer's proportions, and brings the losses of each batch back to the mixer."""
 
+    @locked
     def observe(
         self,
         losses: Tensor | ArrayLike | None,
@@ -97,6 +99,7 @@ class MixedBatches(Iterations):
             "not the loader's"
         )
 
+    @locked
     def importance_weights(self) -> Tensor:
         """Return weights for the batch being trained on that keep the objective of the data's own mix.
 
@@ -116,6 +119,7 @@ class MixedBatches(Iterations):
         weights = importance_weights(batch.proportions, self._prior)
         return torch.from_numpy(weights[self._members(batch, handed)]).float()
 
+    @locked
     def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
         """Return what to add to the logits so that training at any mix aims at the classifier of one.
 
@@ -139,6 +143,7 @@ class MixedBatches(Iterations):
         wanted = starting_mix(target, self._prior, "target", self.group_names)
         return torch.from_numpy(log_mix(batch.proportions, wanted, batch.counts)).float()
 
+    @locked
     def groups_in_training(self) -> NDArray[np.int64]:
         """Return the number of the group of each sample of this process's part of the batch being trained on."""
         handed = self._in_training()
@@ -151,6 +156,7 @@ class MixedBatches(Iterations):
             return self._delivery.in_training("log_mix", trusted=self.trusted)
         return self._delivery.newest()
 
+    @locked
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run, for mixers that follow it; the same on every process.
 

@@ -36,7 +36,7 @@ class Pipeline:
     """
 
     def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any], rank: int) -> None:
-        self._requests = _Requests()
+        self._requests, self._lock = _Requests(), threading.RLock()
         if num_workers:
             user_init = loader_args.get("worker_init_fn")
             loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, rank, user_init)}
@@ -57,14 +57,17 @@ class Pipeline:
 
     def feed(self, requests: Iterator[Any]) -> None:
         """Send these requests from now on; what is on its way still comes."""
-        self._requests.current, self._requests.failure = requests, None
+        self._requests.current, self._requests.fed, self._requests.failure = requests, requests, None
 
     def answers(self, requests: Iterator[Any]) -> Iterator[Any]:
-        """Send these requests, and return answers until all have come."""
-        self.feed(requests)
-        sent = self._requests
-        while sent.current is not None or sent.num_open or sent.failure is not None:
-            answer = self.answer()
+        """Send these requests, and return answers until all have come, or others are sent in the place of these."""
+        with self._lock:
+            self.feed(requests)
+        while True:
+            with self._lock:  # a thread that fetched ahead may still ask for more while the next epoch has begun
+                if self._requests.fed is not requests or self._requests.done:
+                    return
+                answer = self.answer()
             if answer is not None:
                 yield answer
 
@@ -131,8 +134,14 @@ class _Requests:
 
     def __init__(self) -> None:
         self.current: Iterator[Any] | None = None
+        self.fed: Iterator[Any] | None = None  # the same, also when it has ended
         self.num_open = 0  # requests sent and not answered
         self.failure: Exception | None = None  # of the requests, to be raised in its turn
+
+    @property
+    def done(self) -> bool:
+        """Whether all requests are sent and answered."""
+        return self.current is None and not self.num_open and self.failure is None
 
     def __iter__(self) -> Iterator[Any]:
         return self

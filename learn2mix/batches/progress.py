@@ -8,6 +8,7 @@ import numpy as np
 
 from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery, most_kept
+from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.feedback import Feedback
@@ -52,6 +53,7 @@ class Progress:
         # Batches that the loop fetches before it trains on the first of them; for the user to set where a loop fetches
         # another before it has observed all that it has. 0 for a plain loop.
         self.fetch_ahead = 0
+        self._lock = Lock()  # of whoever composes, hands out or observes a batch, or asks for what all of them change
         self._processes, self._prior = processes, prior
         self._composition = Composition(prior)
         self._recorder = Recorder(len(prior), None if mixer.needs_losses else AT_LEAST_EVERY)
@@ -66,7 +68,6 @@ class Progress:
         self._first = 0  # position in the epoch where it began
         self._exhausted = False  # whether it gave all its batches
         self._generation = 0  # of requests: those made before a batch was taken back are out of date
-        self._announced = -1  # number of the batch drawn last
         self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
@@ -122,6 +123,7 @@ class Progress:
         return np.minimum(self.passes, 1.0)
 
     @property
+    @locked
     def realised(self) -> Vector:
         """The mix of all batches trained on so far, shape ``(num_groups,)``; NaN before the first."""
         drawn = self._composition.draws_trained(self._counts_as_trained())
@@ -130,6 +132,7 @@ class Progress:
         return mix
 
     @property
+    @locked
     def history(self) -> History:
         """What the batches trained on so far were asked to be and were, at each update of the mix."""
         at, trained = self._composition, self._counts_as_trained()

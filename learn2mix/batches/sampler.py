@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, Sampler
 from learn2mix.apportioning import hand_out
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.label_order import warn_of_another_order
+from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
@@ -106,24 +107,28 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         refuse_wrapping(self)
         loader = find_torch_loader()
         iteration = self._begin(loader)
-        iterator = BatchIterator(self, self._batches(iteration))
+        iterator = BatchIterator(self, self._requests(iteration))
         if loader is None:
             self._watch(iterator)
         return iterator
 
-    def _batches(self, iteration: int) -> Iterator[NDArray[Any]]:
-        """Yield the data set indices of each batch as an array, shape ``(batch_size,)``."""
+    def _requests(self, iteration: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Compose the batches of an epoch, each when it is asked for; yields what a ``MapRequest`` has."""
         self._check_current(iteration)
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
         self._warn_if_begun_anew()
         composition, epoch, length, size = self._composition, self._composition.epoch, len(self), self.global_batch_size
-        while composition.epoch == epoch and composition.position < length:
-            batch = composition.compose(size, self._find_mix)
-            self._announce(batch)
-            yield self.indices_of(batch)
-            self._check_current(iteration)
-        self._exhaust()
+        while True:
+            with self._lock:
+                self._check_current(iteration)
+                if composition.epoch != epoch or composition.position >= length:
+                    self._exhaust()
+                    return
+                batch = composition.compose(size, self._find_mix)
+                self._announce(batch)
+                request = batch.number, self._generation, self.indices_of(batch)
+            yield request
 
     def indices_of(self, batch: Batch) -> NDArray[Any]:
         """Return the data set indices of this process's samples of a batch, in its order."""
@@ -144,6 +149,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         """Batches composed so far, over all epochs."""
         return self._composition.composed
 
+    @locked
     def skip_to(self, num_composed: int) -> None:
         """Count the batches up to a number, over all epochs, as trained on."""
         while self._composition.composed < num_composed:
@@ -162,6 +168,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def _identity(self) -> dict[str, int]:
         return {"partition": self.partition.fingerprint()}
 
+    @locked
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 
@@ -184,6 +191,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
+    @locked
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 
@@ -218,12 +226,12 @@ class BatchIterator(Iterator[list[int]]):
     A loop that observes must load the sampler's own state after such a snapshot, as ``MixingCallback`` does.
     """
 
-    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[NDArray[Any]]) -> None:
-        self._sampler, self._batches = sampler, batches
+    def __init__(self, sampler: MixedBatchSampler, requests: Iterator[tuple[int, int, NDArray[Any]]]) -> None:
+        self._sampler, self._requests = sampler, requests
         self._begun = False
 
     def __next__(self) -> list[int]:
-        indices = next(self._batches)
+        _, _, indices = next(self._requests)
         self._begun = True
         return indices.tolist()  # type: ignore[no-any-return]
 

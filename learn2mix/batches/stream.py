@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from learn2mix.batches.delivery import BATCHED_TWICE
 from learn2mix.batches.ends import ON_EXHAUSTED
+from learn2mix.batches.lock import locked
 from learn2mix.batches.resume import VERSION, fit_stream_state
 from learn2mix.batches.shards import WHOLE
 from learn2mix.batches.sources import name_sources
@@ -156,6 +157,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
                 identity[f"{FIRST} {self.group_names[source]!r}"] = found
         return identity | {"number of workers": self._shards.num_shards if self._shards.split_by_worker else 0}
 
+    @locked
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
 
@@ -185,6 +187,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
+    @locked
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Go on where a saved state was; the next iterator begins there, also in the middle of an epoch.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.ends import Ends
+from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.orders import Orders
 from learn2mix.batches.shards import WHOLE, Shards
@@ -42,6 +43,7 @@ class Requesting(MixedBatches):
         self._orders = Orders()
         self._firsts: dict[tuple[int, int], int] = {}  # of first samples, by source and shard, as readers have told
 
+    @locked
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
         self._max_ahead = max_ahead
@@ -70,7 +72,7 @@ class Requesting(MixedBatches):
                 self._learn(answer.news)
                 if request.number != PROBE:
                     yield answer.batch
-        self._end_iteration()
+        self._end_iteration(iteration)
 
     def _in_worker(self, worker: int, num_workers: int) -> Iterator[Any]:
         """Give every batch that is this worker's, where the stream itself was sent to the workers."""
@@ -88,17 +90,20 @@ class Requesting(MixedBatches):
     def _requests(self, iteration: int) -> Iterator[Request]:
         """Compose the batches of an epoch, each when it is asked for; yields a probe while it is not known how to."""
         self._warn_if_begun_anew()
-        while True:
-            self._check_current(iteration)
-            drawn = self._drawn()
-            if not self._ends.knows_enough(drawn, self.batch_size * self._split[1]):
-                yield self._request(None, drawn)
-                continue
-            batch = None if self._ends.ended(drawn, self._split[1]) else self._next_batch(drawn)
-            if batch is None:
-                break
-            yield self._request(batch, drawn)
-        self._exhaust()
+        while (request := self._next_request(iteration)) is not None:
+            yield request
+
+    @locked
+    def _next_request(self, iteration: int) -> Request | None:
+        self._check_current(iteration)
+        drawn = self._drawn()
+        if not self._ends.knows_enough(drawn, self.batch_size * self._split[1]):
+            return self._request(None, drawn)
+        batch = None if self._ends.ended(drawn, self._split[1]) else self._next_batch(drawn)
+        if batch is None:
+            self._exhaust()
+            return None
+        return self._request(batch, drawn)
 
     def _next_batch(self, drawn: NDArray[np.int64]) -> Batch | None:
         """Compose a batch; None where a source ends before it could be filled."""
@@ -159,6 +164,7 @@ class Requesting(MixedBatches):
                 '"stop_first"'
             )
 
+    @locked
     def _learn(self, news: dict[tuple[int, int], News]) -> None:
         """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
