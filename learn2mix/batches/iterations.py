@@ -162,10 +162,6 @@ class Iterations(Progress):
         if forgotten and not self.trusted:
             self._warn_if_never_observed()
 
-    def _exhaust(self) -> None:
-        """Note that an iteration gave all its batches."""
-        self._exhausted = True
-
     def _watch(self, iterator: Any) -> None:
         """Warn of what was left out, once nobody holds this iterator any more: a loop may observe until then."""
         gone = weakref.WeakMethod(self._gone)

@@ -176,18 +176,11 @@ class MixedLoader(MadeOnce):
                 sampler._learn(answer.news)
             if answer.number == PROBE:
                 return False
-            self._note_skipped(answer.skipped)
+            _count_skipped(answer.skipped, self.skipped)
             sampler._delivery.hand_out(answer.number, answer.kept)
             if answer.batch is None:
                 sampler._drop(answer.number)
         return answer.batch is not None
-
-    def _note_skipped(self, samples: Sequence[str]) -> None:
-        for sample in samples:
-            self.skipped[sample] = self.skipped.get(sample, 0) + 1
-            if self.skipped[sample] == 1 and len(self.skipped) <= MOST_NAMED:
-                said = f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample"
-                warnings.warn(said, stacklevel=4)
 
     def _release(self) -> None:
         """End the workers of an iteration that is over, unless they are kept for the next."""
@@ -267,6 +260,14 @@ class _Batches:
 
     def __del__(self) -> None:
         self._loader._release()
+
+
+def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:
+    """Count samples that were left out, and name the first of them in warnings."""
+    for sample in samples:
+        counts[sample] = counts.get(sample, 0) + 1
+        if counts[sample] == 1 and len(counts) <= MOST_NAMED:
+            warnings.warn(f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample", stacklevel=4)
 
 
 def _to_device(batch: Any, device: torch.device | str) -> Any:

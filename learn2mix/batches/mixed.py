@@ -199,16 +199,14 @@ class MixedBatches(Iterations):
     def _find_mix(self, batch: int, epoch: int) -> Vector:
         if self._tells:
             mix, draws = frozen(self._composition.newest), frozen(self._composition.draws)
-            nothing, size = frozen(np.zeros(len(mix))), self.batch_size * self._split[1]
-            told = MixInfo(nothing, mix, draws, self._sizes(), size, self._feedback.num_updates)
-            call(self.mixer.seek, batch, epoch, info=told)
+            nothing, size, done = np.zeros(len(mix)), self.batch_size * self._split[1], self._feedback.num_updates
+            call(self.mixer.seek, batch, epoch, info=MixInfo(frozen(nothing), mix, draws, self._sizes(), size, done))
         elif self._seeks:
             call(self.mixer.seek, batch, epoch)
-        proportions = self.mixer.proportions
         if self._checked:
-            return proportions
+            return self.mixer.proportions
         name = f"{type(self.mixer).__name__}.proportions"
-        proportions = as_proportions(proportions, len(self._prior), name)
+        proportions = as_proportions(self.mixer.proportions, len(self._prior), name)
         refuse_empty_groups(proportions, self._prior, self.group_names, name)
         return proportions
 

@@ -123,7 +123,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             with self._lock:
                 self._check_current(iteration)
                 if composition.epoch != epoch or composition.position >= length:
-                    self._exhaust()
+                    self._exhausted = True
                     return
                 batch = composition.compose(size, self._find_mix)
                 self._announce(batch)

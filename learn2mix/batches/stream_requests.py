@@ -101,7 +101,7 @@ class Requesting(MixedBatches):
             return self._request(None, drawn)
         batch = None if self._ends.ended(drawn, self._split[1]) else self._next_batch(drawn)
         if batch is None:
-            self._exhaust()
+            self._exhausted = True
             return None
         return self._request(batch, drawn)
 
