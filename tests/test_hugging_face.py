@@ -453,6 +453,40 @@ def test_a_loss_put_behind_the_mixin_is_found(tmp_path):
     assert len(trainer.train_sampler.mixer.told) == 3
 
 
+def test_a_step_of_several_forward_passes_is_followed_by_their_mean(tmp_path):
+    class Twice(MixedTrainer):
+        """As R-Drop does; the second pass sees other inputs, so that the two differ."""
+
+        def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+            other = inputs | {"x": -inputs["x"]}
+            return super().compute_loss(model, inputs, **kwargs) + super().compute_loss(model, other, **kwargs)
+
+    trainer = trainer_of(tmp_path, kind=Twice)
+    trainer.train()
+    seen = [(LABELS[indices], logits) for indices, _, logits in trainer.model.seen]
+    losses = [F.cross_entropy(logits, labels, reduction="none") for labels, logits in seen]
+    told = [
+        means_of_groups(labels, (one + other) / 2)
+        for (labels, _), one, other in zip(seen[::2], losses[::2], losses[1::2], strict=True)
+    ]
+    np.testing.assert_allclose(trainer.train_sampler.mixer.told, told, rtol=1e-5)
+    assert not np.allclose(losses[0], losses[1])
+
+
+def test_forward_passes_of_parts_of_a_batch_are_refused(tmp_path):
+    class InParts(MixedTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+            parts = [{name: values[part] for name, values in inputs.items()} for part in (slice(0, 5), slice(5, None))]
+            return sum(super(InParts, self).compute_loss(model, part, **kwargs) for part in parts)
+
+    data = [Data()[index] for index in range(len(LABELS))]
+    of_each_group = [[sample for sample in data if sample["labels"] == group] for group in range(3)]
+    stream = MixedStream(of_each_group, Told(0.3), batch_size=BATCH_SIZE)
+    of_a_stream = {"train_dataset": stream, "train_sampler": None, "settings": {"max_steps": 2}}
+    with pytest.raises(ValueError, match=r"compute_loss got 5 and 3 samples in one step.*the whole batch each time"):
+        trainer_of(tmp_path, kind=InParts, **of_a_stream).train()
+
+
 def test_evaluation_alone_needs_no_sampler(tmp_path):
     trainer = MixedTrainer(Classifier(), arguments(tmp_path), eval_dataset=Data())
     assert trainer.evaluate()["eval_loss"] > 0

@@ -75,6 +75,26 @@ def label_losses(
     return SampleLosses(torch.cat(sums) / counted.clamp(min=1), counted)
 
 
+def mean_of_passes(found: Sequence[SampleLosses]) -> SampleLosses:
+    """Return the mean loss of each sample over the forward passes of a step: two dropouts (R-Drop), two views.
+
+    Raises:
+        ValueError: if they are not all of the same samples.
+
+    Example:
+        >>> one, other = (SampleLosses(torch.tensor(losses), torch.ones(2)) for losses in ([1.0, 2.0], [3.0, 2.0]))
+        >>> mean_of_passes([one, other]).losses
+        tensor([2., 2.])
+    """
+    sizes = [len(one.losses) for one in found]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"MixedTrainer: compute_loss got {' and '.join(map(str, sizes))} samples in one step; give it the whole "
+            "batch each time, for the mix follows the mean loss of each sample"
+        )
+    return SampleLosses(torch.stack([one.losses for one in found]).mean(0), found[0].weights)
+
+
 def _cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Return the sum over the labels of each sample, shape ``(num_samples,)``."""
     flat = logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1)

@@ -15,7 +15,7 @@ from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations import trainer_checks
-from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses
+from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses, mean_of_passes
 from learn2mix.mix_entry import MixEntry
 
 OLDEST = (4, 57)
@@ -85,8 +85,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._loader: Any = None  # made for each training
         self._epoch: Any = None  # the Trainer's own iterator over it
         self._batches: Iterator[Any] | None = None  # ours
-        self._in_step = False  # within a training step, and not in an evaluation
-        self._losses: SampleLosses | None = None  # of this step
+        self._passes: list[SampleLosses] | None = None  # forward passes of this training step; None outside of one
         self._num_compared = 0  # batches whose loss was, or could have been, compared with those of its samples
         self._mix_entry: MixEntry | None = None  # from the first batch of a training on
         self._beginning: dict[str, Any] | None = None  # the state of the mix where each model of model_init begins
@@ -156,35 +155,36 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Train on a batch, and report the losses of its samples."""
-        self._losses, self._in_step = None, True
+        passes = self._passes = []
         try:
             loss: Tensor = super().training_step(*args, **kwargs)
         finally:
-            self._in_step = False
-        if self._losses is None and self.train_sampler.mixer.needs_losses:
+            self._passes = None
+        if not passes and self.train_sampler.mixer.needs_losses:
             raise RuntimeError(
                 f"MixedTrainer: {type(self).__name__}.compute_loss did not call MixedTrainerMixin.compute_loss, so the "
                 "losses of the samples are not known; give your own compute_loss to a Trainer and put the mixin before "
                 "it: class MyTrainer(MixedTrainerMixin, YourTrainer)"
             )
-        losses, weights = self._losses or (None, None)
+        losses, weights = mean_of_passes(passes) if passes else (None, None)
         self.train_sampler.observe(losses, weights=weights)
         self._mix_entry = self._mix_entry or MixEntry(self.train_sampler.group_names)
         self._mix_entry.begin(self.train_sampler)
         return loss
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        """Return the Trainer's own loss; in a training step, keep the loss of each sample."""
-        if not self._in_step:
+        """Return the Trainer's own loss; in a training step, keep the loss of each sample, pass by pass."""
+        if self._passes is None:
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         batch = dict(inputs)  # the Trainer takes the labels out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        self._losses = self._losses_of_samples(outputs, batch)
+        found = self._losses_of_samples(outputs, batch)
+        self._passes += [] if found is None else [found]
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
         self._num_compared += 1
-        if self._losses is not None and follows and self._num_compared in trainer_checks.COMPARED:
+        if found is not None and follows and self._num_compared in trainer_checks.COMPARED:
             copies, num_items = max(self.args.world_size, self.args.n_gpu), kwargs.get("num_items_in_batch")
-            told = trainer_checks.warn_of_another_loss(loss.detach().mean(), self._losses, num_items, copies)
+            told = trainer_checks.warn_of_another_loss(loss.detach().mean(), found, num_items, copies)
             self._num_compared += told * max(trainer_checks.COMPARED)  # once is enough
         return (loss, outputs) if return_outputs else loss
 
