@@ -1,4 +1,4 @@
-"""One thread at a time: a loop may fetch in one, while it trains and observes in another."""
+"""One thread at a time, and no part of a compiled graph: what reads or moves the state of a sampler or stream."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch._compile import _disable_dynamo  # torch.compiler.disable, which would import the compiler at once
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,11 +22,22 @@ class Lock(type(threading.RLock())):  # type: ignore[misc]
 
 
 def locked(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Let a method run while no other thread has the lock of its object, ``_lock``."""
+    """Let a method run while no other thread has the lock of its object, ``_lock``: a loop may fetch in a thread.
+
+    Called in a function that ``torch.compile`` traces it runs as it is, between two graphs.
+    """
 
     @wraps(method)
     def holding(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_compiling():
+            result: T = _untraced(holding, self, *args, **kwargs)
+            return result
         with self._lock:
             return method(self, *args, **kwargs)
 
     return holding
+
+
+@_disable_dynamo
+def _untraced(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
