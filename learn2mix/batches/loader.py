@@ -159,7 +159,7 @@ class MixedLoader(MadeOnce):
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is not None:
-            return map(MapRequest._make, self.batch_sampler._requests(iteration))
+            return _map_requests(self.batch_sampler, iteration)
         self._reader.skip = self.on_error == "skip"
         context = self._loader_args.get("multiprocessing_context") or multiprocessing
         self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
@@ -260,6 +260,18 @@ class _Batches:
 
     def __del__(self) -> None:
         self._loader._release()
+
+
+def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
+    # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
+    batches = sampler._batches(iteration)
+    while True:
+        with sampler._lock:
+            indices = next(batches, None)
+            if indices is None:
+                return
+            request = MapRequest(sampler._announced, sampler._generation, indices)
+        yield request
 
 
 def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:

@@ -68,12 +68,12 @@ class Progress:
         self._first = 0  # position in the epoch where it began
         self._exhausted = False  # whether it gave all its batches
         self._generation = 0  # of requests: those made before a batch was taken back are out of date
+        self._announced = -1  # number of the batch drawn last
         self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
-        self._in_trainer = False  # whether a Trainer began this iteration
-        self._in_search = False  # whether a search of Lightning's began it, which observes nothing
+        self._in_trainer = self._in_search = False  # whether a Trainer, or a search of its, began this iteration
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 

@@ -107,28 +107,24 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         refuse_wrapping(self)
         loader = find_torch_loader()
         iteration = self._begin(loader)
-        iterator = BatchIterator(self, self._requests(iteration))
+        iterator = BatchIterator(self, self._batches(iteration))
         if loader is None:
             self._watch(iterator)
         return iterator
 
-    def _requests(self, iteration: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """Compose the batches of an epoch, each when it is asked for; yields what a ``MapRequest`` has."""
+    def _batches(self, iteration: int) -> Iterator[NDArray[Any]]:
+        """Yield the data set indices of each batch as an array, shape ``(batch_size,)``; whoever asks has the lock."""
         self._check_current(iteration)
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
         self._warn_if_begun_anew()
         composition, epoch, length, size = self._composition, self._composition.epoch, len(self), self.global_batch_size
-        while True:
-            with self._lock:
-                self._check_current(iteration)
-                if composition.epoch != epoch or composition.position >= length:
-                    self._exhausted = True
-                    return
-                batch = composition.compose(size, self._find_mix)
-                self._announce(batch)
-                request = batch.number, self._generation, self.indices_of(batch)
-            yield request
+        while composition.epoch == epoch and composition.position < length:
+            batch = composition.compose(size, self._find_mix)
+            self._announce(batch)
+            yield self.indices_of(batch)
+            self._check_current(iteration)
+        self._exhausted = True
 
     def indices_of(self, batch: Batch) -> NDArray[Any]:
         """Return the data set indices of this process's samples of a batch, in its order."""
@@ -226,12 +222,13 @@ class BatchIterator(Iterator[list[int]]):
     A loop that observes must load the sampler's own state after such a snapshot, as ``MixingCallback`` does.
     """
 
-    def __init__(self, sampler: MixedBatchSampler, requests: Iterator[tuple[int, int, NDArray[Any]]]) -> None:
-        self._sampler, self._requests = sampler, requests
+    def __init__(self, sampler: MixedBatchSampler, batches: Iterator[NDArray[Any]]) -> None:
+        self._sampler, self._batches = sampler, batches
         self._begun = False
 
     def __next__(self) -> list[int]:
-        _, _, indices = next(self._requests)
+        with self._sampler._lock:
+            indices = next(self._batches)
         self._begun = True
         return indices.tolist()  # type: ignore[no-any-return]
 

@@ -69,7 +69,8 @@ class Requesting(MixedBatches):
         for request in self._requests(iteration):
             if request.number == PROBE or request.number % num_workers == residue:
                 answer = self._reader[request]
-                self._learn(answer.news)
+                with self._lock:
+                    self._learn(answer.news)
                 if request.number != PROBE:
                     yield answer.batch
         self._end_iteration(iteration)
@@ -90,10 +91,13 @@ class Requesting(MixedBatches):
     def _requests(self, iteration: int) -> Iterator[Request]:
         """Compose the batches of an epoch, each when it is asked for; yields a probe while it is not known how to."""
         self._warn_if_begun_anew()
-        while (request := self._next_request(iteration)) is not None:
+        while True:
+            with self._lock:
+                request = self._next_request(iteration)
+            if request is None:
+                return
             yield request
 
-    @locked
     def _next_request(self, iteration: int) -> Request | None:
         self._check_current(iteration)
         drawn = self._drawn()
@@ -164,7 +168,6 @@ class Requesting(MixedBatches):
                 '"stop_first"'
             )
 
-    @locked
     def _learn(self, news: dict[tuple[int, int], News]) -> None:
         """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
