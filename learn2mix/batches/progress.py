@@ -73,7 +73,7 @@ class Progress:
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._told_epoch = 0  # that a Trainer is about to begin
-        self._in_trainer = self._in_search = False  # whether a Trainer, or a search of its, began this iteration
+        self._in_trainer = self._in_search = False  # whether a Trainer, or its tuner, began this iteration
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 
