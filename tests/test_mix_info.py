@@ -209,7 +209,7 @@ def test_what_a_sampler_tells_of_its_batches_cannot_be_written_to():
         sampler.observe(1.0 + np.array(batch))
     told = [sampler.draws, sampler.newest_proportions, sampler.group_losses]
     told += [value for value in sampler.last_observed if isinstance(value, np.ndarray)]
-    assert len(told) == 9
+    assert len(told) == 10
     for array in told:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1

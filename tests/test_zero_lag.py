@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import forks
 from helpers import Scripted, mixes
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
-from learn2mix.batches.ahead import Forecast
 from test_stacking import Point, alike
 
 LABELS = np.repeat([0, 1, 2, 3], [40, 15, 5, 2])
@@ -177,11 +176,11 @@ def test_what_is_foreseen_comes_as_long_as_the_mix_stays(before, after, batch_si
     mixer, num_ahead = Scripted([before] * 6 + [after] * 9), 4
     parts = {"order": order, "num_replicas": part[0], "rank": part[1]}
     sampler = sampler_of(mixer, batch_size=batch_size, num_batches=5, **parts)
-    forecast, foreseen, batches = Forecast(sampler), [], []
+    foreseen, batches = [], []
     for _ in range(3):
         for batch in sampler:
             batches.append(batch)
-            foreseen.append([indices.tolist() for indices in forecast.next(num_ahead)])
+            foreseen.append([indices.tolist() for indices in sampler.foresee(num_ahead)])
     for number, ahead in enumerate(foreseen):
         stays = min(num_ahead, (6 if number < 6 else 15) - number - 1)
         assert len(ahead) == num_ahead
@@ -190,13 +189,12 @@ def test_what_is_foreseen_comes_as_long_as_the_mix_stays(before, after, batch_si
 
 def test_so_it_does_after_an_epoch_that_was_left_and_a_state_that_was_loaded():
     sampler = sampler_of(FixedMix())
-    forecast = Forecast(sampler)
 
     def foreseen_and_drawn(num_observed):
         batches, foreseen, drawn = iter(sampler), [], []
         for number in range(3):
             drawn.append(next(batches))
-            foreseen.append(forecast.next(2)[0].tolist())
+            foreseen.append(sampler.foresee(2)[0].tolist())
             if number < num_observed:
                 sampler.observe(None)
         assert foreseen[:-1] == drawn[1:]

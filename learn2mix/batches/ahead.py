@@ -13,7 +13,6 @@ from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable
 from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
-from learn2mix.batches.composition import Batch
 from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.map_reader import ChunkRequest, MapReader, MapRequest, SampleReader
 from learn2mix.batches.packing import pinned
@@ -21,38 +20,6 @@ from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stacking import gather, is_stacked
 from learn2mix.batches.torch_loader import call_if_alive
-
-
-class Forecast:
-    """The batches that come next if the mix stays what it is; what was foreseen is kept for as long as it holds."""
-
-    def __init__(self, sampler: MixedBatchSampler) -> None:
-        self._sampler = sampler
-        self._next: deque[tuple[Batch, Indices]] = deque()
-        self._based_on: tuple[Any, Any] = None, None  # the mix, and the passes over the data
-
-    def next(self, num_batches: int) -> list[Indices]:
-        """Return the indices of this process's samples of each of the next batches, also beyond the epoch."""
-        with self._sampler._lock:
-            return self._foresee(num_batches)
-
-    def _foresee(self, num_batches: int) -> list[Indices]:
-        sampler = self._sampler
-        while self._next and self._next[0][0].number < sampler.num_composed:
-            self._next.popleft()
-        mix, passes = self._based_on
-        if not (
-            self._next
-            and passes is sampler._passes
-            and np.array_equal(self._next[0][0].draws, sampler._composition.draws)
-            and np.array_equal(mix, sampler.mixer.proportions)
-        ):
-            self._next.clear()
-            self._based_on = sampler.mixer.proportions.copy(), sampler._passes
-        while len(self._next) < num_batches:
-            batch = sampler.foresee(self._next[-1][0] if self._next else None)
-            self._next.append((batch, sampler.indices_of(batch).astype(np.int64)))
-        return [indices for _, indices in self._next][:num_batches]
 
 
 class AheadDecoder:
@@ -78,7 +45,7 @@ class AheadDecoder:
         prefetch_factor: int,
         loader_args: dict[str, Any],
     ) -> None:
-        self._reader, self._forecast, self._lock = reader, Forecast(sampler), Lock()
+        self._reader, self._sampler, self._lock = reader, sampler, Lock()
         self._num_workers = num_workers
         self._num_ahead = num_workers * prefetch_factor + 1  # one more than is on its way: no worker waits for it
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
@@ -112,7 +79,7 @@ class AheadDecoder:
     def _answer(self, request: MapRequest) -> Answer:
         indices = np.asarray(request.indices, dtype=np.int64)
         chunks, owners, rows = self._take(indices)
-        wanted = self._forecast.next(self._num_ahead)
+        wanted = [foreseen.astype(np.int64) for foreseen in self._sampler.foresee(self._num_ahead)]
         self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
         for chunk in chunks:
             while chunk.content is None:

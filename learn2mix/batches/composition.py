@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence, Set
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from learn2mix.apportioning import hand_out
 from learn2mix.checks import Counts, Vector
 
 Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
+FEWEST, MOST = 4, 64  # batches that are foreseen: fewer cost as much one by one
+MOST_SAMPLES = 1 << 11  # in these, and groups
 FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
 
 
@@ -21,16 +23,15 @@ class Batch(NamedTuple):
     """A composed batch, over all processes. Its arrays are shared with others: nobody writes to them."""
 
     number: int  # over all epochs, from 0
-    epoch: int
-    position: int  # in its epoch
     proportions: Vector  # asked for
     size: int  # samples
     counts: Counts  # of each group
     draws: Counts  # samples of each group in all batches before it
     drawn: Counts  # and with it
     credit: Vector  # owed to each group before it
+    left: Vector  # and with it
     previous: Vector  # asked for by the batch before it
-    replayed: bool  # composed before the state was saved from which this run goes on
+    replayed: bool = False  # composed before the state was saved from which this run goes on
 
     @property
     def checksum(self) -> int:
@@ -49,9 +50,12 @@ class Composition:
         self._prior = self.newest = prior  # what the newest batch was asked to be
         self.draws: Counts = np.zeros(len(prior), dtype=np.int64)  # samples in the batches composed so far
         self.credit: Vector = np.zeros(len(prior))  # owed to each group
-        self.composed = self.epoch = self.position = 0  # batches over all epochs; epoch and place of the next in it
+        self.composed = self.epoch = 0  # batches over all epochs; epoch of the next
+        self._first = 0  # number of the first batch of this epoch
         self.waiting: deque[Batch] = deque()  # composed and not yet trained on, oldest first
-        self._asked, self._asked_size, self._share = prior, 1, prior  # the mix asked for last, times its batch size
+        self.foreseen: deque[Batch] = deque()  # the next ones, if the mix and the size of a batch stay
+        self._asked, self._asked_size, self._share = prior, 1, prior  # these two, and what they add to the credit
+        self._in_a_row = 0  # batches that had them
         self._trained: set[int] = set()  # numbers of waiting batches: an older one waits still
         self._replay: deque[tuple[Vector, bool]] = deque()  # mixes of batches to compose again; whether trained on
 
@@ -66,20 +70,53 @@ class Composition:
         replayed = bool(self._replay)
         proportions = self._replay.popleft()[0] if replayed else find_mix(self.composed, self.epoch)
         size = batch_size(proportions) if callable(batch_size) else batch_size
-        if proportions is not self._asked or size != self._asked_size:  # most mixes stay for many batches
-            self._asked, self._asked_size, self._share = proportions, size, proportions * size
-        owed = self.credit + self._share
+        if proportions is not self._asked or size != self._asked_size or self.foreseen:
+            self._ask(proportions, size)
+        elif self._in_a_row >= FEWEST and limits is None:
+            number = min(self._in_a_row, MOST, MOST_SAMPLES // max(size, len(self.draws)))
+            self._foresee(number if number >= FEWEST else 0)
+        batch = self.foreseen.popleft() if self.foreseen and limits is None else self._after(None, limits)
+        if replayed:
+            batch = batch._replace(replayed=True)
+        self.draws, self.credit, self.newest = batch.drawn, batch.left, proportions
+        self.composed += 1
+        self._in_a_row += 1
+        self.waiting.append(batch)
+        return batch
+
+    def _ask(self, proportions: Vector, size: int) -> None:
+        """Forget what was foreseen unless the next batch has this mix and size."""
+        ahead = self.foreseen
+        if ahead and ahead[0].credit is not self.credit:  # batches were taken back, or a state was loaded
+            ahead.clear()
+        known = proportions is self._asked or (ahead and np.array_equal(proportions, self._asked))
+        if not known or size != self._asked_size:
+            ahead.clear()
+            self._asked, self._asked_size, self._share, self._in_a_row = proportions, size, proportions * size, 0
+
+    def _foresee(self, number: int) -> None:
+        """Compose so many batches ahead of their turn."""
+        ahead = self.foreseen
+        while len(ahead) < number:
+            ahead.append(self._after(ahead[-1] if ahead else None))
+
+    def _after(self, last: Batch | None, limits: Vector | None = None) -> Batch:
+        """Return the batch after a foreseen one, or after those composed, if the mix and the size stay."""
+        number, draws, credit, previous = self.composed, self.draws, self.credit, self.newest
+        if last is not None:
+            number, draws, credit, previous = last.number + 1, last.drawn, last.left, last.proportions
+        owed, size = credit + self._share, self._asked_size
         if limits is not None:
             size = int(min(size, limits.sum()))
             owed = within(owed, limits, size)
-        counts, credit = hand_out(owed, size)
-        draws, place = self.draws + counts, (self.composed, self.epoch, self.position)
-        batch = Batch(*place, proportions, size, counts, self.draws, draws, self.credit, self.newest, replayed)
-        self.draws, self.credit, self.newest = draws, credit, proportions
-        self.composed += 1
-        self.position += 1
-        self.waiting.append(batch)
-        return batch
+        counts, left = hand_out(owed, size)
+        return Batch(number, self._asked, size, counts, draws, draws + counts, credit, left, previous)
+
+    def foresee(self, proportions: Vector, size: int, number: int) -> list[Batch]:
+        """Return so many of the next batches as they will be if the mix stays, also beyond the epoch."""
+        self._ask(proportions, size)
+        self._foresee(number)
+        return list(islice(self.foreseen, number))
 
     def undo_newest(self) -> None:
         """Take back the batch composed last."""
@@ -105,7 +142,7 @@ class Composition:
 
     def _go_back_to(self, batch: Batch) -> None:
         self.draws, self.credit, self.newest = batch.draws, batch.credit, batch.previous
-        self.composed, self.position = batch.number, batch.position
+        self.composed = batch.number
 
     def find(self, number: int) -> Batch:
         """Return the batch of this number, which waits."""
@@ -125,7 +162,12 @@ class Composition:
     def begin_epoch(self) -> None:
         """Begin the next epoch; it follows the mix of the moment, as it does in a run that was not stopped."""
         self._replay.clear()
-        self.epoch, self.position = self.epoch + 1, 0
+        self.epoch, self._first = self.epoch + 1, self.composed
+
+    @property
+    def position(self) -> int:
+        """Place of the next batch in its epoch, from 0."""
+        return self.composed - self._first
 
     @property
     def num_replays(self) -> int:
@@ -186,7 +228,8 @@ class Composition:
         self.draws = np.array(as_list(state["draws"]), dtype=np.int64)
         self.credit = np.array(as_list(state["credit"]))
         self.newest = np.array(state["newest"]) if "newest" in state else self._prior
-        self.epoch, self.position, self.composed = state["epoch"], state["position"], state["composed"]
+        self.epoch, self.composed = state["epoch"], state["composed"]
+        self._first = self.composed - state["position"]
 
 
 def within(owed: Vector, limits: Vector, batch_size: int) -> Vector:

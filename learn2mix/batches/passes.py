@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learn2mix.batches.composition import Batch
 from learn2mix.batches.permutation import OF_PASSES, SORTED, derived_keys, keys_at, parts_of_passes, torch_shuffle
 from learn2mix.checks import Counts
 from learn2mix.partition import Partition
@@ -95,6 +97,16 @@ class Passes:
         groups, begin, wanted = rows if served is None else served[rows], begin[rows], wanted[rows]
         drawn[ragged(ends[rows] - wanted, wanted)] = self._computed(groups, begin, wanted)
         return drawn
+
+    def draw_each(self, batches: Sequence[Batch]) -> list[Array]:
+        """Return what :meth:`draw` returns for each of several batches of one size, which follow one another."""
+        counts = np.array([batch.counts for batch in batches])
+        draws = np.array([batch.draws for batch in batches])
+        first, after = batches[0].draws, batches[-1].drawn
+        of_all = after - first
+        drawn = self.draw(first, of_all, after)
+        starts = of_all.cumsum() - of_all - first  # draw d of a group is at its start + d
+        return list(drawn[ragged((starts + draws).ravel(), counts.ravel())].reshape(len(batches), -1))
 
     def _move(self, groups: Array, first: Counts, after: Counts) -> None:
         """Move the windows of these groups to their next draws; and of others, if these are nearly used up."""

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch.distributed import ProcessGroup
 from torch.utils.data import ConcatDataset, Sampler
 
-from learn2mix.apportioning import hand_out
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.label_order import warn_of_another_order
 from learn2mix.batches.lock import locked
@@ -92,6 +91,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             sizes=self.partition.sizes,
         )
         self._passes = Passes(self.partition, self.seed)
+        self._indices: dict[int, tuple[Batch, NDArray[Any]]] = {}  # of batches that were foreseen, by number
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -122,23 +122,28 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         while composition.epoch == epoch and composition.position < length:
             batch = composition.compose(size, self._find_mix)
             self._announce(batch)
-            yield self.indices_of(batch)
+            indices = self.indices_of(batch)
+            self._indices.pop(batch.number, None)
+            yield indices
             self._check_current(iteration)
         self._exhausted = True
 
     def indices_of(self, batch: Batch) -> NDArray[Any]:
         """Return the data set indices of this process's samples of a batch, in its order."""
-        return self._of_own(self._passes.draw(batch.draws, batch.counts, batch.drawn), batch)
+        if self._indices and (known := self._indices.get(batch.number)) is not None and known[0] is batch:
+            return known[1]
+        if not self._composition.foreseen:
+            return self._of_own(self._passes.draw(batch.draws, batch.counts, batch.drawn), batch)
+        batches = [batch, *(one for one in self._composition.foreseen if one.number > batch.number)]
+        for one, samples in zip(batches, self._passes.draw_each(batches), strict=True):
+            self._indices[one.number] = one, self._of_own(samples, one)
+        return self._indices[batch.number][1]
 
-    def foresee(self, previous: Batch | None = None) -> Batch:
-        """Return the next batch, or the one after a foreseen one, if the mix stays as it is; also beyond the epoch."""
-        at, size, mix = self._composition, self.global_batch_size, self.mixer.proportions
-        number, draws, credit = at.composed, at.draws, at.credit
-        if previous is not None:
-            number, draws = previous.number + 1, previous.drawn
-            credit = previous.credit + previous.proportions * size - previous.counts
-        counts, _ = hand_out(credit + mix * size, size)
-        return Batch(number, at.epoch, at.position, mix, size, counts, draws, draws + counts, credit, at.newest, False)
+    @locked
+    def foresee(self, num_batches: int) -> list[NDArray[Any]]:
+        """Return :meth:`indices_of` each of the next batches if the mix stays as it is, also beyond the epoch."""
+        batches = self._composition.foresee(self.mixer.proportions, self.global_batch_size, num_batches)
+        return [self.indices_of(batch) for batch in batches]
 
     @property
     def num_composed(self) -> int:
@@ -207,6 +212,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._feedback.load_state_dict(state["feedback"])
         self.seed = state["seed"]
         self._passes = Passes(self.partition, self.seed)
+        self._indices.clear()
         self._composition.load_state_dict(state)
         self._recorder.load_state_dict(state.get("history"))
         self._restart(state)
