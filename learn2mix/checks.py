@@ -114,6 +114,30 @@ def as_number(value: Any, name: str, rule: str) -> float:
         raise TypeError(f"{name} must be a number {rule}, got {value!r}") from None
 
 
+def check_share(value: float, name: str) -> float:
+    """Return ``value`` if it is a number of at least 0 and below 1, else raise a TypeError or a ValueError."""
+    number = as_number(value, name, "of at least 0 and below 1")
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return number
+
+
+def check_above_zero(value: float, name: str, *, or_zero: bool = False) -> float:
+    """Return ``value`` if it is a finite number above 0, or 0 where that is allowed, else raise an error."""
+    rule = "at least 0" if or_zero else "above 0"
+    number = as_number(value, name, f"of {rule}" if or_zero else rule)
+    if not (0 < number < np.inf or (or_zero and number == 0)):
+        raise ValueError(f"{name} must be {rule} and finite, got {value!r}")
+    return number
+
+
+def check_every(value: str | int, names: tuple[str, str], unit: str) -> str | int:
+    """Return ``value`` if it is one of two names or a whole number of at least 1, of some ``unit``, else raise."""
+    if isinstance(value, str) and value not in names:
+        raise ValueError(f'every must be "{names[0]}", "{names[1]}" or a number of {unit}, got {value!r}')
+    return value if isinstance(value, str) else check_whole(value, "every")
+
+
 def check_power(value: float) -> float:
     """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
     number = as_number(value, "power", "such as 0.5")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from learn2mix.checks import Vector, as_number, check_whole
+from learn2mix.checks import Vector, check_above_zero, check_every, check_whole
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import refuse_unknown
@@ -62,12 +62,10 @@ class AlternatingMix(Mixer):
         most: float = 1.0,
     ) -> None:
         self.floor, self.most = floor, most
-        self.every = _check_every(every)
+        self.every = check_every(every, ("epoch", "plateau"), "batches")
         self.needs_validation = "loss" if every == "plateau" else None
         self.window = check_whole(window, "window", minimum=2)
-        self.threshold = as_number(threshold, "threshold", "of at least 0")
-        if not 0 <= self.threshold < np.inf:
-            raise ValueError(f"threshold must be at least 0 and finite, got {threshold!r}")
+        self.threshold = check_above_zero(threshold, "threshold", or_zero=True)
         self.num_turns = None if num_turns is None else check_whole(num_turns, "num_turns")
         self._turns = None if groups is None else _as_turns(groups)
         self._turn = 0
@@ -124,14 +122,6 @@ class AlternatingMix(Mixer):
 
     def _takes_mix_of(self, state: dict[str, Any]) -> bool:
         return not self._differences(state)
-
-
-def _check_every(value: str | int) -> str | int:
-    if isinstance(value, str):
-        if value not in ("epoch", "plateau"):
-            raise ValueError(f'every must be "epoch", "plateau" or a number of batches, got {value!r}')
-        return value
-    return check_whole(value, "every")
 
 
 def _as_turns(groups: Any) -> list[Any]:

@@ -131,6 +131,13 @@ class Attached:
         sizes: Vector = self._attached(self._sizes).copy()
         return sizes
 
+    def _check_sizes_known(self, rule: str) -> None:
+        """Raise a ValueError that names the rule if the size of a group is not known."""
+        unknown = np.flatnonzero(np.isnan(self.sizes))
+        if len(unknown):
+            name = self.group_names[unknown[0]]
+            raise ValueError(f"{rule} counts passes, but the size of {name!r} is not known; give sources with a len")
+
     @property
     def group_names(self) -> list[Any]:
         """One name per group, known once the mixer is attached to data; a new list."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, as_losses, check_mixing_rate, frozen
+from learn2mix.checks import Vector, as_losses, check_above_zero, check_mixing_rate, frozen
 from learn2mix.functional import exponentiate
-from learn2mix.mixers.following import Following, check_above_zero
+from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import MixLike, by_name
 

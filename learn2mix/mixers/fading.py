@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from learn2mix.checks import Vector, as_number, check_mixing_rate
 from learn2mix.functional import fading
@@ -60,7 +57,7 @@ class FadingMix(Mixer):
         self._initial = initial
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
-        refuse_unknown_sizes(self.sizes, self.group_names, "FadingMix")
+        self._check_sizes_known("FadingMix")
         return starting_mix(self._initial, prior, "initial", self.group_names)
 
     def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
@@ -82,11 +79,3 @@ def check_passes(value: float) -> float:
     if not number > 0:
         raise ValueError(f"passes must be above 0, got {value!r}")
     return number
-
-
-def refuse_unknown_sizes(sizes: Vector, names: Sequence[Any], rule: str) -> None:
-    """Raise a ValueError if the size of a group is not known."""
-    unknown = np.flatnonzero(np.isnan(sizes))
-    if len(unknown):
-        name = names[unknown[0]]
-        raise ValueError(f"{rule} counts passes, but the size of {name!r} is not known; give sources with a len")

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from learn2mix.checks import Vector, check_power
+from learn2mix.checks import Vector, check_above_zero, check_power, check_share
 from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
-from learn2mix.mixers.fading import refuse_unknown_sizes
-from learn2mix.mixers.following import check_above_zero, check_share
 from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
 
 
@@ -107,7 +105,7 @@ class FixedMix(Mixer):
         elif self._formula.func is temper:
             self._mix = self._formula(prior)
         else:
-            refuse_unknown_sizes(self.sizes, self.group_names, f"FixedMix: {self._formula.func.__name__}")
+            self._check_sizes_known(f"FixedMix: {self._formula.func.__name__}")
             self._mix = self._formula(self.sizes)
         return self._mix
 

@@ -8,32 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, as_losses, as_number, check_whole
+from learn2mix.checks import Vector, as_losses, as_number, check_every, check_share
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import plain_request, starting_mix
-
-__all__ = ["Following", "check_above_zero", "remember"]
 
 
 class Following(Mixer):
     """A rule that overrides :meth:`move`, which gets the losses since the last move, smoothed by ``memory``.
 
-    Args:
-        every: when to move: ``"step"`` after each observed batch, ``"epoch"``, or a number of batches. A move waits
-            until two groups were seen, because the loss of one alone says nothing, or until the epoch ends.
-        initial: the mix to start with: None for the data's own, ``"uniform"``, a vector of shape ``(num_groups,)`` that
-            sums to 1, or a mapping that gives each group its share by name.
-        memory: weight in [0, 1) of the earlier losses: ``L <- memory L + (1 - memory) new``; a group that was not seen
-            keeps its earlier loss. 0 forgets them.
-        floor: least share of each group, at least 0 and at most ``1 / num_groups``; a mix that is asked for, assigned
-            or loaded is raised to it.
-        most: largest share of each group, at least ``1 / num_groups`` and at most 1.
-
-    Raises:
-        ValueError: if an argument is out of range; when it is attached, if ``initial``, ``floor`` or ``most`` do not
-            fit the groups.
-        TypeError: if an argument is no number, or ``every`` neither a name nor a whole number.
+    The arguments are those of :class:`learn2mix.Learn2Mix`.
     """
 
     needs_losses = True
@@ -49,9 +33,11 @@ class Following(Mixer):
         floor: float = 0.0,
         most: float = 1.0,
     ) -> None:
-        self.every = _check_every(every)
+        self.every = check_every(every, ("step", "epoch"), "steps")
         self.memory = check_share(memory, "memory")
-        self.floor, self.most = _check_floor(floor), most
+        self.floor, self.most = as_number(floor, "floor", "of at least 0 and at most 1 / num_groups"), most
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {floor!r}")
         self._initial = initial
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:
@@ -114,35 +100,3 @@ def remember(before: Vector | None, losses: Vector, memory: float) -> Vector:
         return losses
     mean = memory * before + (1 - memory) * losses
     return np.where(np.isnan(before), losses, np.where(np.isnan(losses), before, mean))
-
-
-def check_above_zero(value: float, name: str, *, or_zero: bool = False) -> float:
-    """Return ``value`` if it is a finite number above 0, or 0 where that is allowed, else raise an error."""
-    rule = "of at least 0" if or_zero else "above 0"
-    number = as_number(value, name, rule)
-    if not (0 < number < np.inf or (or_zero and number == 0)):
-        raise ValueError(f"{name} must be {rule} and finite, got {value!r}")
-    return number
-
-
-def check_share(value: float, name: str) -> float:
-    """Return ``value`` if it is a number of at least 0 and below 1, else raise an error."""
-    number = as_number(value, name, "of at least 0 and below 1")
-    if not 0 <= number < 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return number
-
-
-def _check_floor(value: float) -> float:
-    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
-    if not 0 <= number <= 1:
-        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {value!r}")
-    return number
-
-
-def _check_every(value: str | int) -> str | int:
-    if isinstance(value, str):
-        if value not in ("step", "epoch"):
-            raise ValueError(f'every must be "step", "epoch" or a number of steps, got {value!r}')
-        return value
-    return check_whole(value, "every")

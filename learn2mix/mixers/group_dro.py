@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from learn2mix.checks import Vector
+from learn2mix.checks import Vector, check_above_zero
 from learn2mix.functional import exponentiate
-from learn2mix.mixers.fading import refuse_unknown_sizes
-from learn2mix.mixers.following import Following, check_above_zero
+from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import MixLike
 
@@ -56,7 +55,7 @@ class GroupDRO(Following):
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         if self.adjustment > 0:
-            refuse_unknown_sizes(self.sizes, self.group_names, "GroupDRO(adjustment=...)")
+            self._check_sizes_known("GroupDRO(adjustment=...)")
         return super().initial_proportions(prior)
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102

@@ -9,11 +9,9 @@ from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, check_mixing_rate
 from learn2mix.functional import fading, move_towards
-from learn2mix.mixers.fading import check_passes, refuse_unknown_sizes
+from learn2mix.mixers.fading import check_passes
 from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
-
-__all__ = ["Learn2Mix"]
 
 
 class Learn2Mix(Following):
@@ -76,16 +74,23 @@ class Learn2Mix(Following):
     ) -> None:
         super().__init__(every=every, initial=initial, memory=memory, floor=floor, most=most)
         self.mixing_rate = check_mixing_rate(mixing_rate)
-        self.signal = _check_signal(signal, self.every)
+        if signal not in ("train", "validation"):
+            raise ValueError(f'signal must be "train" or "validation", got {signal!r}')
+        self.signal = signal
         self.passes = None if passes is None else check_passes(passes)
         if signal == "validation":
+            if every != "step":
+                raise ValueError(
+                    'every: with signal="validation" the mix is updated after each validation run; leave it out, got '
+                    f"{every!r}"
+                )
             if self.passes is not None:
                 raise ValueError('passes: repeats count with signal="train" only; leave one of the two out')
             self.needs_losses, self.needs_validation, self.min_groups = False, "group_losses", 1
 
     def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
         if self.passes is not None:
-            refuse_unknown_sizes(self.sizes, self.group_names, "Learn2Mix(passes=...)")
+            self._check_sizes_known("Learn2Mix(passes=...)")
         return super().initial_proportions(prior)
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
@@ -101,13 +106,3 @@ class Learn2Mix(Following):
         if group_losses is None:
             raise ValueError('group_losses: Learn2Mix(signal="validation") needs one value a group, got None')
         self.update(group_losses)
-
-
-def _check_signal(signal: str, every: str | int) -> str:
-    if signal not in ("train", "validation"):
-        raise ValueError(f'signal must be "train" or "validation", got {signal!r}')
-    if signal == "validation" and every != "step":
-        raise ValueError(
-            f'every: with signal="validation" the mix is updated after each validation run; leave it out, got {every!r}'
-        )
-    return signal

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from learn2mix.checks import Vector
-from learn2mix.mixers.following import Following, check_share
+from learn2mix.checks import Vector, check_share
+from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
 
 
