@@ -182,7 +182,7 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
         >>> differences({"mixing_rate": 0.5, "every": "step"}, {"mixing_rate": 0.01, "every": "step", "floor": 0.1})
         ['mixing_rate: 0.5 in the state, 0.01 here']
     """
-    pairs = [(name, _plain(saved[name]), _plain(value)) for name, value in here.items() if name in saved]
+    pairs = [(name, plain(saved[name]), plain(value)) for name, value in here.items() if name in saved]
     return [
         f"{name}: {_SHORT.repr(old)} in the state, {_SHORT.repr(new)} here"
         for name, old, new in pairs
@@ -190,10 +190,12 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _plain(value: Any) -> Any:
-    """Return tensors, arrays and tuples as lists, so that they can be compared."""
+def plain(value: Any) -> Any:
+    """Return a value as a state holds it, to be compared too: nothing of NumPy or torch in it, and lists for tuples."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
     value = value.tolist() if hasattr(value, "tolist") else value
-    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def warn_of_differences(kind: str, found: list[str]) -> None:

@@ -19,6 +19,7 @@ from learn2mix.checks import (
     differences,
     frozen,
     on_the_host,
+    plain,
     warn_of_differences,
 )
 from learn2mix.functional import within_bounds
@@ -206,7 +207,7 @@ class Mixer(Attached):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: strings, numbers, lists and tensors only."""
         proportions = None if self._proportions is None else self._proportions.tolist()  # exact, and on no device
-        return {"mixer": type(self).__name__, "proportions": proportions, "settings": _plain_settings(self)}
+        return {"mixer": type(self).__name__, "proportions": proportions, "settings": plain(self.settings())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; its settings stay those of the code.
@@ -274,10 +275,6 @@ def load_state(mixer: Mixer, state: dict[str, Any]) -> None:
     mixer.load_state_dict({name: value for name, value in state.items() if name not in left_out})
 
 
-def _plain_settings(mixer: Mixer) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in mixer.settings().items()}
-
-
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
@@ -286,10 +283,3 @@ def _is_plain(value: Any) -> bool:
 
 def _as_list(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _plain(value: Any) -> Any:
-    """Return a plain value with nothing of NumPy in it, for a state loads safely without."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value.item() if isinstance(value, np.generic) else value
