@@ -58,7 +58,7 @@ def read_partition(path: Path) -> tuple[list[Any], Counts, Order, int]:
             facts = json.loads(npy.read_array(file, allow_pickle=False).tobytes())
             version = facts["partition"]
             if version == VERSION:
-                names, crc = [_as_name(name) for name in facts["group_names"]], facts["fingerprint"]
+                names, crc = [as_name(name) for name in facts["group_names"]], facts["fingerprint"]
                 sizes = npy.read_array(file, allow_pickle=False)
                 order = _mapped(file)
         except Exception as error:  # whatever the parsers of headers raise at a file of another kind
@@ -88,6 +88,6 @@ def _mapped(file: BinaryIO) -> Order:
     return order.view(np.ndarray)
 
 
-def _as_name(name: Any) -> Any:
-    """Return a name that JSON had: it has lists for tuples."""
-    return tuple(map(_as_name, name)) if isinstance(name, list) else name
+def as_name(name: Any) -> Any:
+    """Return the name of a group as it was before it came into a file, which has lists for tuples."""
+    return tuple(map(as_name, name)) if isinstance(name, list) else name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learn2mix.feedback.feedback import check_group_losses, check_groups, check_losses
+from learn2mix.feedback.group_losses import check_group_losses, check_groups, check_losses
 
 TRUE = torch.arange(1.0, 7.0)  # of six samples
 FOR_A_STREAM = "DataLoader(stream, batch_size=None)"

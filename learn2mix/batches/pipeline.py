@@ -46,7 +46,7 @@ class Pipeline:
             batch_size=None,
             sampler=self._requests,
             num_workers=num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=as_it_is,
             **loader_args,
         )
         self._answers: Iterator[Any] | None = None
@@ -209,7 +209,8 @@ def _end_workers(answers: Any, owner: int) -> None:
         answers._shutdown_workers()
 
 
-def _as_it_is(answer: Any) -> Any:
+def as_it_is(answer: Any) -> Any:
+    """Return what torch's loader is to leave as it is: a ``collate_fn``."""
     return answer
 
 

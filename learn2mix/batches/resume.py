@@ -9,6 +9,7 @@ import numpy as np
 
 from learn2mix.batches.composition import as_list
 from learn2mix.checks import differences, warn_of_differences
+from learn2mix.partition_file import as_name
 
 if TYPE_CHECKING:
     from learn2mix.batches.sampler import MixedBatchSampler
@@ -174,9 +175,5 @@ def _shares_of(shares: list[float], names: list[Any], places: dict[Any, int]) ->
 
 
 def _places(names: list[Any]) -> dict[Any, int]:
-    """Return the place of each name; one that is a tuple has become a list in a file."""
-
-    def hashable(name: Any) -> Any:
-        return tuple(map(hashable, name)) if isinstance(name, list) else name
-
-    return {hashable(name): place for place, name in enumerate(names)}
+    """Return the place of each name."""
+    return {as_name(name): place for place, name in enumerate(names)}

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from learn2mix.checks import Counts, Vector, frozen
 from learn2mix.feedback.group_losses import (
-    check_group_losses,
-    check_groups,
     check_losses,
     check_validation,
     check_weights,
@@ -31,15 +29,7 @@ from learn2mix.mixers import Mixer
 from learn2mix.mixers.base import load_state, state_of
 from learn2mix.mixers.info import call
 
-__all__ = [
-    "Drawn",
-    "Feedback",
-    "check_group_losses",
-    "check_groups",
-    "check_losses",
-    "check_validation",
-    "check_weights",
-]
+__all__ = ["Drawn", "Feedback", "check_losses", "check_validation", "check_weights"]
 
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 

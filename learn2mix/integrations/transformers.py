@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from learn2mix.batches.loader import MixedLoader
+from learn2mix.batches.pipeline import as_it_is
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations import trainer_checks
@@ -101,7 +102,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
             raise ValueError("MixedTrainer: training needs a train_dataset and its train_sampler")
         trainer_checks.check_settings(self, None if self.train_sampler is self.train_dataset else self.train_sampler)
         self._loader = self.get_mixed_loader()
-        return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=_as_it_is, generator=torch.Generator())
+        return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=as_it_is, generator=torch.Generator())
 
     def get_mixed_loader(self, **settings: Any) -> MixedLoader:
         """Return the loader of the batches; override it to give it more, such as ``zero_lag=True``."""
@@ -263,10 +264,6 @@ class _Ready(IterableDataset[Any]):
 
     def __len__(self) -> int:
         return len(self._loader)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _pretrained(model: Any) -> Any:
