@@ -86,12 +86,8 @@ class Delivery:
     def draw(self, number: int, most: int) -> list[int]:
         """Note that a batch was drawn; return those to forget, beyond so many in a loop that never observes."""
         self._thread = threading.get_ident()
-        if self.loader is None and not self.by_loader:  # the loop has it at once
-            self.handed.append(Handed(number))
-            self.num_handed += 1
-        else:
-            self._drawn.append(number)
-            self.catch_up()
+        self._drawn.append(number)
+        self.catch_up()
         if self.num_observed or len(self.handed) <= most:
             return []
         forgotten = [self.handed.popleft().number for _ in range(len(self.handed) - most)]
@@ -106,7 +102,7 @@ class Delivery:
         self.num_handed += 1
 
     def catch_up(self) -> None:
-        """Learn from torch's loader what the loop has."""
+        """Learn what the loop has: what torch's loader has handed out, or, where no loader is known, all at once."""
         if self.by_loader:
             return
         total = self.num_handed + len(self._drawn)
