@@ -129,14 +129,14 @@ def within_bounds(shares: Vector, floor: float, most: float) -> Vector:
     bounded = raise_to_floor(shares, floor)
     if most >= 1 or bounded.max(initial=0.0) <= most:
         return bounded
-    total, capped = shares.sum(), np.zeros(len(bounded), dtype=bool)
+    whole, capped = shares.sum(), np.zeros(len(bounded), dtype=bool)
     bounded = np.array(bounded)
     while (over := ~capped & (bounded > most)).any():
         capped |= over
         others = bounded[~capped]
         others = others / others.max() if others.any() else np.ones(len(others))  # so that a tiny sum divides
         bounded[capped] = most
-        bounded[~capped] = others / others.sum() * (total - most * np.count_nonzero(capped))
+        bounded[~capped] = others / others.sum() * (whole - most * np.count_nonzero(capped))
     return bounded
 
 

@@ -146,7 +146,7 @@ class MixedLoader(MadeOnce):
                 self._carrier = self._new_carrier()
             answers = self._carrier.answers(self._requests(iteration))
         for answer in answers:
-            if self._take(answer, iteration):
+            if self._take(answer):
                 yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
             sampler._check_current(iteration)  # another may have taken the place of this one
         sampler._end_iteration(iteration)
@@ -166,7 +166,7 @@ class MixedLoader(MadeOnce):
         self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
         return self.sampler._requests(iteration)  # type: ignore[no-any-return]
 
-    def _take(self, answer: Answer, iteration: int) -> bool:
+    def _take(self, answer: Answer) -> bool:
         """Take note of an answer; return whether it is a batch for the loop, with a sample that could be read."""
         sampler = self.sampler
         with sampler._lock:

@@ -113,7 +113,9 @@ class ReweightedLoss(Transparent):
         groups = groups.cpu() if isinstance(groups, torch.Tensor) else groups
         numbers = check_groups(groups, len(losses), len(self.mixer.prior)).numpy()
         epoch, position = divmod(self._batch, self._num_batches or (self._batch + 1))
-        self._seek(epoch, len(losses))
+        drawn, mix, nothing = self._drawn(len(losses)), self.mixer.proportions, frozen(np.zeros(len(self.mixer.prior)))
+        info = MixInfo(nothing, mix, frozen(drawn.draws), drawn.sizes, drawn.batch_size, self._feedback.num_updates)
+        call(self.mixer.seek, self._batch, epoch, info=info)
         shares = importance_weights(self.mixer.prior, self.mixer.proportions)
         weights = to_device(torch.from_numpy(shares[numbers]).to(losses.dtype), losses.device)
         self._feedback.add(losses, numbers, batch=self._batch + 1)
@@ -122,13 +124,6 @@ class ReweightedLoss(Transparent):
         ended, drawn = position + 1 == self._num_batches, self._drawn(len(losses))
         self._feedback.step(ended, lambda: {"number of batches": self._batch}, drawn)
         return weights
-
-    def _seek(self, epoch: int, batch_size: int) -> None:
-        """Let the mixer prepare the weights of the next batch."""
-        drawn, mix = self._drawn(batch_size), self.mixer.proportions
-        nothing, num_updates = frozen(np.zeros(len(mix))), self._feedback.num_updates
-        info = MixInfo(nothing, mix, frozen(drawn.draws), drawn.sizes, drawn.batch_size, num_updates)
-        call(self.mixer.seek, self._batch, epoch, info=info)
 
     def _drawn(self, batch_size: int) -> Drawn:
         """Say what batches are drawn at: the data's own mix, so that all groups are repeated alike."""
