@@ -77,7 +77,7 @@ class AlternatingMix(Mixer):
         """Not on a plateau."""
         return self.every != "plateau"
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         names = self.group_names
         turns = [[name] for name in names] if self._turns is None else [_names_of(turn, names) for turn in self._turns]
         if len(turns) < 2:
@@ -85,12 +85,12 @@ class AlternatingMix(Mixer):
         self._mixes = [_mix_of(turn, names, prior) for turn in turns]
         return self._mixes[0]
 
-    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
         self._place = (batch, epoch)
         if self.every != "plateau":
             self._take_turn(epoch if self.every == "epoch" else batch // int(self.every))
 
-    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
+    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:
         if self.every != "plateau":
             return
         self._newest.append(loss)
@@ -102,13 +102,13 @@ class AlternatingMix(Mixer):
         over = self.num_turns is not None and turn >= self.num_turns
         self._turn, self.proportions = turn, self.prior if over else self._mixes[turn % len(self._mixes)]
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         return super().settings() | {"groups": self._turns}
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"turn": self._turn, "newest": list(self._newest), "place": list(self._place)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._newest = deque(state["newest"], maxlen=self.window)
         if "place" in state:  # else of an earlier version

@@ -69,7 +69,7 @@ class AnnealedMix(ByBatch):
         self.min_groups = max([1, *(mixer.min_groups for mixer in mixers)])
         self.signed = any(mixer.signed for mixer in mixers)
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         for mixer in self._mixers.values():
             mixer.attach(prior, self.group_names, owner=self, sizes=self.sizes)
         self._mixes = {
@@ -78,37 +78,37 @@ class AnnealedMix(ByBatch):
         }
         return self._at(0)
 
-    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
         for mixer in self._mixers.values():
             call(mixer.seek, batch, epoch, info=info)
         super().seek(batch, epoch, info)
 
-    def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
+    def due(self, num_batches: int, epoch_ended: bool) -> bool:
         self._due = {name: mixer.due(num_batches, epoch_ended) for name, mixer in self._mixers.items()}
         return epoch_ended or any(self._due.values())
 
-    def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
+    def update(self, losses: Vector, info: MixInfo | None = None) -> None:
         for name, mixer in self._mixers.items():
             if self._due.get(name):
                 call(mixer.update, losses.copy(), info=info)
         self.proportions = self._at(self._batch)
 
-    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
+    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:
         for mixer in self._mixers.values():
             call(mixer.observe_validation, loss, group_losses)
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         ends = {
             name: type(asked).__name__ if name in self._mixers else plain_request(asked, self._group_names)
             for name, asked in self._asked.items()
         }
         return super().settings() | ends | {"schedule": describe(self.schedule)}
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         mixers = {name: state_of(mixer) for name, mixer in self._mixers.items()}
         return super().state_dict() | ({"mixers": mixers, "due": dict(self._due)} if mixers else {})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, saved in state.get("mixers", {}).items():
             if name in self._mixers:
                 load_state(self._mixers[name], saved)

@@ -18,13 +18,13 @@ class ByBatch(Mixer):
         """Return the mix of a batch, counted from 0 over all epochs."""
         raise NotImplementedError
 
-    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
         self._batch, self.proportions = batch, self._at(batch)
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"batch": self._batch}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         if "batch" in state:  # else of an earlier version
             self._batch, self.proportions = state["batch"], self._at(state["batch"])

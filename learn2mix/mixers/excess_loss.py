@@ -57,7 +57,7 @@ class ExcessLoss(Following):
         self.step_size = check_above_zero(step_size, "step_size")
         self.smoothing = check_mixing_rate(smoothing, "smoothing")
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         asked = by_name(self._asked, "reference", self.group_names, kind="loss")
         self._reference = as_losses(asked, len(prior), "reference", signed=True).copy()
         if np.isnan(self._reference).any():
@@ -70,19 +70,19 @@ class ExcessLoss(Following):
         """Mean of the mixes after each update, shape ``(num_groups,)``, read-only; before the first the initial mix."""
         return frozen(self._sum / self._num_moves) if self._num_moves else self.proportions
 
-    def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
+    def move(self, losses: Vector, info: MixInfo | None) -> None:
         moved = exponentiate(self.proportions, self.step_size * np.maximum(losses - self._reference, 0.0))
         uniform = (self.prior > 0) / np.count_nonzero(self.prior)
         self.proportions = (1 - self.smoothing) * moved + self.smoothing * uniform
         self._sum, self._num_moves = self._sum + self.proportions, self._num_moves + 1
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         return super().settings() | {"reference": self._reference.tolist()}
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"sum": self._sum.tolist(), "num_moves": self._num_moves}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         total = self._vector(state, "sum")
         if total is not None:

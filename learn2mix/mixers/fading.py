@@ -56,11 +56,11 @@ class FadingMix(Mixer):
         self.floor, self.most = floor, most
         self._initial = initial
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         self._check_sizes_known("FadingMix")
         return starting_mix(self._initial, prior, "initial", self.group_names)
 
-    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:  # noqa: D102
+    def seek(self, batch: int, epoch: int, info: MixInfo | None = None) -> None:
         if info is None:
             raise ValueError("info must be given to seek(batch, epoch, info): FadingMix follows what was drawn")
         if batch == 0:
@@ -69,7 +69,7 @@ class FadingMix(Mixer):
         left = fading(info.draws, info.sizes, self.passes)
         self.proportions = info.proportions + self.mixing_rate * (left / left.sum() - info.proportions)
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         return super().settings() | {"initial": plain_request(self._initial, self._group_names)}
 
 

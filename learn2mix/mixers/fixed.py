@@ -99,7 +99,7 @@ class FixedMix(Mixer):
         mixer._formula = formula
         return mixer
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         if self._formula is None:
             self._mix = starting_mix(self._asked, prior, "proportions", self.group_names)
         elif self._formula.func is temper:
@@ -109,11 +109,11 @@ class FixedMix(Mixer):
             self._mix = self._formula(self.sizes)
         return self._mix
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         formula = {} if self._formula is None else self._formula.keywords
         return {"proportions": plain_request(self._asked, self._group_names), "power": None} | formula
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         assigned = self._proportions is not None and not np.array_equal(self._proportions, self._mix)
         return super().state_dict() | {"assigned": assigned}
 

@@ -49,16 +49,16 @@ class Following(Mixer):
         """
         raise NotImplementedError
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         self._remembered = None
         return starting_mix(self._initial, prior, "initial", self.group_names)
 
-    def due(self, num_batches: int, epoch_ended: bool) -> bool:  # noqa: D102
+    def due(self, num_batches: int, epoch_ended: bool) -> bool:
         if isinstance(self.every, int):
             return self.needs_losses and num_batches >= self.every
         return self.needs_losses and (epoch_ended or self.every == "step")
 
-    def update(self, losses: Vector, info: MixInfo | None = None) -> None:  # noqa: D102
+    def update(self, losses: Vector, info: MixInfo | None = None) -> None:
         losses = as_losses(losses, len(self._attached(self._prior)), signed=self.signed)
         if self._has_empty:  # such a group gets none, whatever is said of it
             losses = np.where(self.prior > 0, losses, np.nan)
@@ -67,13 +67,13 @@ class Following(Mixer):
             self._remembered = losses.copy()
         self.move(losses, info)
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         return super().settings() | {"initial": plain_request(self._initial, self._group_names)}
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | self._list("remembered", self._remembered)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._remembered = self._vector(state, "remembered")
 

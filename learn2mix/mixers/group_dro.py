@@ -53,12 +53,12 @@ class GroupDRO(Following):
         self.step_size = check_above_zero(step_size, "step_size")
         self.adjustment = check_above_zero(adjustment, "adjustment", or_zero=True)
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         if self.adjustment > 0:
             self._check_sizes_known("GroupDRO(adjustment=...)")
         return super().initial_proportions(prior)
 
-    def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
+    def move(self, losses: Vector, info: MixInfo | None) -> None:
         if self.adjustment > 0:
             losses = losses + self.adjustment / np.sqrt(np.maximum(self.sizes, 1))
         self.proportions = exponentiate(self.proportions, self.step_size * losses)

@@ -88,19 +88,19 @@ class Learn2Mix(Following):
                 raise ValueError('passes: repeats count with signal="train" only; leave one of the two out')
             self.needs_losses, self.needs_validation, self.min_groups = False, "group_losses", 1
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         if self.passes is not None:
             self._check_sizes_known("Learn2Mix(passes=...)")
         return super().initial_proportions(prior)
 
-    def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
+    def move(self, losses: Vector, info: MixInfo | None) -> None:
         if self.passes is not None:
             if info is None:
                 raise ValueError("info must be given to update(losses, info) where passes are counted")
             losses = losses * fading(info.draws, info.sizes, self.passes)
         self._assign(move_towards(self.proportions, losses, self.mixing_rate, self.floor))
 
-    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:  # noqa: D102
+    def observe_validation(self, loss: float, group_losses: Vector | None = None) -> None:
         if self.signal != "validation":
             return
         if group_losses is None:

@@ -44,11 +44,11 @@ class OnlineDataMixing(Following):
         super().__init__(**settings)
         self.reward_memory = check_share(reward_memory, "reward_memory")
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         self._rewards = np.zeros(len(prior))
         return super().initial_proportions(prior)
 
-    def move(self, losses: Vector, info: MixInfo | None) -> None:  # noqa: D102
+    def move(self, losses: Vector, info: MixInfo | None) -> None:
         if info is None or self._rewards is None:
             raise ValueError("info must be given to update(losses, info): rewards are divided by the batches' mix")
         known = ~np.isnan(losses) & (info.proportions > 0)
@@ -62,10 +62,10 @@ class OnlineDataMixing(Following):
         mix[present] = (1 - num_groups * epsilon) * weights / weights.sum() + epsilon
         self.proportions = mix
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | self._list("rewards", self._rewards)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         rewards = self._vector(state, "rewards")
         self._rewards = np.zeros(len(self.prior)) if rewards is None else rewards

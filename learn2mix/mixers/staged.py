@@ -46,7 +46,7 @@ class StagedMix(ByBatch):
         if 0 not in self._asked:
             raise ValueError(f"stages must have one that begins at batch 0, got {list(self._asked)}")
 
-    def initial_proportions(self, prior: Vector) -> Vector:  # noqa: D102
+    def initial_proportions(self, prior: Vector) -> Vector:
         self._starts = list(self._asked)
         self._mixes = [
             starting_mix(asked, prior, f"stages[{start}]", self.group_names) for start, asked in self._asked.items()
@@ -56,6 +56,6 @@ class StagedMix(ByBatch):
     def _at(self, batch: int) -> Vector:
         return self._mixes[bisect_right(self._starts, batch) - 1]
 
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, Any]:
         stages = [[start, plain_request(asked, self._group_names)] for start, asked in self._asked.items()]
         return {"stages": stages, "floor": self.floor, "most": self.most}
