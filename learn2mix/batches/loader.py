@@ -18,6 +18,7 @@ from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_load
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
+from learn2mix.batches.stream import MixedStream
 from learn2mix.batches.stream_requests import PROBE
 from learn2mix.checks import check_whole
 from learn2mix.history import History
@@ -84,8 +85,8 @@ class MixedLoader(MadeOnce):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
         dataset = place(dataset, device, self.num_workers, bool(loader_args.get("pin_memory")))
         self.dataset, self.batch_sampler = dataset, batch_sampler
-        self.sampler: Any = dataset if batch_sampler is None else batch_sampler
-        self.stream = self.sampler
+        self.sampler: MixedBatchSampler | MixedStream = dataset if batch_sampler is None else batch_sampler
+        self.stream: Any = self.sampler
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
         self.sampler._in_order = self._loader_args.get("in_order") is not False
@@ -100,17 +101,17 @@ class MixedLoader(MadeOnce):
     @property
     def mixer(self) -> Mixer:
         """What decides the proportions."""
-        return self.sampler.mixer  # type: ignore[no-any-return]
+        return self.sampler.mixer
 
     @property
     def lag(self) -> int:
         """Batches composed but not yet observed."""
-        return self.sampler.lag  # type: ignore[no-any-return]
+        return self.sampler.lag
 
     @property
     def history(self) -> History:
         """What the batches were asked to be and were: see :attr:`MixedBatchSampler.history`."""
-        return self.sampler.history  # type: ignore[no-any-return]
+        return self.sampler.history
 
     @property
     def prefetch_factor(self) -> int | None:
@@ -152,10 +153,10 @@ class MixedLoader(MadeOnce):
         sampler._end_iteration(iteration)
 
     def _new_carrier(self) -> Pipeline | AheadDecoder:
-        if not self.zero_lag:
+        if self.batch_sampler is None or not self.zero_lag:
             return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args, self.sampler.rank)
         ahead = self.prefetch_factor or 2
-        return AheadDecoder(self._reader, self.sampler, self.num_workers, ahead, self._loader_args)
+        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, ahead, self._loader_args)
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is not None:
@@ -163,8 +164,8 @@ class MixedLoader(MadeOnce):
         self._reader.skip = self.on_error == "skip"
         context = self._loader_args.get("multiprocessing_context") or multiprocessing
         self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
-        self.sampler._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
-        return self.sampler._requests(iteration)  # type: ignore[no-any-return]
+        self.stream._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
+        return self.stream._requests(iteration)  # type: ignore[no-any-return]
 
     def _take(self, answer: Answer) -> bool:
         """Take note of an answer; return whether it is a batch for the loop, with a sample that could be read."""
@@ -173,7 +174,7 @@ class MixedLoader(MadeOnce):
             if answer.generation != sampler._generation:
                 return False
             if answer.news:
-                sampler._learn(answer.news)
+                self.stream._learn(answer.news)
             if answer.number == PROBE:
                 return False
             _count_skipped(answer.skipped, self.skipped)
@@ -207,7 +208,7 @@ class MixedLoader(MadeOnce):
 
     def log_mix(self, target: ArrayLike | str | None = "uniform") -> Tensor:
         """Return what to add to the logits of the batch being trained on: see :meth:`MixedBatchSampler.log_mix`."""
-        return self.sampler.log_mix(target)  # type: ignore[no-any-return]
+        return self.sampler.log_mix(target)
 
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:
         """Report the result of a validation run: see :meth:`MixedBatchSampler.observe_validation`."""
@@ -215,7 +216,7 @@ class MixedLoader(MadeOnce):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the sampler or stream, which is all that a resumed run needs."""
-        return self.sampler.state_dict()  # type: ignore[no-any-return]
+        return self.sampler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = False) -> None:
         """Go on where a saved state was, as far as it fits; with ``strict=True`` it has to fit.
