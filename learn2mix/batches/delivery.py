@@ -173,6 +173,11 @@ class Delivery:
         return self.handed[max(-1 - self.fetch_ahead, -len(self.handed))]
 
     @property
+    def still_held(self) -> int:
+        """How many batches the loop still has; before it has got one, of the iteration before."""
+        return len(self.handed) if self.num_handed else self.of_last  # torch's loader with workers begins twice
+
+    @property
     def in_main_thread(self) -> bool:
         """Whether the batches were fetched in the main thread."""
         return self._thread in (0, threading.main_thread().ident)
@@ -239,9 +244,3 @@ class Delivery:
         self.catch_up()
         all_handed = exhausted and not self._drawn
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)
-
-
-def still_held(delivery: Delivery) -> int:
-    """Return how many batches the loop still has of its last iteration."""
-    # Torch's loader with workers asks for an iterator twice.
-    return len(delivery.handed) if delivery.num_handed else delivery.of_last

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from learn2mix.batches.composition import Batch
-from learn2mix.batches.delivery import Delivery, still_held
+from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import locked
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.torch_loader import (
@@ -36,7 +36,7 @@ class Iterations(Progress):
         self._delivery.catch_up()
         in_flight = self._composition.lag - len(self._delivery.handed)
         refuse_repeats(type(self).__name__, loader, self._delivery.loader, in_flight)
-        of_last = still_held(self._delivery) if self.observing else 0
+        of_last = self._delivery.still_held if self.observing else 0
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()

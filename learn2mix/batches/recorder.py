@@ -84,16 +84,13 @@ class Recorder:
 
     def note(self, batch: Batch, mix: Vector, lag: int) -> None:
         """Be told of every batch trained on: for a mix that moves otherwise than by losses alone."""
-        if not self._heard and batch.number < self._due and self._is_newest(mix):
+        if not self._heard and batch.number < self._due and (mix is self._mix or mix.tobytes() == self._bytes):
             return
         self._mix, self._bytes, self._heard = mix, mix.tobytes(), False
         self._due = batch.number + self._at_least_every
         if self._num_updates >= self.next_row:
             self.add_row(batch, mix, lag, self._num_updates)
         self._num_updates += 1
-
-    def _is_newest(self, mix: Vector) -> bool:
-        return mix is self._mix or mix.tobytes() == self._bytes
 
     def _thin(self) -> None:
         """Drop every second row; its losses go to the one after it."""

@@ -95,7 +95,7 @@ class Shards:
         return planned
 
     def go_back_to(self, number: int) -> None:
-        """Be where a batch that waits was planned."""
+        """Go back to where things were when a batch that waits was planned."""
         self.drawn, self.own = self._before.get(number, (self.drawn, self.own))
         self._before.clear()
 

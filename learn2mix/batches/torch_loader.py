@@ -196,7 +196,7 @@ def _callers(*modules: str) -> list[Any]:
 
 
 def _frames() -> list[tuple[str, FrameType]]:
-    """Return the modules and frames on the call stack, but of this file: what holds its own frame is never freed."""
+    """Return modules and frames on the call stack, but none of this file: what holds its own frame is never freed."""
     frames: list[tuple[str, FrameType]] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(frames) < DEPTH:

@@ -166,7 +166,7 @@ class MixingCallback(Callback):
         self._search.undo()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """End them too."""
+        """End the workers here too, and say in an error of Lightning's what to do about it."""
         finding.close_loaders(trainer)
         finding.explain(exception, trainer)
 

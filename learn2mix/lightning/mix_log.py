@@ -29,7 +29,7 @@ class MixLog:
         self._validates_midway = trainer.enable_validation and not every_epoch
 
     def add(self, trainer: Trainer, pl_module: LightningModule, sampler: Mixed, batch_idx: int) -> None:
-        """Tell of the mix after a batch whom it concerns."""
+        """Tell those of the mix after a batch who look at it now."""
         if not self._entry.begin(sampler):
             return
         last = trainer.is_last_batch or 0 <= trainer.max_steps <= trainer.global_step

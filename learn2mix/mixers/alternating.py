@@ -74,7 +74,7 @@ class AlternatingMix(Mixer):
 
     @property
     def follows_progress(self) -> bool:
-        """Not on a plateau."""
+        """Whether the mix of a batch is known from its place in the run: not where a plateau decides."""
         return self.every != "plateau"
 
     def initial_proportions(self, prior: Vector) -> Vector:

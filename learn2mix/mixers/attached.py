@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 from learn2mix.checks import Vector, as_proportions, frozen
 from learn2mix.mixers.unsaved import Contents, contents, warn_of_unsaved
 
-__all__ = ["Attached"]
-
 T = TypeVar("T")
 
 

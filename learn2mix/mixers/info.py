@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from learn2mix.checks import Counts, Vector
 
-__all__ = ["MixInfo", "call", "refuse_returned", "takes_info"]
-
 
 class MixInfo(NamedTuple):
     """Where the run is when a mixer is asked to move; all arrays have the shape ``(num_groups,)`` and are read-only.
@@ -36,19 +34,14 @@ class MixInfo(NamedTuple):
 
 
 def call(method: Callable[..., Any], *arguments: Any, info: MixInfo | None = None) -> None:
-    """Call a method of a rule that returns nothing, with what it is told if it takes it."""
+    """Call a method of a rule, with ``info`` if it takes it; a TypeError if it returns its mix: it never moves."""
     told = (info,) if takes_info(method, num_others=len(arguments)) else ()
     if (returned := method(*arguments, *told)) is not None:
-        refuse_returned(method, returned)
-
-
-def refuse_returned(method: Callable[..., Any], returned: Any) -> None:
-    """Raise a TypeError for a rule that returns its mix: it would never move."""
-    name = getattr(method, "__qualname__", repr(method))
-    raise TypeError(
-        f"{name} returned a {type(returned).__name__}, which nobody takes; a rule assigns its mix: self.proportions = "
-        "..., and returns nothing"
-    )
+        name = getattr(method, "__qualname__", repr(method))
+        raise TypeError(
+            f"{name} returned a {type(returned).__name__}, which nobody takes; a rule assigns its mix: "
+            "self.proportions = ..., and returns nothing"
+        )
 
 
 def takes_info(method: Callable[..., Any], num_others: int) -> bool:

@@ -161,7 +161,7 @@ class Charts:
 
         Args:
             key: under which the page's script finds its values.
-            title: what the values are, for the ear as well.
+            title: what the values are, as a screen reader says it.
             edges: of the spans, shape ``(T + 1,)``.
             lines: drawn strongly.
             height: in pixels.
