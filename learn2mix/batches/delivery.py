@@ -175,7 +175,7 @@ class Delivery:
     @property
     def still_held(self) -> int:
         """How many batches the loop still has; before it has got one, of the iteration before."""
-        return len(self.handed) if self.num_handed else self.of_last  # torch's loader with workers begins twice
+        return len(self.handed) if self.num_handed else self.of_last  # a DataLoader asks for an iterator twice
 
     @property
     def in_main_thread(self) -> bool:

@@ -101,7 +101,7 @@ def peek(samples: Iterator[Any]) -> tuple[Iterator[Any], list[Any] | Exception]:
 
 
 class _Raising:
-    """Raises an error once, in the place of a sample."""
+    """Raises an error once, in the place of a sample; no generator, which would have ended with its error."""
 
     def __init__(self, error: Exception) -> None:
         self._error: Exception | None = error
