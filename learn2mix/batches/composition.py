@@ -170,11 +170,6 @@ class Composition:
         return self.composed - self._first
 
     @property
-    def num_replays(self) -> int:
-        """Batches that are to be composed again as they were."""
-        return len(self._replay)
-
-    @property
     def lag(self) -> int:
         """Batches that wait and were not trained on."""
         return len(self.waiting) - len(self._trained)

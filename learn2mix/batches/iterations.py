@@ -20,6 +20,7 @@ from learn2mix.batches.torch_loader import (
     refuse_second_skip,
     refuse_second_split,
 )
+from learn2mix.feedback.feedback import with_mix
 
 UNVALIDATED = 3  # iterations without a result of validation, in a loop of one's own
 LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that does not observe
@@ -41,10 +42,10 @@ class Iterations(Progress):
         refuse_second_skip(type(self).__name__, self._composition.position)
         self._in_trainer = called_by_trainer()
         self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead(), of_last=of_last))
-        # A search does not observe, and MixingCallback undoes it.
-        self._in_search = self._delivery.told = called_by_search()
+        self._in_search = self._delivery.told = called_by_search()  # does not observe, and MixingCallback undoes it
         if loader is not None:
             self._watch(loader.iterator)
+        self._agreement.compare("run", with_mix(self.mixer, self._must_match()))
         return self._iteration
 
     def _restart(self, state: dict[str, Any]) -> None:

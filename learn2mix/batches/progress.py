@@ -11,6 +11,7 @@ from learn2mix.batches.delivery import Delivery, most_kept
 from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
+from learn2mix.feedback.agreement import Agreement
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.pending import MADE_OF
 from learn2mix.feedback.processes import Processes
@@ -59,13 +60,13 @@ class Progress:
         self._recorder = Recorder(len(prior), None if mixer.needs_losses else AT_LEAST_EVERY)
         listens = {"hear": self._recorder.hear} if len(prior) <= MOST_HEARD else {}
         self._feedback = Feedback(mixer, group_names, processes, **listens)
+        self._agreement = Agreement(processes, mixer, type(self).__name__)
         self._delivery = Delivery()  # of this iteration
         self._most_kept = most_kept(len(prior))
         self._in_order = True  # whether the loop gets batches in the order in which they were composed
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
         self._own_of: tuple[Batch | None, Any, Any] = (None, None, None)  # a batch, our places and their order
-        self._iteration = 0  # number of it
-        self._first = 0  # position in the epoch where it began
+        self._iteration = self._first = 0  # number of it, and position in the epoch where it began
         self._exhausted = False  # whether it gave all its batches
         self._generation = 0  # of requests: those made before a batch was taken back are out of date
         self._announced = -1  # number of the batch drawn last

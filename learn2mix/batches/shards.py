@@ -47,9 +47,9 @@ class Shards:
         return int(self.drawn.shape[1])
 
     @property
-    def split_by_worker(self) -> bool:
-        """Whether a source is known to have a part for each worker."""
-        return "shards" in self._kinds.values()
+    def num_parts(self) -> int:
+        """Parts of the sources that have one for each worker; 0 as long as none is known."""
+        return self.num_shards if "shards" in self._kinds.values() else 0
 
     def split(self, num_shards: int, num_replicas: int) -> None:
         """Split the sources into this many shards, where nothing was read yet; else they stay as they are."""
@@ -63,7 +63,7 @@ class Shards:
     def learn(self, source: int, shard: int, kind: str, length: int | None, state: Any, max_ahead: int) -> None:
         """Note how a source is split, a length, if it is known, and a state: as many as batches may be taken back."""
         self._kinds[source] = kind
-        self._used = len(self._kinds) < len(self.drawn) or self.split_by_worker
+        self._used = len(self._kinds) < len(self.drawn) or self.num_parts > 0
         if length is not None and shard != WHOLE:
             self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
         if state is not None and _is_plain(state):

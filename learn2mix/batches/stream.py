@@ -155,7 +155,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             for source in batch.counts.nonzero()[0].tolist():
                 found = self._firsts.get((source, WHOLE), self._firsts.get((source, shard), 0))
                 identity[f"{FIRST} {self.group_names[source]!r}"] = found
-        return identity | {"number of workers": self._shards.num_shards if self._shards.split_by_worker else 0}
+        return identity | {"number of workers": self._shards.num_parts}
 
     @locked
     def state_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from learn2mix.batches.source_reader import Settings
 from learn2mix.batches.sources import Source
 from learn2mix.batches.stream_reader import News, Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
+from learn2mix.feedback.pending import FIRST
 from learn2mix.mixers.base import Mixer
 
 PROBE = -1  # in the place of a batch's number: asks only where the sources end
@@ -181,6 +182,8 @@ class Requesting(MixedBatches):
             self._orders.learn(source, shard, self.group_names[source], found.marks, agree=agree)
             if found.first is not None:
                 self._firsts[source, shard] = found.first
+                first = {f"{FIRST} {self.group_names[source]!r}": found.first}
+                self._agreement.compare(f"{source}.{shard}", first | {"number of workers": self._shards.num_parts})
 
     def _drawn(self) -> NDArray[np.int64]:
         """Return the draws of each source since the sources were read from their beginning, over all processes."""

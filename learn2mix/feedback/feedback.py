@@ -162,7 +162,7 @@ class Feedback:
         """Send the sums of the batch on their way over the processes."""
         nothing = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
         sums, batch, self._sums, self._batch = self._sums, self._batch, None, None
-        matching = {"mix": zlib.crc32(np.asarray(self.mixer.proportions).tobytes())} | must_match()
+        matching = with_mix(self.mixer, must_match())
         self._pending = sum_over_processes(
             nothing if sums is None else sums, batch, matching, self._processes, self._device
         )
@@ -188,7 +188,7 @@ class Feedback:
         if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
         if self._apart is not None:  # all processes have read the same sums, so all come here
-            found = differences(self._processes.all_gather(self._apart))
+            found = differences(dict(enumerate(self._processes.all_gather(self._apart))))
             self._apart = None
             if found is not None:
                 raise RuntimeError(found)
@@ -239,6 +239,11 @@ class Feedback:
         self.group_losses = frozen(np.array(losses, dtype=np.float64))
         self._error, self._apart, self._pending = state["error"], None, None
         self._sums = self._sent = self._batch = None
+
+
+def with_mix(mixer: Mixer, must_match: dict[str, int]) -> dict[str, int]:
+    """Return the mix as well as what else must be the same on every process."""
+    return {"mix": zlib.crc32(np.asarray(mixer.proportions).tobytes())} | must_match
 
 
 def _warn_of_a_part(sums: Tensor | None) -> None:

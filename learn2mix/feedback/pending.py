@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,19 +178,19 @@ def same_everywhere(sums: Sequence[float], num_processes: int) -> bool:
     return all(num_processes * total_of_squares == total**2 for total, total_of_squares in pairs)
 
 
-def differences(must_match: Sequence[dict[str, int]]) -> str | None:
-    """Return the message that names the ranks that differ from rank 0, by what, and the values; None if none does."""
-    first = must_match[0]
-    found = {rank: [name for name in first if other.get(name) != first[name]] for rank, other in enumerate(must_match)}
+def differences(must_match: Mapping[int, dict[str, int]]) -> str | None:
+    """Return the message that names the ranks that differ from the first, by what, with values; None if none does."""
+    start, first = next(iter(must_match.items()))
+    found = {rank: [name for name in first if other.get(name) != first[name]] for rank, other in must_match.items()}
     differing = {rank: [n for n in names if n != MADE_OF] or names for rank, names in found.items() if names}
     if not differing:
         return None
     shown = dict(list(differing.items())[:NUM_SHOWN])
-    said = [f"rank {rank} has another {' and '.join(names)} than rank 0" for rank, names in shown.items()]
+    said = [f"rank {rank} has another {' and '.join(names)} than rank {start}" for rank, names in shown.items()]
     if len(differing) > NUM_SHOWN:
         said.append(f"{len(differing) - NUM_SHOWN} more ranks differ")
     named = {name for names in differing.values() for name in names}
-    shown = {0: [name for name in first if name in named]} | shown
+    shown = {start: [name for name in first if name in named]} | shown
     values = [
         f"rank {rank}: " + ", ".join(f"{name} {must_match[rank].get(name)}" for name in names)
         for rank, names in shown.items()

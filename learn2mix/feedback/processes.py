@@ -90,6 +90,14 @@ class Processes:
         work: dist.Work = dist.all_reduce(tensor, group=self._find_group(), async_op=True)
         return work
 
+    def store(self) -> Any:
+        """Return the store in which these processes leave word for one another; None where there is none to be had."""
+        known = self.shared and (self._group is not None or self.num_replicas == dist.get_world_size())
+        # A private part of torch, there from 2.1 to 2.14 at least; without it nothing is compared.
+        find = getattr(dist.distributed_c10d, "_get_default_store", None) if known else None
+        ranks = dist.get_process_group_ranks(self._group or dist.group.WORLD) if known else []
+        return find and dist.PrefixStore(f"learn2mix/{ranks}", find())  # type: ignore[attr-defined]
+
     def all_gather(self, value: Any) -> list[Any]:
         """Return what each process has, by rank."""
         gathered: list[Any] = [None] * self.num_replicas

@@ -1,0 +1,50 @@
+"""Whether processes that sum no losses hold the same: word that each leaves for the others, and nobody waits for."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from itertools import count
+
+from torch.utils.data import get_worker_info
+
+from learn2mix.feedback.pending import differences
+from learn2mix.feedback.processes import Processes
+from learn2mix.mixers.base import Mixer
+
+NUMBERS = count()  # of those that compared something, in the same order on every process
+
+
+class Agreement:
+    """Warns where processes hold other values, under a mixer that follows no losses and so may never be observed.
+
+    Each process leaves its values in the store by which all have met, then looks for those of rank 0, and rank 0 for
+    those of all. So of two that differ the later one finds out.
+    """
+
+    def __init__(self, processes: Processes, mixer: Mixer, name: str) -> None:
+        self._processes, self._name, self._is_needed = processes, name, not mixer.needs_losses
+        self._number: int | None = None
+        self._topics: set[str] = set()  # that were compared
+
+    def compare(self, topic: str, values: dict[str, int]) -> None:
+        """Compare values with those that are there, once a topic."""
+        if not self._is_needed or topic in self._topics or get_worker_info() is not None:
+            return
+        if (store := self._processes.store()) is None:
+            return
+        self._topics.add(topic)
+        if self._number is None:
+            self._number = next(NUMBERS)
+
+        def key_of(rank: int) -> str:
+            return f"{self._number}/{topic}/{rank}"
+
+        rank = self._processes.rank
+        found = {rank: values}
+        store.set(key_of(rank), json.dumps(values))
+        for other in range(1, self._processes.num_replicas) if rank == 0 else [0]:
+            if store.check([key_of(other)]):
+                found[other] = json.loads(store.get(key_of(other)))
+        if (message := differences(dict(sorted(found.items())))) is not None:
+            warnings.warn(f"{self._name}: {message}", stacklevel=2)
