@@ -155,6 +155,22 @@ def test_one_that_would_have_to_tell_where_it_ends_is_refused(kind, mode, of_eac
             next(iter(MixedLoader(stream)))
 
 
+class OfMosaicml(Numbers):
+    """As its package has it: its workers would wait for each other at each pass."""
+
+    __module__ = "streaming.base.dataset"
+
+    def __iter__(self):
+        raise AssertionError("it would wait for ever")
+
+
+@pytest.mark.parametrize("mode", ["restart", "drop"])
+def test_mosaicml_s_are_refused_where_workers_would_wait_for_each_other(mode, of_each_rank):
+    for stream in of_each_rank(OfMosaicml, on_exhausted=mode):
+        with pytest.raises(ValueError, match=r"sources: 'web' is mosaicml's, .* read it by index"):
+            next(iter(MixedLoader(stream)))
+
+
 class CopiesEnvironment(Numbers):
     def __iter__(self):
         assert {**os.environ}["RANK"] in "01"  # as for a program that unpacks the data

@@ -50,6 +50,20 @@ class Unseeded(AsksForWorker):
         return iter(part)
 
 
+class ReturnsItself(Numbers):
+    """Begins anew and returns itself, as litData's does; the first part is the smaller one."""
+
+    def __iter__(self):
+        worker, numbers = get_worker_info(), [*super().__iter__()]
+        cuts = [0, 9, *range(20, 20 * worker.num_workers - 20, 20), self.size] if worker else [0, self.size]
+        at = worker.id if worker else 0
+        self.rest = iter(numbers[cuts[at] : cuts[at + 1]])
+        return self
+
+    def __next__(self):
+        return next(self.rest)
+
+
 class LaterOnly(Numbers):
     """Begins alike in every worker, and goes on in the order in which its threads happen to be done."""
 
@@ -170,6 +184,12 @@ class FailsForSome(Numbers):
 @pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
 def test_a_sample_that_one_worker_cannot_read_ends_no_run_that_leaves_such_samples_out():
     assert len(batches(load(FailsForSome, 3, on_error="skip"), 40)) == 40
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 0), (2, 3), (3, 1)])
+def test_a_worker_that_reads_several_parts_of_a_source_that_returns_itself_reads_them_apart(before, after):
+    found = stopped_and_resumed(ReturnsItself, before, after, 6, 36)
+    assert sorted(times_of(found).elements()) == sorted([*range(60), *range(GROUP, GROUP + 60)] * 3)
 
 
 def numbers_of(file):

@@ -378,6 +378,28 @@ def test_a_source_with_a_state_resumes_by_it_and_not_by_reading(stop):
     assert Resumable.read <= 50 + 2, "what is drawn, and no more"
 
 
+class Told(Numbers):
+    """Has a state that only a loader of its own can ask for, which counts the samples, as litData's and mosaicml's."""
+
+    def state_dict(self, num_samples, from_beginning):
+        raise AssertionError("a stream cannot know")
+
+    def load_state_dict(self, state):
+        raise AssertionError("it has no state that fits")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_source_whose_state_has_to_be_told_where_it_is_is_read_again(num_workers):
+    def fresh():
+        return MixedStream([Told(0, 40), Told(1, 30)], FixedMix("uniform"), batch_size=5)
+
+    stopped = fresh()
+    before = train(stopped, 11, num_workers)
+    again = fresh()
+    again.load_state_dict(through_a_file(stopped.state_dict()))
+    assert before + train(again, 9, num_workers) == train(fresh(), 20, num_workers)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_iteration_of_which_nothing_was_trained_on_is_no_epoch(num_workers):
     stream, groups = make("alternating"), []

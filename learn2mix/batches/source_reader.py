@@ -51,6 +51,7 @@ class SourceReader:
         self._opened: dict[int, Iterator[Any]] = {}  # passes opened to look at their first sample, by shard
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
+        self._twins: dict[int, Any] = {}  # of a source that splits itself, one for each shard
         self.kind = "whole"
         self.kind = self._find_kind()
         for shard, state in states.items():
@@ -65,6 +66,12 @@ class SourceReader:
         num_shards, num_replicas = self._settings.num_shards, self._settings.num_replicas
         if source.random_access or not self._several:
             return "whole"
+        if any(kind.__module__.startswith("streaming.base") for kind in type(samples).__mro__):
+            raise UnusableError(
+                f"sources: {source.name!r} is mosaicml's, whose workers wait for each other at each pass, and those of "
+                "a stream pass over it at different times; read it by index: give an object whose __len__ returns "
+                "dataset.size and whose __getitem__ returns dataset[index], or use one process and num_workers=1"
+            )
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
         split_by_rank = num_replicas > 1 and getattr(samples, "_distributed", None) is not None
         shards = "shards" if num_shards > 1 else "whole"
@@ -133,8 +140,12 @@ class SourceReader:
         return Seen(shard, self._settings.num_shards) if self.kind == "shards" and self._splits_itself else None
 
     def _shard_of(self, shard: int) -> Any:
-        if self.kind != "shards" or self._splits_itself:
+        if self.kind != "shards":
             return self._source.samples
+        if self._splits_itself:  # some return themselves when they are iterated, and one worker may read several shards
+            if shard not in self._twins:
+                self._twins[shard] = twin(self._source.samples)
+            return self._twins[shard]
         return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
 
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import io
 import pickle
 import zlib
@@ -193,9 +194,14 @@ def reads_open_file(iterator: Any, depth: int = 8) -> bool:
 
 
 def has_exact_state(samples: Any) -> bool:
-    """Whether a source goes on exactly by a state of its own, so that it need not be read again."""
-    has_state = hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict")
-    return has_state and not _loses_samples(getattr(samples, "_ex_iterable", None))
+    """Whether a source goes on exactly by a state of its own, so that it need not be read again.
+
+    Not by one that has to be told where it is, such as litData's and mosaicml's, which their own loaders tell.
+    """
+    if not (hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict")):
+        return False
+    told = any(each.default is each.empty for each in inspect.signature(samples.state_dict).parameters.values())
+    return not told and not _loses_samples(getattr(samples, "_ex_iterable", None))
 
 
 def _loses_samples(part: Any) -> bool:
