@@ -66,6 +66,19 @@ def test_data_that_are_split_by_process_cannot_tell_where_they_end(mode):
         next(iter(MixedLoader(stream)))
 
 
+def of_uneven_files(first):
+    return datasets.concatenate_datasets([rows(first, 30), rows(first + 30, 6)])  # six files
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_is_skipped_and_taken_does_not_depend_on_the_workers(num_workers):
+    both = [of_uneven_files(first).skip(2).take(32) for first in (0, 1000)]
+    loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=8), num_workers=num_workers)
+    drawn = [number for batch in islice(loader, 16) for number in batch["id"].tolist()]
+    loader.close()
+    assert sorted(drawn) == sorted([*range(2, 34), *range(1002, 1034)] * 2)
+
+
 def test_a_part_without_samples_is_named():
     both = {"a": rows(0).filter(lambda row: row["id"] < 8), "b": rows(1000)}  # only its first file has some
     loader = MixedLoader(MixedStream(both, FixedMix("uniform"), batch_size=4), num_workers=2)

@@ -21,7 +21,10 @@ from learn2mix.batches.surroundings import Seen
 from learn2mix.partition import plain_names
 
 ONE_SHOT = ("builtins", "itertools", "_csv", "_io")  # where the iterators that never begin anew are defined
-LOSES_ITS_BUFFER = "BufferShuffledExamplesIterable"  # Hugging Face's shuffle begins a new buffer where it resumes
+# Steps of Hugging Face's data sets: shuffle begins a new buffer where it resumes; skip and take are another number of
+# samples in each part, so that parts that differ in size hold others together than the whole.
+LOSES_ITS_BUFFER = {"BufferShuffledExamplesIterable"}
+COUNT_SAMPLES = {"SkipExamplesIterable", "TakeExamplesIterable"}
 
 
 class UnusableError(ValueError):
@@ -58,7 +61,9 @@ class Source:
         return zlib.crc32(repr(known).encode())
 
     def splits_into(self, num_shards: int) -> bool:
-        """Whether its method ``shard`` gives this many shards; Hugging Face's says how many at most."""
+        """Whether its method ``shard`` gives this many shards, which are the whole; Hugging Face's says how many at most."""
+        if _has_step(self.samples, COUNT_SAMPLES):
+            return False
         most = getattr(self.samples, "num_shards", getattr(self.samples, "n_shards", None))
         return most is None or most >= num_shards
 
@@ -201,15 +206,18 @@ def has_exact_state(samples: Any) -> bool:
     if not (hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict")):
         return False
     told = any(each.default is each.empty for each in inspect.signature(samples.state_dict).parameters.values())
-    return not told and not _loses_samples(getattr(samples, "_ex_iterable", None))
+    return not told and not _has_step(samples, LOSES_ITS_BUFFER)
 
 
-def _loses_samples(part: Any) -> bool:
-    """Whether a step of a Hugging Face data set, or one before it, shuffles in a buffer."""
-    if part is None:
-        return False
-    before = [getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ())]
-    return type(part).__name__ == LOSES_ITS_BUFFER or any(map(_loses_samples, before))
+def _has_step(samples: Any, kinds: set[str]) -> bool:
+    """Whether a Hugging Face data set, or one of those that it is made of, has a step of some kinds."""
+    parts = [getattr(samples, "_ex_iterable", None)]
+    while parts:
+        part = parts.pop()
+        if type(part).__name__ in kinds:
+            return True
+        parts += [getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ())] if part is not None else []
+    return False
 
 
 def twin(samples: Any) -> Any:
