@@ -82,12 +82,35 @@ def test_one_object_that_is_given_again_and_again_is_an_error(give, num_workers,
         next(iter(loader))
 
 
+class InTurn(Numbers):
+    """Writes its numbers to some buffers in turn, as what reads ahead does."""
+
+    def __init__(self, *args, num_buffers):
+        super().__init__(*args)
+        self.buffers = np.zeros((num_buffers, 3))
+
+    def __iter__(self):
+        for number in super().__iter__():
+            buffer = self.buffers[number % len(self.buffers)]
+            buffer[:] = number
+            yield buffer
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_buffers", [2, 3, 7])
+def test_so_it_is_where_several_are_given_in_turn(num_buffers, num_workers):
+    ones = [InTurn(group, 50, num_buffers=num_buffers) for group in range(2)]
+    loader = MixedLoader(MixedStream(ones, FixedMix("uniform"), batch_size=16), num_workers=num_workers)
+    with pytest.raises(ValueError, match="sources: 0 gives the same object for each sample and overwrites it"):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize("give", GIVEN)
 def test_copies_of_it_and_one_that_stays_as_it_is_are_right(give):
     def copies(buffer):
         return copy_of(GIVEN[give](buffer))
 
-    same = GIVEN[give](np.zeros(3))
+    same = copies(np.zeros(3))
     ones = [Buffered(0, 50, give=copies), Buffered(1, 50, give=lambda buffer: same)]
     loader = MixedLoader(MixedStream(ones, FixedMix("uniform"), batch_size=4))
     assert len(list(islice(loader, 40))) == 40

@@ -51,6 +51,16 @@ def test_a_path_and_a_frame_are_refused_too(tmp_path):
             MixedStream([samples, [1]], FixedMix(), batch_size=2)
 
 
+def test_a_table_of_pyarrow_gives_its_rows_and_not_its_columns():
+    arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    table = arrow.table({"x": [1, 2, 3, 4], "y": [5, 6, 7, 8]})
+    for samples in (table, table.to_batches()[0]):
+        with pytest.raises(TypeError, match=r"sources: 'web' must be .*it gives its columns.*samples\.to_pylist\(\)"):
+            MixedStream({"web": samples, "b": [1]}, FixedMix(), batch_size=1)
+    stream = MixedStream([table.to_pylist(), [{"x": 0, "y": 0}]], FixedMix("uniform"), batch_size=4)
+    assert next(iter(MixedLoader(stream)))["x"].tolist() == [1, 2, 0, 0]
+
+
 class Resets(Numbers):
     """Returns itself, and begins anew whenever it is asked for an iterator."""
 

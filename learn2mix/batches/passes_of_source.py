@@ -186,14 +186,14 @@ class SourcePasses:
     def _take_mark(self) -> None:
         """Note a sample; the next one is twice as far from the beginning of the pass."""
         place = self._mark - self._oldest
-        if place == self._mark == 1 and self.marks:
-            self._refuse_one_object(self.marks[-1][1])
+        if self._oldest == 0 < self._mark and self.marks and self.marks[0][0] == 0:
+            self._refuse_one_object(self.marks[0][1])
         self.marks = [*self.marks[1 - MOST_MARKS :], (self._mark, digest(self._kept[place]))]
         self._mark = self._start + max(2 * (self._mark - self._start), WATCHED if self._start else 1)
 
     def _refuse_one_object(self, first: int) -> None:
-        """Raise an error if the first sample, which had this digest, was written to as the second was read."""
-        if digest(self._kept[0]) != first and share_memory(*self._kept[:2]):
+        """Raise an error if the first sample, which had this digest, was written to as a later one was read."""
+        if digest(self._kept[0]) != first and any(share_memory(self._kept[0], later) for later in self._kept[1:]):
             raise ReusedError(
                 "gives the same object for each sample and overwrites it; give a new one each time: row.copy()"
             )

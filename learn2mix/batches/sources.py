@@ -61,7 +61,7 @@ class Source:
         return zlib.crc32(repr(known).encode())
 
     def splits_into(self, num_shards: int) -> bool:
-        """Whether its method ``shard`` gives this many shards, which are the whole; Hugging Face's says how many at most."""
+        """Whether ``shard`` gives so many shards, which are the whole; Hugging Face's says how many at most."""
         if _has_step(self.samples, COUNT_SAMPLES):
             return False
         most = getattr(self.samples, "num_shards", getattr(self.samples, "n_shards", None))
@@ -126,6 +126,8 @@ def _check_samples(name: Any, samples: Any) -> None:
         hint = "; open it and give an iterable of samples"
     elif isinstance(samples, Mapping) or type(samples).__name__ in ("DataFrame", "DatasetDict", "IterableDatasetDict"):
         hint = "; iterated it gives its keys: give its rows, such as samples.values() or samples.to_dict('records')"
+    elif hasattr(samples, "to_pylist") and hasattr(samples, "column_names"):  # pyarrow's
+        hint = "; it gives its columns: give its rows, such as samples.to_pylist()"
     elif _gives_batches(samples):
         hint = "; it gives batches, and the stream makes its own: give what they are made of, such as loader.dataset"
     elif isinstance(samples, tuple) and len(samples) == 2 and isinstance(samples[0], str) and _is_iterable(samples[1]):
