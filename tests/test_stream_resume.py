@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from torch.utils.data import get_worker_info
 
 from helpers import same_state, through_a_file
 from learn2mix import AlternatingMix, AnnealedMix, FixedMix, Learn2Mix, MixedStream
@@ -376,6 +377,58 @@ def test_a_source_with_a_state_resumes_by_it_and_not_by_reading(stop):
     Resumable.read = 0
     assert before + train(again, 5) == unbroken
     assert Resumable.read <= 50 + 2, "what is drawn, and no more"
+
+
+class GoesOn(Resumable):
+    """Goes on where it is, also without a state that was loaded, as many do; of its own part, if it asks for it."""
+
+    asks = False
+
+    def __iter__(self):
+        worker = get_worker_info() if self.asks else None
+        part, num_parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        numbers = list(Numbers.__iter__(self))[part::num_parts]
+        while self.at < len(numbers):
+            self.at += 1
+            yield numbers[self.at - 1]
+        self.at = 0
+
+
+class GoesOnInParts(GoesOn):
+    asks = True
+
+
+@pytest.mark.parametrize("kind", [GoesOn, GoesOnInParts])
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 0), (2, 3), (0, 2)])
+def test_a_source_that_counts_where_it_is_loses_nothing_where_several_workers_look_at_it(kind, before, after):
+    def fresh():
+        return MixedStream([kind(0, 60), kind(1, 60)], FixedMix([0.5, 0.5]), batch_size=6)
+
+    stopped = fresh()
+    drawn = train(stopped, 9, before)
+    again = fresh()
+    again.load_state_dict(through_a_file(stopped.state_dict()))
+    drawn += train(again, 31, after)
+    assert drawn == train(fresh(), 40, before)
+    assert Counter(number for batch, _ in drawn for number in batch) == dict.fromkeys(
+        [*Numbers(0, 60), *Numbers(1, 60)], 2
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_it_begins_anew_with_each_epoch_and_where_a_state_is_loaded(num_workers):
+    def fresh(**settings):
+        return MixedStream([GoesOn(0, 60), GoesOn(1, 31)], FixedMix([0.5, 0.5]), batch_size=6, **settings)
+
+    stream = fresh(on_exhausted="stop_first")
+    epochs = [[samples for samples, _ in training(stream, num_workers)] for _ in range(3)]
+    assert epochs[0] == epochs[1] == epochs[2]
+    assert len(epochs[0]) == 10
+    stream = fresh()
+    before, state = train(stream, 7, num_workers), stream.state_dict()
+    train(stream, 9, num_workers)
+    stream.load_state_dict(through_a_file(state))
+    assert before + train(stream, 33, num_workers) == train(fresh(), 40, num_workers)
 
 
 class Told(Numbers):

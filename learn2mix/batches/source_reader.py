@@ -51,10 +51,12 @@ class SourceReader:
         self._opened: dict[int, Iterator[Any]] = {}  # passes opened to look at their first sample, by shard
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
-        self._twins: dict[int, Any] = {}  # of a source that splits itself, one for each shard
+        self._twins: dict[int, Any] = {}  # what its passes are of, by shard
         self.kind = "whole"
-        self.kind = self._find_kind()
+        read_whole = WHOLE in states and settings.num_replicas == 1  # and is not to be looked at
+        self.kind = "whole" if read_whole else self._find_kind()
         for shard, state in states.items():
+            self._twins.pop(WHOLE, None)  # which was looked at
             samples = self._live[shard] = twin(self._shard_of(shard))  # its later passes begin at the beginning
             samples.load_state_dict(state["state"])
             passes = self.passes(shard)
@@ -80,6 +82,7 @@ class SourceReader:
             return "own" if split_by_rank else "shards"
         # As one of two workers at least, so that a source that can split itself does.
         seen = None if stops or has_shards else Seen(0, max(num_shards, 2))
+        samples = self._begun_nowhere()
         with RankQuestions() as questions:
             opened, first = self._open(samples, WHOLE, seen, before=0)
         split_by_rank = split_by_rank or (num_replicas > 1 and questions.asked)
@@ -93,10 +96,16 @@ class SourceReader:
             self._note_first(WHOLE, first)
         if seen is not None and seen.asked:
             last = Seen(num_shards - 1, num_shards)  # has no samples where there are fewer parts
-            self._splits_itself = num_shards == 1 or self._open(samples, WHOLE, last, before=0)[1] != []
+            self._splits_itself = num_shards == 1 or self._open(self._begun_nowhere(), WHOLE, last, before=0)[1] != []
             return "own" if split_by_rank else shards if self._splits_itself else "whole"
-        self._opened[WHOLE], self._live[WHOLE] = opened, samples  # goes on after an error, as the iterator may
+        # It goes on after an error, as the iterator may.
+        self._opened[WHOLE], self._live[WHOLE], self._twins[WHOLE] = opened, samples, samples
         return "own" if split_by_rank else "whole"
+
+    def _begun_nowhere(self, *, split: bool = False) -> Any:
+        """Return the source; a twin of one that is split, or that counts where it is and would go on there."""
+        samples = self._source.samples
+        return twin(samples) if split or has_exact_state(samples) else samples
 
     def _note_first(self, shard: int, first: list[Any] | Exception) -> None:
         if isinstance(first, list) and first:
@@ -114,7 +123,7 @@ class SourceReader:
 
     def close(self) -> None:
         """Let go what is read: passes and reader know each other, and open files would wait to be collected."""
-        self._passes, self._live, self._opened = {}, {}, {}
+        self._passes, self._live, self._opened, self._twins = {}, {}, {}, {}
 
     def _new_passes(self, shard: int) -> Any:
         samples, settings = self._source.samples, self._settings
@@ -140,13 +149,11 @@ class SourceReader:
         return Seen(shard, self._settings.num_shards) if self.kind == "shards" and self._splits_itself else None
 
     def _shard_of(self, shard: int) -> Any:
-        if self.kind != "shards":
-            return self._source.samples
-        if self._splits_itself:  # some return themselves when they are iterated, and one worker may read several shards
-            if shard not in self._twins:
-                self._twins[shard] = twin(self._source.samples)
-            return self._twins[shard]
-        return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
+        if self.kind == "shards" and not self._splits_itself:
+            return self._source.samples.shard(num_shards=self._settings.num_shards, index=shard)
+        if shard not in self._twins:  # some return themselves when iterated, and one worker may read several shards
+            self._twins[shard] = self._begun_nowhere(split=self.kind == "shards")
+        return self._twins[shard]
 
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
         samples = self._opened.pop(shard, None)
