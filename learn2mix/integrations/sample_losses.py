@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -73,6 +73,33 @@ def label_losses(
         for some, of_them in zip(torch.split(logits, at_once), torch.split(labels, at_once), strict=True)
     ]
     return SampleLosses(torch.cat(sums) / counted.clamp(min=1), counted)
+
+
+def fused_losses(outputs: Any) -> SampleLosses | None:
+    """Return the loss of each sample where a model made no logits: TRL gives it a head that returns log-probabilities.
+
+    None of any other model. There is one for each token, shape ``(batch_size, num_places)``, 0 where it is ignored.
+    """
+    log_probs, counted = getattr(outputs, "log_probs", None), getattr(outputs, "label_mask", None)
+    if not isinstance(log_probs, Tensor) or not isinstance(counted, Tensor):
+        return None
+    numbers = counted.sum(1).float()
+    return SampleLosses(-log_probs.detach().float().sum(1) / numbers.clamp(min=1), numbers)
+
+
+def loss_and_outputs(compute_loss: Callable[[], Tensor], model: Any) -> tuple[Tensor, Any]:
+    """Return a loss, and what the model returned last while it was computed; passes without gradients do not count."""
+    outputs: list[Any] = [None]
+
+    def keep(module: Any, args: Any, returned: Any) -> None:
+        if torch.is_grad_enabled():
+            outputs[0] = returned
+
+    hook = model.register_forward_hook(keep)
+    try:
+        return compute_loss(), outputs[0]
+    finally:
+        hook.remove()
 
 
 def mean_of_passes(found: Sequence[SampleLosses]) -> SampleLosses:

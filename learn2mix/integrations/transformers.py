@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,14 @@ from learn2mix.batches.pipeline import as_it_is
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations import trainer_checks
-from learn2mix.integrations.sample_losses import SampleLosses, find_logits_and_labels, label_losses, mean_of_passes
+from learn2mix.integrations.sample_losses import (
+    SampleLosses,
+    find_logits_and_labels,
+    fused_losses,
+    label_losses,
+    loss_and_outputs,
+    mean_of_passes,
+)
 from learn2mix.mix_entry import MixEntry
 
 OLDEST = (4, 57)
@@ -178,7 +186,10 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if self._passes is None:
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         batch = dict(inputs)  # the Trainer takes the labels out
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if self._loss_function is None and not return_outputs and _is_sft(self):
+            loss, outputs = loss_and_outputs(partial(super().compute_loss, model, inputs, **kwargs), model)
+        else:
+            loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         found = self._losses_of_samples(outputs, batch)
         self._passes += [] if found is None else [found]
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
@@ -194,15 +205,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
             with torch.no_grad():
                 return trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
         try:
-            logits, labels = find_logits_and_labels(outputs, batch, self.label_names)
-            model = _pretrained(self.model)
-            found = label_losses(
-                logits,
-                labels,
-                shifted=logits.ndim > 2 and _shifts_labels(model),
-                label_smoothing=self.args.label_smoothing_factor,
-                problem_type=getattr(getattr(model, "config", None), "problem_type", None),
-            )
+            found = fused_losses(outputs) or _losses_of_logits(self, outputs, batch)
             trainer_checks.check_rows(found, self.train_sampler)
         except ValueError:
             if self.train_sampler.mixer.needs_losses:
@@ -264,6 +267,19 @@ class _Ready(IterableDataset[Any]):
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+def _is_sft(trainer: Any) -> bool:
+    """Whether it is TRL's SFTTrainer, which makes no logits, and runs the model once more to return them."""
+    return any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__)
+
+
+def _losses_of_logits(trainer: Any, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses:
+    logits, labels = find_logits_and_labels(outputs, batch, trainer.label_names)
+    model = _pretrained(trainer.model)
+    shifted, smoothing = logits.ndim > 2 and _shifts_labels(model), trainer.args.label_smoothing_factor
+    problem_type = getattr(getattr(model, "config", None), "problem_type", None)
+    return label_losses(logits, labels, shifted=shifted, label_smoothing=smoothing, problem_type=problem_type)
 
 
 def _pretrained(model: Any) -> Any:
