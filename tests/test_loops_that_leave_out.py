@@ -4,6 +4,7 @@ import copy
 import itertools
 import queue
 import threading
+import warnings
 
 import pytest
 from torch.utils.data import DataLoader, DistributedSampler
@@ -178,6 +179,28 @@ def test_a_loop_that_fetches_ahead_and_drops_the_last_of_an_epoch_goes_on(loop):
     with pytest.warns(UserWarning, match=r"1 batch\(es\) of the last 6 were never observed"):
         two_epochs()
     loop.check(2 * (EPOCH - 1))
+
+
+@pytest.mark.parametrize("num_ahead", [1, 2])
+def test_a_loop_that_trains_on_what_it_fetched_last_after_the_loader_has_ended_is_told_nothing(loop, num_ahead):
+    """As one around timm's PrefetchLoader, which has one batch more than it has given when its loader ends."""
+    loop.sampler.fetch_ahead = num_ahead
+
+    def ahead():
+        waiting = []
+        for batch in loop.loader:
+            waiting.append(batch)
+            if len(waiting) > num_ahead:
+                yield waiting.pop(0)
+        yield from waiting
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for batch in ahead():
+                loop(batch)
+    assert [str(warning.message) for warning in told] == []
+    loop.check(2 * EPOCH)
 
 
 def test_a_loop_that_stops_to_observe_is_told_before_it_trains_on_the_same_batches_for_long(loop):

@@ -174,16 +174,15 @@ class Iterations(Progress):
             self._over(iteration, left=False)
 
     def _over(self, iteration: int, *, left: bool = True) -> None:
-        """Warn, once, of batches that an iteration handed out and that were never observed.
-
-        ``left`` says whether the loop has left it for another; else it may still observe what it holds in a list.
-        """
+        """Warn, once, of batches never observed; a loop that has not ``left`` yet may still observe what it holds."""
         delivery = self._delivery
         if iteration != self._iteration or delivery.told or self.trusted:
             return
-        self._warn_if_never_validated()
-        left_out = delivery.left_out(self._exhausted)
-        delivery.told = left or not self.observing or delivery.num_observed > 0
+        waits = not left and delivery.fetch_ahead > 0
+        left_out = delivery.left_out(self._exhausted and not waits)
+        delivery.told = left or not self.observing or (delivery.num_observed > 0 and (left_out > 0 or not waits))
+        if delivery.told:
+            self._warn_if_never_validated()
         if not self.observing:
             self._warn_if_never_observed()
         elif delivery.num_observed:
