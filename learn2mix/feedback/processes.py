@@ -92,11 +92,14 @@ class Processes:
 
     def store(self) -> Any:
         """Return the store in which these processes leave word for one another; None where there is none to be had."""
-        known = self.shared and (self._group is not None or self.num_replicas == dist.get_world_size())
+        if not self.shared:
+            return None
+        group = self._group or (dist.group.WORLD if self.num_replicas == dist.get_world_size() else None)
         # A private part of torch, there from 2.1 to 2.14 at least; without it nothing is compared.
-        find = getattr(dist.distributed_c10d, "_get_default_store", None) if known else None
-        ranks = dist.get_process_group_ranks(self._group or dist.group.WORLD) if known else []
-        return find and dist.PrefixStore(f"learn2mix/{ranks}", find())  # type: ignore[attr-defined]
+        find = getattr(dist.distributed_c10d, "_get_default_store", None)
+        if group is None or find is None:
+            return None
+        return dist.PrefixStore(f"learn2mix/{dist.get_process_group_ranks(group)}", find())  # type: ignore[attr-defined]
 
     def all_gather(self, value: Any) -> list[Any]:
         """Return what each process has, by rank."""
