@@ -1,6 +1,9 @@
 """Processes that never observe, so that no sum of losses tells them apart: a warning names what differs."""
 
+import os
+import time
 import warnings
+from datetime import timedelta
 from itertools import islice
 
 import numpy as np
@@ -123,3 +126,33 @@ def test_two_models_on_two_halves_of_the_processes_are_two(tmp_path):
         load(seed=rank // 2, num_replicas=2, rank=rank % 2)
 
     assert warned(tmp_path, 4, each) == [[]] * 4
+
+
+def test_where_the_process_that_keeps_the_store_has_ended_nothing_is_said(tmp_path):
+    """Rank 0 has it, and may be done with all that it had to do."""
+
+    def run(rank):
+        address = f"tcp://localhost:{port}"
+        dist.init_process_group("gloo", address, rank=rank, world_size=2, timeout=timedelta(seconds=20))
+        if rank == 0:
+            os._exit(0)
+        time.sleep(1)
+        load()
+        return "went on"
+
+    port = forks.free_port()
+    assert forks.outcomes(run, 2, tmp_path)[1].result == "went on"
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_with_a_fake_process_group_nothing_is_said(tmp_path, rank):
+    """As tools have it that plan for many processes on one."""
+
+    def run(_rank):
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+
+        dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=1000)
+        load()
+        return "went on"
+
+    assert forks.results(run, 1, tmp_path) == ["went on"]

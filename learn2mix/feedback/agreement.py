@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from itertools import count
+from typing import Any
 
 from torch.utils.data import get_worker_info
 
@@ -36,15 +37,19 @@ class Agreement:
         self._topics.add(topic)
         if self._number is None:
             self._number = next(NUMBERS)
+        try:
+            found = self._exchange(store, f"{self._number}/{topic}", values)
+        except RuntimeError:  # torch's, where the process that keeps the store has ended; then there is none to differ
+            return
+        if (message := differences(found)) is not None:
+            warnings.warn(f"{self._name}: {message}", stacklevel=2)
 
-        def key_of(rank: int) -> str:
-            return f"{self._number}/{topic}/{rank}"
-
+    def _exchange(self, store: Any, key: str, values: dict[str, int]) -> dict[int, dict[str, int]]:
+        """Leave these values, and return them with those that are there, by rank in ascending order."""
         rank = self._processes.rank
         found = {rank: values}
-        store.set(key_of(rank), json.dumps(values))
+        store.set(f"{key}/{rank}", json.dumps(values))
         for other in range(1, self._processes.num_replicas) if rank == 0 else [0]:
-            if store.check([key_of(other)]):
-                found[other] = json.loads(store.get(key_of(other)))
-        if (message := differences(dict(sorted(found.items())))) is not None:
-            warnings.warn(f"{self._name}: {message}", stacklevel=2)
+            if store.check([f"{key}/{other}"]) and (said := store.get(f"{key}/{other}")):  # a fake store has nothing
+                found[other] = json.loads(said)
+        return dict(sorted(found.items()))
