@@ -387,3 +387,16 @@ def test_more_batches_ahead_than_are_kept_is_an_error(kind):
     with pytest.raises(RuntimeError, match=r"batch\(es\) before this one were never observed"):
         loop(batches[0])
     assert loop.sampler.mixer.told == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_that_skips_once_more_after_a_state_was_loaded_is_told_that_this_goes_on_by_itself(kind):
+    """As ignite's DeterministicEngine does."""
+    first = make(kind)
+    for batch in itertools.islice(first.loader, 2):
+        first(batch)
+    resumed = make(kind)
+    resumed.sampler.load_state_dict(first.sampler.state_dict())
+    with pytest.raises(RuntimeError, match=r"let it skip nothing: a state that was loaded goes on by itself"):
+        for batch in itertools.islice(resumed.loader, 2, None):
+            resumed(batch)

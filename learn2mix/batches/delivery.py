@@ -222,7 +222,8 @@ class Delivery:
         return (
             f"losses: {max(left_out, self.num_forgotten)} batch(es) before this one were never observed, whose losses "
             "these would be taken for; call observe(None) after a batch without losses (a warm-up, a skipped step), "
-            "pass groups=, or, where the loop fetches n batches before it trains on the first, set fetch_ahead = n"
+            "pass groups=, where the loop fetches n batches before it trains on the first, set fetch_ahead = n, or, "
+            "where it skips what it had before a stop, let it skip nothing: a state that was loaded goes on by itself"
         )
 
     def observe(self) -> Handed:
