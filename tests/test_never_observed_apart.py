@@ -122,8 +122,11 @@ def test_nothing_is_said_where_all_is_well(tmp_path):
 def test_two_models_on_two_halves_of_the_processes_are_two(tmp_path):
     def each(rank):
         groups = [dist.new_group(ranks) for ranks in ([0, 1], [2, 3])]
-        load(seed=rank // 2, process_group=groups[rank // 2])
+        for fold in range(1 + rank // 2):
+            load(seed=fold + rank // 2, process_group=groups[rank // 2])
         load(seed=rank // 2, num_replicas=2, rank=rank % 2)
+        for seed in range(3):  # of all of them
+            load(seed=seed)
 
     assert warned(tmp_path, 4, each) == [[]] * 4
 

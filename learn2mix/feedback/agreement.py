@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -13,7 +16,8 @@ from learn2mix.feedback.pending import differences
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 
-NUMBERS = count()  # of those that compared something, in the same order on every process
+# Numbers of those that compared something, by the ranks that do; in the same order on each of these.
+NUMBERS: defaultdict[tuple[int, ...], Iterator[int]] = defaultdict(count)
 
 
 class Agreement:
@@ -25,20 +29,20 @@ class Agreement:
 
     def __init__(self, processes: Processes, mixer: Mixer, name: str) -> None:
         self._processes, self._name, self._is_needed = processes, name, not mixer.needs_losses
-        self._number: int | None = None
+        self._key = ""
         self._topics: set[str] = set()  # that were compared
 
     def compare(self, topic: str, values: dict[str, int]) -> None:
         """Compare values with those that are there, once a topic."""
         if not self._is_needed or topic in self._topics or get_worker_info() is not None:
             return
-        if (store := self._processes.store()) is None:
+        store, ranks = self._processes.meeting_place()
+        if store is None:
             return
         self._topics.add(topic)
-        if self._number is None:
-            self._number = next(NUMBERS)
+        self._key = self._key or f"learn2mix/{zlib.crc32(repr(ranks).encode())}/{next(NUMBERS[ranks])}"
         try:
-            found = self._exchange(store, f"{self._number}/{topic}", values)
+            found = self._exchange(store, f"{self._key}/{topic}", values)
         except RuntimeError:  # torch's, where the process that keeps the store has ended; then there is none to differ
             return
         if (message := differences(found)) is not None:

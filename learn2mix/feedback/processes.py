@@ -90,16 +90,14 @@ class Processes:
         work: dist.Work = dist.all_reduce(tensor, group=self._find_group(), async_op=True)
         return work
 
-    def store(self) -> Any:
-        """Return the store in which these processes leave word for one another; None where there is none to be had."""
+    def meeting_place(self) -> tuple[Any, tuple[int, ...]]:
+        """Return the store by which the processes met, and the ranks of these among all; None where there is none."""
         if not self.shared:
-            return None
+            return None, ()
         group = self._group or (dist.group.WORLD if self.num_replicas == dist.get_world_size() else None)
         # A private part of torch, there from 2.1 to 2.14 at least; without it nothing is compared.
         find = getattr(dist.distributed_c10d, "_get_default_store", None)
-        if group is None or find is None:
-            return None
-        return dist.PrefixStore(f"learn2mix/{dist.get_process_group_ranks(group)}", find())  # type: ignore[attr-defined]
+        return (None, ()) if group is None or find is None else (find(), tuple(dist.get_process_group_ranks(group)))
 
     def all_gather(self, value: Any) -> list[Any]:
         """Return what each process has, by rank."""
