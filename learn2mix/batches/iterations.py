@@ -45,7 +45,7 @@ class Iterations(Progress):
         self._in_search = self._delivery.told = called_by_search()  # does not observe, and MixingCallback undoes it
         if loader is not None:
             self._watch(loader.iterator)
-        self._agreement.compare("run", with_mix(self.mixer, self._must_match()))
+        self._agreement.compare("run", lambda: with_mix(self.mixer, self._must_match()))
         return self._iteration
 
     def _restart(self, state: dict[str, Any]) -> None:

@@ -182,8 +182,9 @@ class Requesting(MixedBatches):
             self._orders.learn(source, shard, self.group_names[source], found.marks, agree=agree)
             if found.first is not None:
                 self._firsts[source, shard] = found.first
-                first = {f"{FIRST} {self.group_names[source]!r}": found.first}
-                self._agreement.compare(f"{source}.{shard}", first | {"number of workers": self._shards.num_parts})
+                name, num_parts = f"{FIRST} {self.group_names[source]!r}", self._shards.num_parts
+                read = {name: found.first, "number of workers": num_parts}
+                self._agreement.compare(f"{source}.{shard}", read.copy)
 
     def _drawn(self) -> NDArray[np.int64]:
         """Return the draws of each source since the sources were read from their beginning, over all processes."""

@@ -6,7 +6,7 @@ import json
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -32,8 +32,8 @@ class Agreement:
         self._key = ""
         self._topics: set[str] = set()  # that were compared
 
-    def compare(self, topic: str, values: dict[str, int]) -> None:
-        """Compare values with those that are there, once a topic."""
+    def compare(self, topic: str, find_values: Callable[[], dict[str, int]]) -> None:
+        """Compare values, which are asked for where there is need, with those that are there, once a topic."""
         if not self._is_needed or topic in self._topics or get_worker_info() is not None:
             return
         store, ranks = self._processes.meeting_place()
@@ -41,6 +41,7 @@ class Agreement:
             return
         self._topics.add(topic)
         self._key = self._key or f"learn2mix/{zlib.crc32(repr(ranks).encode())}/{next(NUMBERS[ranks])}"
+        values = find_values()
         try:
             found = self._exchange(store, f"{self._key}/{topic}", values)
         except RuntimeError:  # torch's, where the process that keeps the store has ended; then there is none to differ
