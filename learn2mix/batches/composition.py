@@ -14,9 +14,9 @@ from learn2mix.apportioning import hand_out
 from learn2mix.checks import Counts, Vector
 
 Size = int | Callable[[Vector], int]  # samples in a batch, over all processes; or a function of the mix
-FEWEST, MOST = 4, 64  # batches that are foreseen: fewer cost as much one by one
-MOST_SAMPLES = 1 << 11  # in these, and groups
 FindMix = Callable[[int, int], Vector]  # (batches so far, epoch) -> proportions
+FEWEST, MOST = 4, 64  # batches that are foreseen: fewer cost as much one by one
+MOST_SAMPLES = 1 << 11  # in these, and groups: of more, each costs more than it saves
 
 
 class Batch(NamedTuple):

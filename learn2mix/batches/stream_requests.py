@@ -182,6 +182,7 @@ class Requesting(MixedBatches):
             self._orders.learn(source, shard, self.group_names[source], found.marks, agree=agree)
             if found.first is not None:
                 self._firsts[source, shard] = found.first
+            if found.first is not None and self._split[1] > 1:
                 name, num_parts = f"{FIRST} {self.group_names[source]!r}", self._shards.num_parts
                 read = {name: found.first, "number of workers": num_parts}
                 self._agreement.compare(f"{source}.{shard}", read.copy)
