@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -211,8 +212,20 @@ def as_tuples(labels: Any, count: int | None) -> list[Any]:
 
 def _plain(label: Any) -> Any:
     """Return a label as it may be a name: lists and arrays as tuples, what NumPy and torch hold as Python does."""
-    label = label.tolist() if hasattr(label, "tolist") else label
+    label = label.tolist() if hasattr(label, "tolist") else as_plain(label)
     return tuple(map(_plain, label)) if isinstance(label, (list, tuple)) else label
+
+
+def as_plain(label: Any) -> Any:
+    """Return NumPy's numbers and strings as those of Python, and members of an Enum of these by their value.
+
+    Example:
+        >>> as_plain(Enum("Kind", {"CAT": "cat"}, type=str).CAT), as_plain(np.int64(3))
+        ('cat', 3)
+    """
+    if isinstance(label, Enum) and isinstance(label, (int, str)):
+        return label.value
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _as_labels(labels: Any) -> Array:
@@ -244,8 +257,8 @@ def _as_array(labels: Any) -> Array:
     if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
         return array
     array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
-    if any(isinstance(value, np.generic) for value in array.flat):  # NumPy's own beside Python's
-        array = np.array([value.item() if isinstance(value, np.generic) else value for value in array.flat], object)
+    if any(isinstance(value, (np.generic, Enum)) for value in array.flat):  # NumPy's own beside Python's
+        array = np.array([as_plain(value) for value in array.flat], object)
     kinds = sorted({type(value).__name__ for value in array.flat})
     if set(kinds) & {"list", "set", "frozenset"}:
         raise TypeError(f"labels must be one integer or string a sample, got {', '.join(kinds)}{FOR_SEVERAL}")

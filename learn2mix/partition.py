@@ -14,6 +14,7 @@ from learn2mix.checks import Counts, Vector, check_whole, frozen
 from learn2mix.labels import (
     Array,
     Codes,
+    as_plain,
     as_targets,
     check_order,
     encode,
@@ -234,7 +235,7 @@ def _ordered(kind: type[Partition], group_names: Iterable[Any], sizes: Counts, o
 
 
 def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any]:
-    """Return the names of groups as they go into a state: NumPy's as those of Python.
+    """Return the names of groups as they go into a state: numbers and strings of Python.
 
     Example:
         >>> plain_names(np.array(["web", "books"]))
@@ -242,7 +243,7 @@ def plain_names(names: Iterable[Any], argument: str = "group_names") -> list[Any
     """
     plain = []
     for given in names:
-        name = given.item() if isinstance(given, np.generic) else given
+        name = as_plain(given)
         if isinstance(name, tuple):
             name = tuple(plain_names(name, argument))
         elif not isinstance(name, (int, str)):

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import tracemalloc
+from enum import Enum, IntEnum
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, IterableDataset, TensorDataset
 
 from helpers import NAN
-from learn2mix import Partition
+from learn2mix import Learn2Mix, MixedBatchSampler, Partition
 from learn2mix.labels import CHUNK
 
 labels_of_one_kind = st.one_of(
@@ -71,6 +72,29 @@ def test_by_class_takes_every_kind_of_integers(labels):
 )
 def test_by_class_takes_every_kind_of_strings(kind):
     assert members(Partition.by_class(kind(["dog", "", "dog", "cat"]))) == {"": [1], "cat": [3], "dog": [0, 2]}
+
+
+class Kind(str, Enum):
+    BIRD, DOG = "bird", "dog"
+
+
+class Size(IntEnum):
+    SMALL, LARGE = 3, 7
+
+
+@pytest.mark.parametrize("as_given", [list, lambda labels: np.array(labels, dtype=object)], ids=["list", "objects"])
+@pytest.mark.parametrize("labels", [[Kind.DOG, Kind.BIRD, Kind.DOG], [Size.LARGE, Size.SMALL, Size.LARGE]])
+def test_members_of_an_enum_of_strings_or_integers_are_their_values(labels, as_given):
+    values = [label.value for label in labels]
+    assert members(Partition.by_class(as_given(labels))) == by_loops(values)
+    sampler = MixedBatchSampler(Partition.by_dataset(dict.fromkeys(labels, range(4))), Learn2Mix(1.0), batch_size=4)
+    assert sampler.group_names == [values[0], values[1]]
+    assert {type(name) for name in sampler.state_dict()["group_names"]} == {type(values[0])}  # so it loads safely
+    next(iter(sampler))
+    sampler.observe([3.0, 1.0], groups=labels[:2])
+    assert sampler.group_losses.tolist() == [3.0, 1.0]
+    sampler.mixer.proportions = dict(zip(labels[:2], [0.25, 0.75], strict=True))
+    assert sampler.mixer.proportions.tolist() == [0.25, 0.75]
 
 
 def test_by_class_takes_numpy_s_strings_of_any_length():

@@ -18,7 +18,7 @@ from learn2mix.batches.split import group_after_group, own_places, shuffled_orde
 from learn2mix.checks import Counts, Vector, as_proportions, frozen, on_the_host
 from learn2mix.feedback.feedback import Drawn, check_losses, check_validation, check_weights
 from learn2mix.functional import importance_weights, log_mix
-from learn2mix.labels import as_tuples
+from learn2mix.labels import as_plain, as_tuples
 from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo, call
 from learn2mix.mixers.mixes import refuse_unknown, starting_mix
@@ -244,6 +244,8 @@ def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) ->
         names = as_tuples(labels, count)
     else:
         array = np.asarray(labels)
+        if array.dtype.kind == "U" and isinstance(labels, (list, tuple)):  # of an Enum: NumPy takes other names
+            array = np.asarray([as_plain(label) for label in labels])
         if array.ndim != 1:
             raise ValueError(f"groups must be one label per loss, 1-D, got shape {array.shape}")
         names = array.tolist()
