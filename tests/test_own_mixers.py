@@ -102,6 +102,32 @@ def test_a_mix_that_is_returned_instead_of_assigned_is_an_error(method, within):
             sampler.observe_validation(1.0)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"update": lambda self, losses: None}, r"Rule: its update gets losses, .*; set needs_losses = True"),
+        ({"needs_losses": True, "updates": lambda self, losses: None}, r"Rule: it needs losses .* no update\(losses"),
+        ({"needs_validation": "loss"}, r"Rule: it needs .* no .*observe_validation\(loss"),
+    ],
+)
+def test_a_rule_that_does_not_say_what_it_follows_is_told_when_it_gets_a_sampler(attributes, message):
+    with pytest.warns(UserWarning, match=message) as told:
+        MixedBatchSampler([0, 1] * 8, type("Rule", (Mixer,), attributes)(), batch_size=4)
+    assert told[0].filename == __file__
+
+
+def test_a_rule_that_needs_of_a_validation_what_there_is_not_is_an_error():
+    rule = type("Rule", (Mixer,), {"needs_validation": "losses", "observe_validation": lambda self, *_: None})()
+    with pytest.raises(ValueError, match=r'Rule.needs_validation must be "loss", "group_losses" or None, got .losses'):
+        MixedBatchSampler([0, 1] * 8, rule, batch_size=4)
+
+
+@pytest.mark.parametrize("signal", ["train", "validation"])
+def test_a_rule_made_of_another_needs_what_that_one_does(signal):
+    update = {"update": lambda self, losses, info=None: Learn2Mix.update(self, losses, info)}
+    MixedBatchSampler([0, 1] * 8, type("Rule", (Learn2Mix,), update)(signal=signal), batch_size=4)
+
+
 class Remembers(Follows):
     """Changes attributes: a new number, an array and a generator in place."""
 

@@ -24,6 +24,7 @@ from learn2mix.checks import (
 )
 from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
+from learn2mix.mixers.declared import check_declared
 from learn2mix.mixers.info import MixInfo
 from learn2mix.mixers.mixes import by_name, refuse_empty_groups, starting_mix
 
@@ -251,12 +252,14 @@ def _check_names(rule: type, arguments: Mapping[str, Any]) -> None:
 
 
 def check_mixer(mixer: Any) -> None:
-    """Raise a TypeError unless it is a mixer."""
+    """Raise a TypeError unless it is a mixer; see also :func:`check_declared`."""
     if isinstance(mixer, type):
         raise TypeError(f"mixer must be a learn2mix.Mixer, got the class {mixer.__name__}; call it: {mixer.__name__}()")
     if not hasattr(mixer, "attach"):
         way_out = "; for shares that stay give FixedMix(...)" if isinstance(mixer, (str, Mapping, Sequence)) else ""
         raise TypeError(f"mixer must be a learn2mix.Mixer, got {type(mixer).__name__}{way_out}")
+    if isinstance(mixer, Mixer):
+        check_declared(mixer, Mixer)
 
 
 def state_of(mixer: Mixer) -> dict[str, Any]:
