@@ -128,6 +128,17 @@ def test_in_evaluation_nothing_is_added_and_nothing_is_asked():
     assert criterion(logits, targets).item() == pytest.approx(F.cross_entropy(logits, targets).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_validation_in_training_mode_is_told_that_the_mix_is_added(without):
+    criterion = MixAdjustedLoss().follow(loader := MixedLoader(LABELS, make(FixedMix())))
+    logits, targets = torch.randn(8, 3), next(iter(loader))
+    with without(), pytest.warns(UserWarning, match=r"without gradients, .*criterion\.eval\(\) first"):
+        adjusted = criterion(logits, targets)
+    assert adjusted.item() == criterion(logits, targets).item() != F.cross_entropy(logits, targets).item()
+    with without():
+        assert criterion.eval()(logits, targets).item() == pytest.approx(F.cross_entropy(logits, targets).item())
+
+
 def test_it_takes_the_log_of_the_mix_as_an_argument_too():
     sampler = make(Scripted(PATH))
     targets = torch.tensor(LABELS)[next(iter(sampler))]

@@ -120,6 +120,13 @@ class MixAdjustedLoss(PerSampleLoss):
             if torch.compiler.is_compiling():
                 log_mix = torch.ops.learn2mix.log_mix(logits.detach(), targets, self._handle)
             else:
+                if not torch.is_grad_enabled():
+                    warnings.warn(
+                        "MixAdjustedLoss: called without gradients, and adds the mix of the batch being trained on; in "
+                        "a validation call criterion.eval() first, and criterion.train() after it: model.eval() does "
+                        "so only for what is a part of the model",
+                        stacklevel=2,
+                    )
                 log_mix = self._ask(logits, targets)
         if log_mix.shape != logits.shape[1:]:
             raise ValueError(
