@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, Partition
 from learn2mix.data import InMemory
@@ -83,10 +83,29 @@ def test_labels_in_another_order_are_told_once(kind, name):
     assert f"in another order, so that {moved} of {len(dataset)} samples are in the group of another label" in message
 
 
+SUBSETS = {
+    "random_split": TRAIN,
+    "of a folder": Subset(Folder(targets=LABELS.tolist()), TRAIN.indices),
+    "of a subset": Subset(Subset(PAIRS, range(100)), TRAIN.indices),
+}
+
+
+@pytest.mark.parametrize("kind", [MixedLoader, DataLoader])
+@pytest.mark.parametrize("name", SUBSETS)
+def test_the_first_labels_of_the_set_that_a_subset_is_of_are_told(kind, name):
+    assert (LABELS[:80] != LABELS[TRAIN.indices]).any()
+    with pytest.warns(UserWarning, match=r"first 80 samples of the set .* give labels\[subset\.indices\]") as told:
+        next(iter(loader_of(kind, SUBSETS[name], LABELS[:80])))
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize(
     ("dataset", "groups"),
     [
         (PAIRS, LABELS),
+        (Subset(PAIRS, range(80)), LABELS[:80]),
+        (Subset(TensorDataset(OTHERS, LABELS), TRAIN.indices), OTHERS[TRAIN.indices]),
+        (TRAIN, LABELS[20:]),  # of something else, for all that is known
         (TRAIN, LABELS[TRAIN.indices]),
         (TensorDataset(OTHERS, torch.zeros(100), LABELS), OTHERS),  # groups of one of two attributes
         (TensorDataset(OTHERS, torch.zeros(100), LABELS), LABELS),

@@ -21,6 +21,7 @@ _compared: WeakKeyDictionary[Partition, int] = WeakKeyDictionary()  # with which
 def warn_of_another_order(dataset: Any, partition: Partition) -> None:
     """Warn, once, where a data set has the same labels as the groups, each as often, and in another order.
 
+    So too where they are those of the first samples of the set that a Subset is of.
     Groups that are all of one size are not compared: those of anything else may well have the same sizes.
     """
     num_samples, sizes = partition.num_samples, partition.sizes
@@ -29,11 +30,8 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
     _compared[partition] = id(dataset)
     if is_in_order(partition) or (sizes == sizes[0]).all():
         return
-    others = []
-    for labels in _labels_in(dataset):
-        names, counts = np.unique(labels, return_counts=True)
-        if names.tolist() == partition.group_names and np.array_equal(counts, sizes):
-            others.append(int((labels[partition.at(np.arange(num_samples))] != names.repeat(sizes)).sum()))
+    numbers = [_num_apart(labels, partition) for labels in _labels_in(dataset)]
+    others = [number for number in numbers if number is not None]
     if others and min(others) > 0:
         warnings.warn(
             f"dataset: it has the labels that the sampler got, but in another order, so that {min(others)} of "
@@ -42,12 +40,32 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
             "set its column after shuffle(). Groups of something else need other names than these labels",
             stacklevel=4,
         )
+    if not others and any(_num_apart(labels, partition) == 0 for labels in _first_labels(dataset)):
+        warnings.warn(
+            f"dataset: the labels that the sampler got are those of the first {num_samples} samples of the set that "
+            "this Subset is of, and not of its own; give labels[subset.indices]",
+            stacklevel=4,
+        )
+
+
+def _num_apart(labels: Array, partition: Partition) -> int | None:
+    """Return how many samples are in the group of another label; None if the labels are not those of the groups."""
+    names, counts = np.unique(labels, return_counts=True)
+    if names.tolist() != partition.group_names or not np.array_equal(counts, partition.sizes):
+        return None
+    return int((labels[partition.at(np.arange(len(labels)))] != names.repeat(counts)).sum())
+
+
+def _first_labels(dataset: Any) -> list[Array]:
+    """Return what ``labels[:len(subset)]`` is, which is not of the samples of a Subset."""
+    is_subset = {"indices", "dataset"} <= getattr(dataset, "__dict__", {}).keys()
+    return [labels[: len(dataset)] for labels in _labels_in(dataset.dataset)] if is_subset else []
 
 
 def _labels_in(dataset: Any) -> list[Array]:
     """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
     own = getattr(dataset, "__dict__", {})
-    if "indices" in own and "dataset" in own:  # a Subset, also one of random_split
+    if own.keys() >= {"indices", "dataset"}:  # a Subset, also one of random_split
         return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
     if type(dataset).__module__.startswith("datasets."):
         columns = [column for column in USUAL_NAMES if column in dataset.column_names]
