@@ -130,6 +130,13 @@ def for_values(array: Array, labels: Any) -> str:
     return f"; {BY_QUANTILE}"
 
 
+def for_many(array: Array) -> str:
+    """Say what may be meant by labels of which nearly every sample has one of its own."""
+    if array.dtype.kind in "iu":
+        return f"; if they are numbers to predict, {BY_QUANTILE.replace('targets,', 'labels,')}"
+    return "; if they are the names of samples (paths, ids), give the class of each"
+
+
 def is_whole(array: Array) -> bool:
     """Whether all numbers are finite and whole."""
     return bool((np.isfinite(array) & (array == np.floor(array))).all())

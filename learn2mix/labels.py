@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learn2mix.checks import Counts, on_the_host, refuse_masked
-from learn2mix.label_advice import BY_DATASET, BY_QUANTILE, FOR_MISSING, FOR_SEVERAL, for_object, for_table, for_values
+from learn2mix.label_advice import BY_DATASET, FOR_MISSING, FOR_SEVERAL, for_many, for_object, for_table, for_values
 
 Array = NDArray[Any]
 FEW_GROUPS = 64  # never said to be too many
@@ -51,10 +51,10 @@ def encode(labels: Any) -> tuple[list[Any], Codes]:
         return encode_combinations([encode(column) for column in columns])
     array = _as_labels(labels)
     found = _number(array)
-    if array.dtype.kind in "iu" and len(found[0]) > max(FEW_GROUPS, len(array) // 2):
+    if len(found[0]) > max(FEW_GROUPS, len(array) // 2):
         warnings.warn(
-            f"labels: {len(array)} samples have {len(found[0])} different ones, so most groups are a sample or two; "
-            f"if they are numbers to predict, {BY_QUANTILE.replace('targets,', 'labels,')}",
+            f"labels: {len(array)} samples have {len(found[0])} different ones, so most groups are a sample or two"
+            f"{for_many(array)}",
             stacklevel=4,
         )
     return found

@@ -151,6 +151,13 @@ def test_whole_numbers_to_predict_are_a_warning(few):
         MixedBatchSampler(prices, FixedMix(), batch_size=2)
 
 
+@pytest.mark.parametrize("labels", [[f"{n % 3}/{n}.png" for n in range(99)], [(f"{n}.png", n % 3) for n in range(99)]])
+def test_names_of_samples_in_the_place_of_their_classes_are_a_warning(labels):
+    """As ``ImageFolder(...).imgs`` are."""
+    with pytest.warns(UserWarning, match="99 samples have 99 different .* names of samples .* give the class of each"):
+        MixedBatchSampler(labels, FixedMix(), batch_size=2)
+
+
 def rarest(rows):
     """The rarest label of each row, by plain loops; None for a row without one."""
     count = collections.Counter(label for row in rows for label in row)
