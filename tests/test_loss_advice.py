@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from learn2mix import PerSampleLoss
 from learn2mix.feedback.group_losses import check_group_losses, check_groups, check_losses
 
 TRUE = torch.arange(1.0, 7.0)  # of six samples
@@ -47,6 +49,14 @@ def test_the_advice_for_views_tells_the_two_orders_apart():
     assert "losses.view(2, 6).mean(0) for views that were concatenated one after the other" in said
     assert "losses.view(6, 2).mean(1) for losses of a sample that are neighbours" in said
     assert "groups=" in said
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (54,)])
+def test_the_advice_for_tokens_leaves_pads_out(shape):
+    assert "(without pads: PerSampleLoss leaves them out" in message(torch.ones(shape))
+    logits, targets = torch.randn(6, 3, 9), torch.tensor([[1] * 4 + [-100] * 5] * 6)
+    (criterion := PerSampleLoss(nn.CrossEntropyLoss(reduction="none")))(logits, targets)
+    assert torch.allclose(criterion.losses, nn.CrossEntropyLoss(reduction="none")(logits, targets).sum(1) / 4)
 
 
 @pytest.mark.parametrize("shape", [(24,), (4, 6), (1, 6), (4, 6, 3), (4, 8)])

@@ -21,6 +21,7 @@ from learn2mix.checks import (
 from learn2mix.mixers.mixes import by_name
 
 SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # as they are
+WITHOUT_PADS = " (without pads: PerSampleLoss leaves them out where logits are (batch_size, num_classes, num_tokens))"
 FOR_A_STREAM = "for a MixedStream use MixedLoader(stream), or DataLoader(stream, batch_size=None)"
 
 TO_THE_CALLBACK = (
@@ -89,7 +90,7 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
     if shape == (count, 1):
         return "give losses.squeeze(1)"
     if shape[0] == count:
-        return "give the mean of each sample: losses.flatten(1).mean(1)"
+        return f"give the mean of each sample: losses.flatten(1).mean(1){WITHOUT_PADS}"
     if len(shape) > 1 and shape[1] == count:
         way_out = "losses.squeeze(0)" if shape[0] == 1 else "losses.mean(0) if these are views of the same samples"
         return f"give {way_out}; {FOR_A_STREAM}"
@@ -102,8 +103,8 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
         return "pass groups= with the group of each loss"
     return (
         f"that is {each} per sample: give losses.view({each}, {count}).mean(0) for views that were concatenated one "
-        f"after the other, losses.view({count}, {each}).mean(1) for losses of a sample that are neighbours, or pass "
-        f"groups= with the group of each loss; {FOR_A_STREAM}"
+        f"after the other, losses.view({count}, {each}).mean(1) for losses of a sample that are neighbours"
+        f"{WITHOUT_PADS}, or pass groups= with the group of each loss; {FOR_A_STREAM}"
     )
 
 
