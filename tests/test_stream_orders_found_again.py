@@ -3,7 +3,9 @@
 import csv
 import io
 import random
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -223,3 +225,30 @@ def test_an_open_file_cannot_be_read_by_several_workers(kind, tmp_path):
             begin(file, 2)
         assert begin(file, 1) == 4
     assert begin(io.StringIO(path.read_text()), 2) == 4
+
+
+class Waits(Numbers):
+    """Its first sample comes once another thread reads too."""
+
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def __iter__(self):
+        self.begun.set()
+        assert self.may_go_on.wait(60)
+        yield from super().__iter__()
+
+
+def test_sources_that_two_threads_read_at_the_same_time_are_warned_of():
+    """As with two trials of a search in one process, or a validation stream beside a thread that fetches ahead."""
+    Waits.begun.clear()
+    Waits.may_go_on.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(batches, load(Waits, 0), 1)
+        assert Waits.begun.wait(60)
+        try:
+            with pytest.warns(UserWarning, match=r"two threads .* global random generators .*num_workers=1"):
+                batches(load(Numbers, 0), 1)
+        finally:
+            Waits.may_go_on.set()
+        first.result()
+    batches(load(Numbers, 0), 1)  # no warning where one reads after the other

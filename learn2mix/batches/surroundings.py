@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ import torch.distributed as dist
 from torch.utils.data._utils import worker
 
 AVAILABLE = dist.is_available()
+TWO_THREADS = (
+    "MixedStream: two threads of this process read sources at the same time, and each finds the global random "
+    "generators as the other's source left them: sources that draw from them come in an order of chance, and the "
+    "generators are left changed; let a worker read each stream: MixedLoader(stream, num_workers=1)"
+)
 RANKS = {"RANK", "SLURM_PROCID"}  # where torchrun and SLURM write down which process this is
 
 
@@ -109,6 +116,7 @@ class OwnRandomness:
     """
 
     seeded = used = False
+    _reads: ClassVar[int | None] = None  # the thread that reads a source so
 
     def __init__(self) -> None:
         self._states: Any = None
@@ -123,11 +131,15 @@ class OwnRandomness:
         self.seeded, self.used = True, used
 
     def __enter__(self) -> None:
+        if OwnRandomness._reads not in (None, threading.get_ident()):
+            warnings.warn(TWO_THREADS, stacklevel=2)
+        OwnRandomness._reads = threading.get_ident()
         self._of_others = _states()
         if self._states is not None:
             _restore(self._states)
 
     def __exit__(self, *error: object) -> None:
+        OwnRandomness._reads = None
         found = _states()
         self.used = self.used or found != self._states
         self._states = found
