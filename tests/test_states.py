@@ -1,6 +1,7 @@
 """States of something else are refused, and what may differ from run to run may."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from runs import LABELS, LOSSES, make
 
 
 def other_state(**settings):
+    return trained(**settings).state_dict()
+
+
+def trained(**settings):
     arguments = {"groups": LABELS, "mixer": Learn2Mix(), "batch_size": 5} | settings
     sampler = MixedBatchSampler(arguments.pop("groups"), arguments.pop("mixer"), **arguments)
     train(sampler, 3, np.ones(sampler.partition.num_samples))
-    return sampler.state_dict()
+    return sampler
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,17 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(settings, mess
     with pytest.raises(ValueError, match=message):
         sampler.load_state_dict(other_state(**settings))
     assert same_state(sampler.state_dict(), before)
+
+
+def test_another_rule_goes_on_at_the_mix_of_a_state():
+    """By the line that the error gives: a mix that stays from here on."""
+    moved = trained(mixer=Learn2Mix(0.5))
+    state = moved.state_dict()
+    with pytest.raises(ValueError, match="to go on with another rule") as error:
+        MixedBatchSampler(LABELS, FixedMix(), batch_size=5).load_state_dict(state)
+    (line,) = re.findall(r"FixedMix\(state.*?\)", str(error.value))
+    frozen = MixedBatchSampler(LABELS, eval(line, {"FixedMix": FixedMix, "state": state}), batch_size=5)
+    assert frozen.mixer.proportions.tolist() == moved.mixer.proportions.tolist() != moved.mixer.prior.tolist()
 
 
 def test_a_state_beyond_the_end_of_an_epoch_is_refused():

@@ -32,7 +32,10 @@ LEAVE_OUT = (
     "; a batch whose step is skipped (GradScaler) is reported by observe(None), under MixingCallback by "
     'returning {"loss": loss, "losses": None}'
 )
-FEWER = "call observe(None), or pass groups= with the group of each loss that is left"
+FEWER = (
+    "call observe(None), or pass groups= with the group of each loss that is left (MixedLoader(..., on_error='skip') "
+    "knows which are)"
+)
 
 
 def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = False) -> Tensor:

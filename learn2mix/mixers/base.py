@@ -220,7 +220,11 @@ class Mixer(Attached):
             ValueError: if the state is of another kind of mixer or of another number of groups.
         """
         if state["mixer"] != type(self).__name__:
-            raise ValueError(f"state: saved by a {state['mixer']} mixer, but this sampler has a {type(self).__name__}")
+            raise ValueError(
+                f"state: saved by a {state['mixer']} mixer, but this sampler has a {type(self).__name__}; to go on "
+                "with another rule, load only the weights of the model, and begin at the mix of the state: "
+                'FixedMix(state["feedback"]["mixer"]["proportions"]), or as initial='
+            )
         warn_of_differences(type(self).__name__, self._differences(state))
         if state["proportions"] is not None and self._takes_mix_of(state):
             self.proportions = on_the_host(state["proportions"], "state: its mix")
