@@ -16,11 +16,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, get_worker_info
 from torch.utils.data import _utils as data_loading
 
 from helpers import Scripted, evenly_drawn, same_state, through_a_file
-from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, Partition
 from loops import EPOCH, LABELS, LOSSES, Data, Heard, Slow, means_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -361,6 +361,17 @@ def test_a_batch_that_is_lost_whole_is_not_drawn_again(num_workers):
         seen = [indices for indices, *_ in train(loader, [EPOCH] * 2)]
     whole = [[index for index in batch if index not in lost] for batch in twice(sampler_of(FixedMix()))]
     assert seen == [batch for batch in whole if batch]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_workers": 1}, {"num_workers": 1, "zero_lag": True}])
+def test_samples_with_other_keys_are_named(arguments):
+    """torch's own collate leaves out what the first sample of a batch does not have."""
+    data = ConcatDataset([[{"x": 1}] * 9, [{"x": 1, "mask": 2}] * 9])
+    sampler = MixedBatchSampler(Partition.by_dataset(data), FixedMix(), batch_size=4, order="grouped")
+    with pytest.raises(RuntimeError, match=r"sample \d+ has the keys \['mask', 'x'\], but sample \d has \['x'\]"):
+        next(iter(MixedLoader(data, sampler, **arguments)))
+    own = MixedLoader(data, sampler, collate_fn=list, **arguments)
+    assert [len(sample) for sample in next(iter(own))] == [1, 1, 2, 2]
 
 
 def test_a_collate_that_makes_more_of_a_batch_is_left_alone():

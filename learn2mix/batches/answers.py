@@ -52,7 +52,7 @@ def collated(
     if not readable:
         return None, [], skipped
     if collate is default_collate:
-        _check_keys(readable, kept, name)
+        check_keys(readable, kept, name)
     if skip and all(sample is None for sample in readable):
         return None, [], skipped + [f"{name(place)}: None" for place in kept]
     try:
@@ -90,11 +90,12 @@ def _survives(sample: Any, collate: Callable[[list[Any]], Any]) -> bool:
         return False
 
 
-def _check_keys(samples: list[Any], places: list[int], name: Callable[[int], str]) -> None:
+def check_keys(samples: Sequence[Any], places: Sequence[int], name: Callable[[int], str]) -> None:
+    """Raise a RuntimeError where dicts have other keys than the first, which ``default_collate`` would leave out."""
     first = samples[0]
     if not isinstance(first, Mapping):
         return
-    for sample, place in zip(samples, places, strict=True):
+    for sample, place in zip(samples, places, strict=False):
         if isinstance(sample, Mapping) and sample.keys() != first.keys():
             raise RuntimeError(
                 f"collate_fn: {name(place)} has the keys {sorted(map(str, sample))}, but {name(places[0])} has "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, collated
+from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated
 from learn2mix.batches.packing import Block, Packed
 from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
@@ -42,6 +42,9 @@ class MapReader:
         if isinstance(samples, Samples) and self.collate is default_collate:
             return Answer(number, generation, samples.batch)
         if not self.skip:
+            # A key that the first sample lacks; one that it alone has is an error of torch's.
+            if self.collate is default_collate and type(samples[0]) is dict and len(set(map(len, samples))) > 1:
+                check_keys(samples, indices.tolist(), "sample {}".format)
             return Answer(number, generation, self.collate(samples))
         names = [f"sample {index}" for index in indices]
         return Answer(number, generation, *collated(list(samples), names.__getitem__, self.collate, skip=True))
