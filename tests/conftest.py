@@ -82,9 +82,18 @@ def is_heavy(item: pytest.Item) -> bool:
     return has_workers or not HEAVY_IMPORTS.isdisjoint(vars(item.module))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide what GPUs there are, but from a run of the tests that are marked so: the others expect a CPU."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is heavy, and what takes long."""
+    """Mark what is heavy, and what takes long; skip what needs a GPU where there is none."""
+    without_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and pytest -m gpu")
     for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(without_gpu)
         if is_heavy(item):
             item.add_marker("heavy")
         if item.path.name in LONG_FILES:
