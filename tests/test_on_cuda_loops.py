@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from learn2mix import (
+    GroupLossMeter,
     MixAdjustedLoss,
     MixedBatchSampler,
     MixedLoader,
@@ -50,6 +51,13 @@ def no_group_left():
 
 def make_sampler():
     return MixedBatchSampler(LABELS, Told(0.3), batch_size=10, seed=3)
+
+
+def test_a_meter_of_groups_there():
+    meter = GroupLossMeter(3).to(DEVICE)
+    for batch in Y.split(10):
+        meter.update(1.0 + batch.to(DEVICE), batch.to(DEVICE))
+    assert meter.compute().tolist() == [1.0, 2.0, 3.0]
 
 
 class Net(LightningModule):
