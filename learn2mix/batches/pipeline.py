@@ -108,7 +108,8 @@ class Pipeline:
             failure, self._requests.failure = self._requests.failure, None
             raise failure
         if self._answers is None:
-            self._answers = iter(self._loader)
+            with torch.device("cpu"):  # as spawned workers have it; forked ones cannot use a default device of CUDA
+                self._answers = iter(self._loader)
             # Held by the finalizer, the iterator is whole when it ends its workers. Collected as part of a cycle (an
             # error with its traceback makes one), it would find its queues closed, and wait 5 s for each worker.
             self._end = weakref.finalize(self, _end_workers, self._answers, os.getpid())

@@ -102,7 +102,8 @@ class InMemory(Dataset[Any]):
             >>> InMemory.of(Subset(whole, [4, 1]))[:]
             (tensor([4, 1]), tensor([0, 1]))
         """
-        columns, found = read(dataset, num_workers, progress)
+        with torch.device("cpu"):  # whatever torch.set_default_device says
+            columns, found = read(dataset, num_workers, progress)
         made = cls.__new__(cls)
         made.columns = columns if device is None else columns.to(device)
         made.transform = in_turn(found, transform)
