@@ -74,7 +74,7 @@ class Captured:
     """A whole step as one graph: its losses are one tensor, which each replay overwrites."""
 
     def __init__(self):
-        model, optimizer = make_model()
+        model, optimizer = self.kept = make_model()  # the graph writes to their memory
         start = [parameter.detach().clone() for parameter in model.parameters()]
         self.x = torch.zeros(BATCH_SIZE, 4, device=DEVICE)
         self.y = torch.zeros(BATCH_SIZE, dtype=torch.int64, device=DEVICE)
