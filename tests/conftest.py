@@ -90,7 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is heavy, and what takes long; skip what needs a GPU where there is none."""
-    without_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and pytest -m gpu")
+    there = torch.cuda.is_available() or os.environ.get("LEARN2MIX_TEST_DEVICE") == "cpu"  # see on_device.py
+    without_gpu = pytest.mark.skipif(not there, reason="needs a GPU, and pytest -m gpu")
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(without_gpu)

@@ -21,7 +21,6 @@ DEVICE = os.environ.get("LEARN2MIX_TEST_DEVICE", "cuda")
 ON_CUDA = DEVICE == "cuda"
 LATE = int(ON_CUDA)  # batches by which an update is later than on the CPU
 MARKS = [
-    pytest.mark.skipif(ON_CUDA and not torch.cuda.is_available(), reason="needs a CUDA device"),
     pytest.mark.filterwarnings("default"),  # what others warn of on a device is theirs
     pytest.mark.filterwarnings("error::UserWarning:learn2mix"),
 ]

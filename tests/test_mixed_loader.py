@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
 from torch.utils.data import _utils as data_loading
 
-from helpers import Scripted, evenly_drawn, same_state, through_a_file
+from helpers import Scripted, evenly_drawn, messages, same_state, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
 from loops import EPOCH, LABELS, LOSSES, Data, Heard, Slow, means_of
 
@@ -334,7 +334,7 @@ def test_what_is_left_of_a_batch_is_observed_by_its_own_groups(hardship, num_wor
     assert seen == [batch for batch in whole if batch]
     assert {int(key.split()[1].rstrip(":")) for key in loader.skipped} == gone
     assert set(loader.skipped.values()) == {2}, "each came once an epoch"
-    assert len(warned) == len(gone), "each is named once"
+    assert len(messages(warned)) == len(gone), "each is named once"
     reasons = {f"sample {index}: ValueError: no sample {index}" for index in getattr(data, "broken", ())}
     assert reasons <= set(loader.skipped)
 

@@ -1,5 +1,7 @@
 """Lightning, Hugging Face, Accelerate and torch.distributed on a real CUDA device: the mix hears the true losses."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,11 @@ DATA = TensorDataset(X, Y, torch.arange(40))
 
 @pytest.fixture(autouse=True)
 def no_group_left():
+    """Nor what Lightning's DDP writes down of the process, by which Accelerate would take it for one of several."""
+    before = os.environ.copy()
     yield
+    os.environ.clear()
+    os.environ.update(before)
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
