@@ -28,8 +28,9 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Each Trainer asks all installed packages for callbacks of theirs: 7 ms a time, for an answer that stays the same.
-# Before any test file imports Lightning, which keeps the function.
+# Before any test file imports Lightning, which keeps the function. The other is asked twice.
 importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+importlib.metadata.packages_distributions = cache(importlib.metadata.packages_distributions)
 
 settings.register_profile(
     "learn2mix",
