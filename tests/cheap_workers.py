@@ -30,15 +30,19 @@ def forget_accelerators() -> None:
 
 
 def make_forks_cheap() -> None:
-    """Call it once everything is imported.
-
-    What is imported is kept out of garbage collection, which took a second each time, and moved to pages of 2 MB, where
-    the system has them. A fork copies the page tables, and the end of its process tears them down: one entry per 4 KB
-    made that 80 ms.
-    """
+    """Keep what is imported, once all is, out of garbage collection, which took a second each time; forks cost less."""
     forget_accelerators()
     gc.collect()
     gc.freeze()
+    move_to_large_pages()
+
+
+def move_to_large_pages() -> None:
+    """Move what is in memory to pages of 2 MB, where the system has them.
+
+    A fork copies the page tables, and the end of its process tears them down: one entry per 4 KB made that 80 ms. What
+    is allocated later, or written to while a fork is there, is in pages of 4 KB again; what is not takes no time.
+    """
     if sys.platform != "linux":
         return
     madvise = ctypes.CDLL(None).madvise
