@@ -11,31 +11,38 @@ from pathlib import Path
 import torch
 from torch.utils.data import _utils as data_loading
 
-# Each step of an optimizer asks for CUDA; under Lightning that loads NVIDIA's library, which is not there: 0.4 ms.
-if not torch.cuda.is_available():
-    torch.cuda._cached_device_count = 0
-
 COLLAPSE = 25  # MADV_COLLAPSE of Linux 6.1; an older one refuses it
 
 # A worker that waits looks this often whether its loop is gone, and a loader that is collected with an error's
 # traceback waits this long for each of its workers: 5 s in torch.
 data_loading.MP_STATUS_CHECK_INTERVAL = data_loading.worker.MP_STATUS_CHECK_INTERVAL = 0.5
 
-# torch.manual_seed writes down the stack of its caller for each accelerator that is not there: 5 ms in each worker.
-for accelerator in (torch.cuda, torch.xpu, torch.mtia):
-    if not accelerator.is_available():
-        accelerator.manual_seed_all = lambda seed: None
+
+def forget_accelerators() -> None:
+    """Have torch ask once for accelerators that are not there, and not at each step and in each worker."""
+    # Each step of an optimizer asks for CUDA; under Lightning that loads NVIDIA's library, which is not there: 0.4 ms.
+    if not torch.cuda.is_available():
+        torch.cuda._cached_device_count = 0
+    # torch.manual_seed writes down the stack of its caller for each accelerator that is not there: 5 ms in each worker.
+    for accelerator in (torch.cuda, torch.xpu, torch.mtia):
+        if not accelerator.is_available():
+            accelerator.manual_seed_all = lambda seed: None
 
 
 def make_forks_cheap() -> None:
-    """Call it once everything is imported.
-
-    What is imported is kept out of garbage collection, which took a second each time, and moved to pages of 2 MB, where
-    the system has them. A fork copies the page tables, and the end of its process tears them down: one entry per 4 KB
-    made that 80 ms.
-    """
+    """Keep what is imported, once all is, out of garbage collection, which took a second each time; forks cost less."""
+    forget_accelerators()
     gc.collect()
     gc.freeze()
+    move_to_large_pages()
+
+
+def move_to_large_pages() -> None:
+    """Move what is in memory to pages of 2 MB, where the system has them.
+
+    A fork copies the page tables, and the end of its process tears them down: one entry per 4 KB made that 80 ms. What
+    is allocated later, or written to while a fork is there, is in pages of 4 KB again; what is not takes no time.
+    """
     if sys.platform != "linux":
         return
     madvise = ctypes.CDLL(None).madvise

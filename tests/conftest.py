@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 import fresh_environment
 from browser import Browser, find_chromium
-from cheap_workers import make_forks_cheap
+from cheap_workers import make_forks_cheap, move_to_large_pages
 from loops import KINDS, Loop, make
 
 # One thread: the tensors are small, and a process forked from one that has a pool of threads may wait for it for ever.
@@ -28,8 +28,9 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Each Trainer asks all installed packages for callbacks of theirs: 7 ms a time, for an answer that stays the same.
-# Before any test file imports Lightning, which keeps the function.
+# Before any test file imports Lightning, which keeps the function. The other is asked twice.
 importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+importlib.metadata.packages_distributions = cache(importlib.metadata.packages_distributions)
 
 settings.register_profile(
     "learn2mix",
@@ -70,21 +71,35 @@ def is_heavy(item: pytest.Item) -> bool:
         return True
     if not isinstance(item, pytest.Function):  # a doctest
         return False
-    if not {"browser", "fresh"}.isdisjoint(item.fixturenames):
+    if not {"browser", "fresh"}.isdisjoint(item.fixturenames) or not HEAVY_IMPORTS.isdisjoint(vars(item.module)):
         return True
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if "num_workers" in params:
-        has_workers = params["num_workers"] != 0
-    elif "no workers" in item.name:
-        has_workers = False
-    else:
-        has_workers = "workers" in item.name or "workers" in inspect.getsource(item.function)
-    return has_workers or not HEAVY_IMPORTS.isdisjoint(vars(item.module))
+        return params["num_workers"] != 0
+    if "no workers" in item.name:
+        return False
+    return "workers" in item.name or speaks_of_workers(item.function)
+
+
+@cache
+def speaks_of_workers(function: Callable[..., object]) -> bool:
+    """Looked for once, not for each set of parameters."""
+    return "workers" in inspect.getsource(function)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide what GPUs there are, but from a run of the tests that are marked so: the others expect a CPU."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is heavy, and what takes long."""
+    """Mark what is heavy, and what takes long; skip what needs a GPU where there is none."""
+    there = torch.cuda.is_available() or os.environ.get("LEARN2MIX_TEST_DEVICE") == "cpu"  # see on_device.py
+    without_gpu = pytest.mark.skipif(not there, reason="needs a GPU, and pytest -m gpu")
     for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(without_gpu)
         if is_heavy(item):
             item.add_marker("heavy")
         if item.path.name in LONG_FILES:
@@ -94,6 +109,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Everything is imported."""
     make_forks_cheap()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_forks() -> None:
+    """What the tests of other files left in memory makes no fork slower."""
+    move_to_large_pages()
 
 
 @pytest.fixture

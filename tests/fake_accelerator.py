@@ -52,16 +52,19 @@ class FakeAccelerator(TorchFunctionMode):
 
     Attributes:
         waits: what the host waited for, by the name of the operation.
+        captures: whether a CUDA graph is being captured.
     """
 
     def __init__(self, device="cuda:1"):
         super().__init__()
+        self.captures = False
         self.device, self.waits, self.streams, self.pinned = torch.device(device), [], {}, set()
 
     def __enter__(self):
         there = self.device.type == "cuda"
         fakes = {"Event": Event, "current_stream": self.stream, "current_device": lambda: 0}
         fakes |= {"is_available": lambda: there, "is_initialized": lambda: there}
+        fakes |= {"is_current_stream_capturing": lambda: self.captures}
         self.real = {name: getattr(torch.cuda, name) for name in fakes}
         vars(torch.cuda).update(fakes)
         return super().__enter__()

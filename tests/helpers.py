@@ -1,6 +1,7 @@
 """Strategies, scripted collaborators and the plain training loop that several test files use."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,11 @@ def reset_default_device() -> None:
     """Make the default device the one it is at first; asked for it after a None, torch 2.4 raises an AttributeError."""
     torch.set_default_device(None)
     vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
+
+
+def messages(caught: list[warnings.WarningMessage]) -> list[str]:
+    """What was warned of, but for Python's own words from 3.12 on at each fork of a process that has threads."""
+    return [str(one.message) for one in caught if "is multi-threaded, use of fork()" not in str(one.message)]
 
 
 shares = st.one_of(st.just(0.0), st.just(1.0), st.floats(1e-9, 1.0), st.floats(1e-300, 1e-9))

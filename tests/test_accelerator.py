@@ -10,7 +10,7 @@ import torch
 import reference
 from fake_accelerator import GARBAGE, FakeAccelerator
 from helpers import counts_of, through_a_file
-from learn2mix import AnnealedMix, Learn2Mix, MixedBatchSampler
+from learn2mix import AnnealedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, ReweightedLoss
 from observing import Batch, make, make_batches, observe
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [24, 10, 6]))
@@ -155,6 +155,28 @@ def put_losses_only(gpu):
     """What puts every second tensor on the device: weights are given before losses."""
     turns = iter([False, True] * 1000)
     return lambda tensor: gpu.put(tensor) if next(turns) else tensor
+
+
+@pytest.mark.parametrize("num_samples", [5, 1 << 17])
+def test_what_a_cuda_graph_would_repeat_is_refused_and_the_batch_waits(num_samples):
+    labels = np.arange(2 * num_samples) % 3
+    sampler = MixedBatchSampler(labels, Learn2Mix(0.3), batch_size=num_samples)
+    with FakeAccelerator("cuda:1") as gpu:
+        batch = next(iter(sampler))
+        losses, logits = gpu.put(torch.ones(num_samples)), gpu.put(torch.zeros(num_samples, 3))
+        adjusted = MixAdjustedLoss().follow(sampler)
+        weighted = ReweightedLoss(lambda losses: losses, Learn2Mix(), labels)
+        gpu.captures = True
+        for call in (
+            lambda: sampler.observe(losses),
+            lambda: adjusted(logits, gpu.put(torch.from_numpy(labels[batch]))),
+            lambda: weighted(losses, groups=labels[batch]),
+        ):
+            with pytest.raises(RuntimeError, match="outside of a CUDA graph"):
+                call()
+        gpu.captures = False
+        sampler.observe(losses)
+    assert sampler.lag == 0
 
 
 def test_groups_that_cannot_be_written_to_are_taken():

@@ -1,6 +1,7 @@
 """Laws 3 and 4 under the Trainer with real processes: the batches of one process, and runs that a kill can't break."""
 
 import json
+import os
 import runpy
 import sys
 import warnings
@@ -37,10 +38,17 @@ def start(folder, **options):
     return [outcome.result for outcome in ended]
 
 
-def start_as_a_user(folder, launch):
-    """Run the script as a command that starts processes of its own, which import everything; what each rank did."""
+def start_as_a_user(folder, launch, environment):
+    """Run the script as a command that starts processes of its own, of a fresh environment; what each rank did."""
     command = [ddp_script.__file__, json.dumps({"folder": str(folder), "devices": 2})]
-    forks.results(lambda _: launch(command), 1, Path(folder), timeout=180)
+    python = str(environment.folder / "bin" / "python")
+
+    def run(_):
+        del os.environ["PYTHONPATH"]
+        sys.executable = os.environ["PYTHON_EXEC"] = python  # what Lightning and torchrun start
+        launch(command)
+
+    forks.results(run, 1, Path(folder), timeout=180)
     return [json.loads((Path(folder) / f"run-{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -92,17 +100,18 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path, alone, source, trai
     assert_same(start(tmp_path, devices=2, source=source, trainer=trainer), alone["step"])
 
 
-def test_lightning_starts_the_second_process_itself(tmp_path, alone):
+def test_lightning_starts_the_second_process_itself(tmp_path, alone, fresh):
     def python(command):
         sys.argv = command  # what Lightning starts again
         runpy.run_path(command[0], run_name="__main__")
 
-    assert_same(start_as_a_user(tmp_path, python), alone["step"])
+    assert_same(start_as_a_user(tmp_path, python, fresh()), alone["step"])
 
 
-def test_torchrun_starts_it_too(tmp_path, alone):
+def test_torchrun_starts_it_too(tmp_path, alone, fresh):
     torchrun = ["--standalone", "--nproc-per-node=2"]
-    assert_same(start_as_a_user(tmp_path, lambda command: elastic.main(torchrun + command)), alone["step"])
+    ranks = start_as_a_user(tmp_path, lambda command: elastic.main(torchrun + command), fresh())
+    assert_same(ranks, alone["step"])
 
 
 def test_losses_are_summed_once_an_epoch_where_that_is_asked_for(tmp_path, alone):

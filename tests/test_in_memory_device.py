@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fake_accelerator import FakeAccelerator, OnDevice, plain
+from helpers import reset_default_device
 from in_memory import LABELS, PIXELS, as_form, batch_of, is_batch
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
 from learn2mix.data import InMemory
@@ -99,6 +100,17 @@ def test_on_the_cpu_workers_are_taken(num_workers):
     loader = MixedLoader(InMemory(PIXELS, LABELS, device="cpu"), sampler_of(), num_workers=num_workers, device="cpu")
     for batch, indices in zip(loader, sampler_of(), strict=True):
         assert is_batch(batch, batch_of(indices, halved=False))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_data_are_read_into_memory_on_the_cpu_whatever_the_default_device_is(num_workers):
+    samples = [(torch.from_numpy(pixels), int(label)) for pixels, label in zip(PIXELS, LABELS, strict=True)]
+    torch.set_default_device("meta")
+    try:
+        data = InMemory.of(samples, num_workers=num_workers)
+    finally:
+        reset_default_device()
+    assert is_batch(list(data[[3, 1]]), batch_of([3, 1], halved=False))
 
 
 @pytest.mark.gpu

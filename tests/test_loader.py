@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from helpers import Scripted, through_a_file
+from helpers import Scripted, reset_default_device, through_a_file
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, ZeroLagLoader
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 15, 5]))
@@ -156,3 +156,22 @@ def test_a_sample_that_failed_once_shifts_no_later_batch(tmp_path):
     wanted = gone_on(0)
     assert gone_on(2) == wanted
     assert train(loader, sampler) == wanted
+
+
+@pytest.mark.parametrize("zero_lag", [False, True])
+@pytest.mark.parametrize("length", [1, 40_000])
+def test_workers_make_batches_on_the_cpu_whatever_the_default_device_is(zero_lag, length):
+    """As those that are spawned do; one that is forked could not use a CUDA device."""
+
+    class Rows(Squares):
+        def __getitem__(self, index):
+            return index, torch.full((length,), float(index))
+
+    loader = MixedLoader(Rows(), make_sampler(FixedMix()), num_workers=2, zero_lag=zero_lag)
+    torch.set_default_device("meta")
+    try:
+        found = list(loader)
+    finally:
+        reset_default_device()
+    for (indices, rows), wanted in zip(found, make_sampler(FixedMix()), strict=True):
+        assert indices.tolist() == rows[:, -1].tolist() == wanted

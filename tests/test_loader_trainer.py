@@ -75,12 +75,14 @@ def test_a_run_stopped_anywhere_goes_on_by_the_state_of_the_loader_of_the_callba
         return fit_mixed(tmp_path, *callbacks, mixer=Learn2Mix(0.5, every=every), num_workers=num_workers, **settings)
 
     unbroken = run(*saves(tmp_path))
-    stops = [(f"step={step}", step) for step in (1, 5, EPOCH, EPOCH + 1, 2 * EPOCH)] + [("epoch=0", EPOCH)]
-    for name, after in stops:
-        # Lightning does not hand its state back to a loader where the checkpoint was written as an epoch ended.
-        for part in ("none", "loader") if name == "epoch=0" else ("none", "loader", "callback"):
-            path = without(tmp_path, name, part)
-            assert_goes_on(run(ckpt_path=path), unbroken, after)
+    # Each part is gone at each stop, with one number of workers or one mixer; all with both.
+    first = num_workers + (every == "step")
+    for number, step in enumerate((1, 5, EPOCH, EPOCH + 1, 2 * EPOCH), first):
+        path = without(tmp_path, f"step={step}", ("none", "loader", "callback")[number % 3])
+        assert_goes_on(run(ckpt_path=path), unbroken, step)
+    # Lightning does not hand its state back to a loader where the checkpoint was written as an epoch ended.
+    path = without(tmp_path, "epoch=0", ("none", "loader")[first % 2])
+    assert_goes_on(run(ckpt_path=path), unbroken, EPOCH)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

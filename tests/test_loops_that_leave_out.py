@@ -9,6 +9,7 @@ import warnings
 import pytest
 from torch.utils.data import DataLoader, DistributedSampler
 
+from helpers import messages
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
 from loops import EPOCH, KINDS, LABELS, Data, Loop, Slow, by_hand, first_batches, make, sampler_of
 
@@ -194,12 +195,12 @@ def test_a_loop_that_trains_on_what_it_fetched_last_after_the_loader_has_ended_i
                 yield waiting.pop(0)
         yield from waiting
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
             for batch in ahead():
                 loop(batch)
-    assert [str(warning.message) for warning in told] == []
+    assert messages(caught) == []
     loop.check(2 * EPOCH)
 
 

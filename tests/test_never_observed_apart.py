@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 
 import forks
+from helpers import messages
 from learn2mix import AnnealedMix, FixedMix, MixedBatchSampler, MixedLoader, MixedStream
 from test_stream_orders import ByArgument, Numbers
 
@@ -28,7 +29,7 @@ def warned(folder, num_processes, each):
             warnings.simplefilter("always")
             each(rank)
         dist.barrier()
-        return [str(one.message) for one in caught]
+        return messages(caught)
 
     return forks.results(run, num_processes, folder)
 
@@ -82,8 +83,7 @@ def test_a_stream_s_source_that_has_another_order_on_each_is_named(tmp_path, num
         for _ in islice(MixedLoader(stream, num_workers=num_workers), 3):
             pass
 
-    told = {text for texts in warned(tmp_path, 2, each) for text in texts}
-    (message,) = told
+    (message,) = {text for texts in warned(tmp_path, 2, each) for text in texts}
     assert "MixedStream: the processes have come apart: rank 1 has another first sample of 'web' than rank 0" in message
     assert "shuffle it with a seed" in message
 
@@ -94,8 +94,8 @@ def test_another_number_of_workers_where_a_source_is_split_by_worker_is_named(tm
         for _ in islice(MixedLoader(stream, num_workers=2 + rank), 6):
             pass
 
-    told = {text for texts in warned(tmp_path, 2, each) for text in texts}
-    assert any("rank 1 has another number of workers than rank 0" in text for text in told)
+    texts = [text for texts in warned(tmp_path, 2, each) for text in texts]
+    assert any("rank 1 has another number of workers than rank 0" in text for text in texts)
 
 
 def test_nothing_is_said_where_all_is_well(tmp_path):

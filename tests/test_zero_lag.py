@@ -207,7 +207,6 @@ def test_so_it_does_after_an_epoch_that_was_left_and_a_state_that_was_loaded():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_are_pinned_whether_they_were_foreseen_or_not():
     ours = two_epochs(Made(large), 2, pin_memory=True)
     assert all(batch["image"].is_pinned() for batch in ours)

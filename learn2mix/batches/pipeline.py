@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
 
 from learn2mix.batches.packing import SMALL, Packed
+from learn2mix.data.default_device import on_cpu
 
 
 class Pipeline:
@@ -108,7 +109,8 @@ class Pipeline:
             failure, self._requests.failure = self._requests.failure, None
             raise failure
         if self._answers is None:
-            self._answers = iter(self._loader)
+            with on_cpu():  # as spawned workers have it; forked ones cannot use a default device of CUDA
+                self._answers = iter(self._loader)
             # Held by the finalizer, the iterator is whole when it ends its workers. Collected as part of a cycle (an
             # error with its traceback makes one), it would find its queues closed, and wait 5 s for each worker.
             self._end = weakref.finalize(self, _end_workers, self._answers, os.getpid())

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from learn2mix.checks import check_function
 from learn2mix.data.columns import Column, Columns, Indices
+from learn2mix.data.default_device import on_cpu
 from learn2mix.data.images import in_turn
 from learn2mix.data.reading import read
 from learn2mix.data.samples import Samples, row
@@ -102,7 +103,8 @@ class InMemory(Dataset[Any]):
             >>> InMemory.of(Subset(whole, [4, 1]))[:]
             (tensor([4, 1]), tensor([0, 1]))
         """
-        columns, found = read(dataset, num_workers, progress)
+        with on_cpu():
+            columns, found = read(dataset, num_workers, progress)
         made = cls.__new__(cls)
         made.columns = columns if device is None else columns.to(device)
         made.transform = in_turn(found, transform)

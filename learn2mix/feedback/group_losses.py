@@ -214,9 +214,19 @@ def _sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def refuse_capture() -> None:
+    """Raise a RuntimeError in the capture of a CUDA graph, whose replays would repeat the numbers of this batch."""
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "observe, MixAdjustedLoss and ReweightedLoss belong outside of a CUDA graph, which replays the numbers of "
+            "the batch that it was captured with: capture the model, and call them with what each replay computed"
+        )
+
+
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor of the host to a device; on CUDA the host does not wait for what the GPU still has to do."""
     if device.type == "cuda" and tensor.device.type == "cpu":
+        refuse_capture()
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learn2mix.checks import Counts, Vector
-from learn2mix.feedback.group_losses import sum_on_device, sum_on_host, to_device
+from learn2mix.feedback.group_losses import refuse_capture, sum_on_device, sum_on_host, to_device
 from learn2mix.feedback.processes import Processes
 
 NUM_CHECKS = 4
@@ -124,6 +124,7 @@ def send_to_host(
 ) -> Pending:
     """Send the losses of a batch from an accelerator: a GPU's as they are unless very many, else their sums."""
     if losses.device.type == "cuda" and len(groups) <= MOST_COPIED:
+        refuse_capture()
         return PendingLosses(losses, groups, batch, num_groups=num_groups, counts=counts, **how)
     return PendingSums(sum_on_device(losses, groups, num_groups, **how), batch)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import forks
 from experiments.cli import main
@@ -26,8 +25,6 @@ def files(folder: Path) -> dict[str, int]:
     """All files with the time when they were written."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
-
-WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 
 RUNS = {
     "mean-estimation/classical/seed-0.json",
@@ -157,7 +154,7 @@ def test_the_data_root_comes_from_the_environment(tmp_path, monkeypatch, capsys)
         ("run wine-quality --data-root missing-root", ["missing-root", "winequality-red.csv", "--data-root"]),
         ("report missing-runs", ["missing-runs", "seed-<n>.json"]),
         ("run toy --methods focal", ["nothing to run", "toy focal", "regression"]),
-        pytest.param("run toy --device cuda", ["CUDA", "--device cpu"], marks=WITHOUT_CUDA),
+        ("run toy --device cuda", ["CUDA", "--device cpu"]),
     ],
 )
 def test_a_users_mistake_is_one_message(toy, tmp_path, capsys, arguments, words):
