@@ -30,6 +30,11 @@ from learn2mix.mixers.mixes import by_name, refuse_empty_groups, starting_mix
 
 __all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
 
+ANOTHER_RULE = (
+    "state: saved by a {} mixer, but this sampler has a {}; to go on with another rule, load only the weights of the "
+    'model, and begin at the mix of the state: FixedMix(state["feedback"]["mixer"]["proportions"]), or as initial='
+)
+
 
 class Mixer(Attached):
     """Decides the proportions of the groups; subclass it to add a rule of your own.
@@ -220,11 +225,7 @@ class Mixer(Attached):
             ValueError: if the state is of another kind of mixer or of another number of groups.
         """
         if state["mixer"] != type(self).__name__:
-            raise ValueError(
-                f"state: saved by a {state['mixer']} mixer, but this sampler has a {type(self).__name__}; to go on "
-                "with another rule, load only the weights of the model, and begin at the mix of the state: "
-                'FixedMix(state["feedback"]["mixer"]["proportions"]), or as initial='
-            )
+            raise ValueError(ANOTHER_RULE.format(state["mixer"], type(self).__name__))
         warn_of_differences(type(self).__name__, self._differences(state))
         if state["proportions"] is not None and self._takes_mix_of(state):
             self.proportions = on_the_host(state["proportions"], "state: its mix")
