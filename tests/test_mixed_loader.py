@@ -240,6 +240,40 @@ def test_an_error_of_the_data_is_raised_and_the_loader_can_be_used_again(num_wor
             list(loader)
 
 
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize("where", ["dataset", "collate_fn"])
+def test_data_that_ask_an_iterator_for_more_than_it_has_do_not_end_the_epoch(where, num_workers, zero_lag):
+    def ends(value):
+        return next(iter(())) if 7 in value else value
+
+    class Asks(Data):
+        def __getitem__(self, index):
+            return ends([index])[0] if where == "dataset" else index
+
+    settings = {"num_workers": num_workers, "zero_lag": zero_lag, "collate_fn": ends if where == "collate_fn" else None}
+    with pytest.raises(RuntimeError, match=f"{where}.* raised StopIteration"):
+        list(MixedLoader(Asks(), sampler_of(FixedMix()), **settings))
+
+
+@pytest.mark.parametrize(("num_workers", "zero_lag"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("usual", "odd", "said"),
+    [
+        (torch.zeros(3), torch.zeros(4), r"collate_fn failed.*sample \d+ is a Tensor of shape \(4,\), but"),
+        ({"x": 1}, {"x": 1, "y": 2}, r"collate_fn: sample \d+ has the keys .*'y'"),
+        ((1, {"x": 1}), (1, {"x": 1, "y": 2}), r"collate_fn: sample \d+ has the keys .*'y'.* in \[1\]"),
+    ],
+    ids=["shapes", "keys", "keys within"],
+)
+def test_samples_that_torch_does_not_collate_are_named(usual, odd, said, num_workers, zero_lag):
+    class Both(Data):
+        def __getitem__(self, index):
+            return odd if LABELS[index] else usual
+
+    with pytest.raises(RuntimeError, match=said):
+        list(MixedLoader(Both(), sampler_of(FixedMix(), order="grouped"), num_workers=num_workers, zero_lag=zero_lag))
+
+
 # ------------------------------------------------------------------ out of order
 
 
@@ -368,7 +402,7 @@ def test_samples_with_other_keys_are_named(arguments):
     """torch's own collate leaves out what the first sample of a batch does not have."""
     data = ConcatDataset([[{"x": 1}] * 9, [{"x": 1, "mask": 2}] * 9])
     sampler = MixedBatchSampler(Partition.by_dataset(data), FixedMix(), batch_size=4, order="grouped")
-    with pytest.raises(RuntimeError, match=r"sample \d+ has the keys \['mask', 'x'\], but sample \d has \['x'\]"):
+    with pytest.raises(RuntimeError, match=r"sample \d+ has the keys \['x', 'mask'\], but sample \d has \['x'\]"):
         next(iter(MixedLoader(data, sampler, **arguments)))
     own = MixedLoader(data, sampler, collate_fn=list, **arguments)
     assert [len(sample) for sample in next(iter(own))] == [1, 1, 2, 2]

@@ -130,13 +130,35 @@ class Filtered(Numbers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all"])
+@pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all", "drop"])
 def test_an_empty_source_is_named(num_workers, mode):
     stream = MixedStream({"a": range(9), "none": Filtered(1, 9)}, FixedMix(), batch_size=2, on_exhausted=mode)
-    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match=r"sources: .*'none' "):
+    with opened(stream, num_workers) as batches, pytest.raises(ValueError, match="sources: 'none' is empty"):
         list(islice(batches, 5))
     with pytest.raises(ValueError, match="sources: 'none' is empty"):
         MixedStream({"a": range(9), "none": []}, FixedMix(), batch_size=2)
+
+
+class Holds:
+    """Reads what it was made with: a generator, an open file."""
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __iter__(self):
+        yield from self.samples
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("mode", ["restart", "stop_first", "stop_all", "drop"])
+def test_a_source_that_holds_what_is_used_up_says_so(num_workers, mode):
+    held = {"a": range(20), "held": Holds(iter(range(8)))}
+    stream = MixedStream(held, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode)
+    loader = load(stream, num_workers)
+    with pytest.raises(ValueError, match=r"sources: 'held' is empty, or used up: .* made anew in its __iter__"):
+        for _ in range(2):
+            list(islice(loader, 30))
+    loader.close()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

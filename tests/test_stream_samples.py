@@ -213,14 +213,26 @@ class Generator(Survives):
         yield from super().__iter__()
 
 
+class AsksForMore(Survives):
+    """A generator that asks an iterator for more than it has, which Python makes a RuntimeError."""
+
+    def __iter__(self):
+        for sample in range(self.size):
+            yield next(iter(())) if sample in self.broken else sample
+
+
 @pytest.mark.filterwarnings("ignore:MixedLoader. skipped")
 @pytest.mark.parametrize("buffer", [0, 5])
 @pytest.mark.parametrize("broken", [(19,), (7,)], ids=str)
-def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_samples(broken, buffer):
-    both = {"a": Generator(0, 20, broken), "b": Numbers(1, 20)}
-    stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted="drop", shuffle_buffer=buffer)
-    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: OSError: corrupt {broken[0]}"):
-        list(MixedLoader(stream, on_error="skip"))
+@pytest.mark.parametrize(("kind", "error"), [(Generator, "OSError: corrupt"), (AsksForMore, "RuntimeError: generator")])
+@pytest.mark.parametrize("mode", ["drop", "restart"])
+def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_samples(
+    mode, kind, error, broken, buffer
+):
+    both = {"a": kind(0, 20, broken), "b": Numbers(1, 20)}
+    stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode, shuffle_buffer=buffer)
+    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: {error}"):
+        list(islice(MixedLoader(stream, on_error="skip"), 60))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

@@ -4,6 +4,7 @@ import os
 import random
 from collections import Counter
 from itertools import chain, islice, repeat
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -299,9 +300,29 @@ def test_a_sample_that_cannot_be_decoded_is_named_or_left_out():
     assert 5 not in times
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class ByRow(NamedTuple):
+    y: int
+    x: int
+
+
 @pytest.mark.parametrize("more_in", ["web", "books"])
-def test_samples_with_other_keys_are_named(more_in):
-    both = {name: [{"x": 1} | ({"label": 2} if name == more_in else {})] * 9 for name in ("web", "books")}
+@pytest.mark.parametrize(
+    ("fewer", "more"),
+    [
+        ({"x": 1}, {"x": 1, "label": 2}),
+        ({"x": {"y": 1}}, {"x": {"y": 1, "label": 2}}),
+        (([{"x": 1}],), ([{"x": 1, "label": 2}],)),
+        (Point(1, 2), ByRow(2, 1)),
+    ],
+    ids=["flat", "within", "in a list", "fields"],
+)
+def test_samples_with_other_keys_are_named(fewer, more, more_in):
+    both = {name: [more if name == more_in else fewer] * 9 for name in ("web", "books")}
     stream = MixedStream(both, FixedMix(HALF), batch_size=4)
     with pytest.raises(RuntimeError, match=r"of '(web|books)' has the keys .* of '(web|books)' has"):
         next(iter(load(stream)))
