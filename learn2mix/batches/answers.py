@@ -52,7 +52,7 @@ def collated(
     if not readable:
         return None, [], skipped
     if collate is default_collate:
-        _check_keys(readable, kept, name)
+        check_keys(readable, lambda place: name(kept[place]))
     if skip and all(sample is None for sample in readable):
         return None, [], skipped + [f"{name(place)}: None" for place in kept]
     try:
@@ -90,16 +90,44 @@ def _survives(sample: Any, collate: Callable[[list[Any]], Any]) -> bool:
         return False
 
 
-def _check_keys(samples: list[Any], places: list[int], name: Callable[[int], str]) -> None:
+def check_keys(samples: Sequence[Any], name: Callable[[int], str], within: str = "") -> None:
+    """Raise a RuntimeError where torch's collate would leave out keys that the first sample lacks, or mix up fields.
+
+    One that only lacks keys fails there.
+
+    Args:
+        samples: of a batch, or a part of each.
+        name: says of the sample at a place where it is from.
+        within: of which part they are the keys.
+
+    Example:
+        >>> check_keys([(1, {"x": 1}), (2, {"x": 1, "y": 2})], "sample {}".format)
+        Traceback (most recent call last):
+        RuntimeError: collate_fn: sample 1 has the keys ['x', 'y'] in [1], but sample 0 has ['x']; ...
+    """
     first = samples[0]
-    if not isinstance(first, Mapping):
+    if not isinstance(first, (Mapping, list, tuple)):
         return
-    for sample, place in zip(samples, places, strict=True):
-        if isinstance(sample, Mapping) and sample.keys() != first.keys():
+    keys = _keys(first)
+    parts = first.items() if isinstance(first, Mapping) else enumerate(first)
+    nested = [key for key, part in parts if isinstance(part, (Mapping, list, tuple))]
+    if keys is None and not nested:
+        return
+    alike = {type(first)} == set(map(type, samples)) and {len(first)} == set(map(len, samples))
+    for place, sample in enumerate(samples if keys is not None and (nested or not alike) else ()):
+        of = _keys(sample)
+        if of is not None and of != keys:
             raise RuntimeError(
-                f"collate_fn: {name(place)} has the keys {sorted(map(str, sample))}, but {name(places[0])} has "
-                f"{sorted(map(str, first))}; give all samples the same keys, or pass collate_fn="
+                f"collate_fn: {name(place)} has the keys {list(map(str, of))}{within and ' in ' + within}, but "
+                f"{name(0)} has {list(map(str, keys))}; give all samples the same keys, or pass collate_fn="
             )
+    for key in nested if alike else ():
+        check_keys([sample[key] for sample in samples], name, f"{within}[{key!r}]")
+
+
+def _keys(sample: Any) -> Any:
+    """Return the keys of a mapping, in any order, or the fields of a named tuple, in theirs; else None."""
+    return sample.keys() if isinstance(sample, Mapping) else getattr(sample, "_fields", None)
 
 
 def _odd_one(samples: list[Any], places: list[int], name: Callable[[int], str]) -> str:

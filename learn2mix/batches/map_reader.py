@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
 from torch.utils.data import default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, collated
+from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated
 from learn2mix.batches.packing import Block, Packed
 from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
+
+NO_END = "raised StopIteration, which would end the epoch early; catch it there, or raise another error"
 
 
 class MapRequest(NamedTuple):
@@ -41,10 +43,22 @@ class MapReader:
         number, generation, indices = request
         if isinstance(samples, Samples) and self.collate is default_collate:
             return Answer(number, generation, samples.batch)
+
+        def name(place: int) -> str:
+            return f"sample {indices[place]}"
+
         if not self.skip:
-            return Answer(number, generation, self.collate(samples))
-        names = [f"sample {index}" for index in indices]
-        return Answer(number, generation, *collated(list(samples), names.__getitem__, self.collate, skip=True))
+            own = self.collate is not default_collate
+            try:
+                if not own:
+                    check_keys(samples, name)
+                return Answer(number, generation, self.collate(samples))
+            except StopIteration as error:
+                raise RuntimeError(f"collate_fn {NO_END}") from error
+            except Exception:  # torch's does not say of which samples
+                if own:
+                    raise
+        return Answer(number, generation, *collated(list(samples), name, self.collate, skip=self.skip))
 
 
 class ChunkRequest(NamedTuple):
@@ -103,7 +117,10 @@ def fetch(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Any:
     get_all = getattr(dataset, "__getitems__", None)
     if isinstance(indices, np.ndarray) and not (get_all and getattr(dataset, "takes_index_arrays", False)):
         indices = indices.tolist()
-    return get_all(indices) if get_all else [dataset[index] for index in indices]
+    try:
+        return get_all(indices) if get_all else [dataset[index] for index in indices]
+    except StopIteration as error:
+        raise RuntimeError(f"dataset: one of its samples {NO_END}") from error
 
 
 def fetch_each(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> Sequence[Any]:

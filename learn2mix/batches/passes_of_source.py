@@ -20,6 +20,7 @@ SKIPPED_AT_ONCE = 256  # samples that nobody asked for
 WATCHED = 64  # samples of the first pass, in which a source that draws from the global random generators shows it
 MOST_MARKS = 16  # that are kept
 NEVER = 1 << 62  # in the place of the number of a sample
+EMPTY = "is empty, or used up: what it reads (a generator, an open file) has to be made anew in its __iter__"
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
@@ -61,7 +62,7 @@ class SourcePasses:
     seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
     randomness: OwnRandomness | None = None  # that the source is read with; None for that of the process
     save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
-    if_empty: str = "is empty"  # what is said then
+    if_empty: str = EMPTY  # what is said then
 
     keeps = True  # what it gives may be asked for again, and is the same object then
 
@@ -105,6 +106,8 @@ class SourcePasses:
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
+            except EmptyError:
+                raise
             except ReadError as error:
                 if skipped is None or isinstance(error, StuckError):
                     self._ahead = error
@@ -213,6 +216,8 @@ def ended_a_generator(error: BaseException) -> bool:
         >>> ended_by(numbers()), ended_by(map(lambda x: 1 / x, [0, 1]))
         (True, False)
     """
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # as Python turns one that a generator raises
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(frame.f_code.co_flags & inspect.CO_GENERATOR for frame in frames)
 
