@@ -4,7 +4,16 @@ import pytest
 from torch.utils.data import DataLoader
 
 from helpers import same_state, train
+from learn2mix import AlternatingMix, FadingMix, Learn2Mix, MixedBatchSampler, MixedLoader
 from runs import LOSSES, epochs_of, make, once_a_pass, resumed
+
+
+def of_torch(sampler, num_workers):
+    return DataLoader(range(30), batch_sampler=sampler, num_workers=num_workers)
+
+
+def of_ours(sampler, num_workers):
+    return MixedLoader(range(30), sampler, num_workers=num_workers)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -74,6 +83,24 @@ def test_a_peek_at_the_loader_changes_nothing(num_workers, where):
         assert next(iter(loader)).tolist() == unbroken[done][0]
         assert same_state(resumed(sampler.state_dict(), "step").state_dict() | without, state)
     assert before + train(sampler, 14 - done, LOSSES, num_workers=num_workers) == unbroken
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("load", [of_torch, of_ours])
+@pytest.mark.parametrize("mixer", [AlternatingMix, FadingMix, Learn2Mix])
+def test_so_it_is_where_workers_have_composed_the_whole_epoch(mixer, load, num_workers):
+    def groups(looks: int) -> list[list[int]]:
+        sampler = MixedBatchSampler([0] * 20 + [1] * 10, mixer(), batch_size=5, num_batches=3)
+        loader, drawn = load(sampler, num_workers), []
+        for _ in range(looks):
+            next(iter(loader))
+        for _ in range(2):
+            for batch in loader:
+                drawn.append(batch.tolist())
+                sampler.observe(1.0 + batch)
+        return drawn
+
+    assert groups(looks=2) == groups(looks=0)
 
 
 def test_an_iterator_that_a_newer_one_has_replaced_is_out_of_date():

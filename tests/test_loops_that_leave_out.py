@@ -7,10 +7,11 @@ import threading
 import warnings
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from helpers import messages
-from learn2mix import FixedMix, MixedBatchSampler, MixedLoader
+from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
 from loops import EPOCH, KINDS, LABELS, Data, Loop, Slow, by_hand, first_batches, make, sampler_of
 
 
@@ -239,6 +240,26 @@ def test_batches_that_a_wrapper_skips_are_noticed_at_the_first_observation(kind,
         for batch in loop.loader:
             loop(batch)
     assert loop.sampler.mixer.told == []
+
+
+def test_a_mix_that_moves_by_itself_is_not_asked_of_another_batch_than_that_in_training():
+    def trained(mixer):
+        sampler = MixedBatchSampler(LABELS, mixer, batch_size=5)
+        for _ in DataLoader(Data(), batch_sampler=SkipsFirst(sampler, 3)):
+            sampler.log_mix()
+
+    with pytest.raises(RuntimeError, match=r"log_mix: 3 batch\(es\) were drawn .* never reached the loop"):
+        trained(AlternatingMix(every=1))
+    trained(FixedMix())  # every batch has the same
+
+
+def test_a_batch_that_failed_waits_for_no_observation_of_a_mixed_loader():
+    loader = MixedLoader(Data(), MixedBatchSampler(LABELS, Learn2Mix(), batch_size=5))
+    next(batches := iter(loader))
+    loader.observe(torch.ones(5))
+    with pytest.raises(ValueError, match=r"a batch that fails is not handed out .* go on without observe\(None\)"):
+        loader.observe(None)
+    assert next(batches) is not None
 
 
 def test_accelerate_s_skip_is_noticed_too(loop):

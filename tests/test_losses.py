@@ -10,7 +10,7 @@ from torch import nn
 
 import reference
 from helpers import NAN
-from learn2mix import GroupLossMeter, Learn2Mix, MixedBatchSampler, PerSampleLoss
+from learn2mix import FixedMix, GroupLossMeter, Learn2Mix, MixedBatchSampler, PerSampleLoss, ReweightedLoss
 from learn2mix.feedback.group_losses import sum_by_group
 
 
@@ -79,6 +79,15 @@ def test_a_criterion_that_returns_a_scalar_is_refused(criterion):
     with pytest.raises(ValueError, match=r'but OnesOwn returned a scalar; make it with reduction="none"'):
         wrapped(seeded(4, 2), torch.tensor([0, 1, 0, 1]))
     assert wrapped.losses is None
+
+
+@pytest.mark.parametrize("wrap", [PerSampleLoss, lambda one: ReweightedLoss(one, FixedMix(), groups=[0, 1])])
+def test_what_else_is_no_loss_of_each_sample_is_named(wrap):
+    groups = {} if wrap is PerSampleLoss else {"groups": torch.tensor([0, 1])}
+    with pytest.raises(TypeError, match=r"must return a tensor, one loss a sample, but <lambda> returned a tuple"):
+        wrap(lambda logits, targets: (logits.mean(1), targets))(seeded(2, 2), torch.tensor([0, 1]), **groups)
+    with pytest.raises(ValueError, match="CrossEntropyLoss returned a scalar; give it a batch of samples"):
+        wrap(nn.CrossEntropyLoss(reduction="none"))(seeded(2), torch.tensor(0), **groups)
 
 
 def test_keeping_losses_adds_nothing_to_a_state():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 mpl.use("agg")
 
 from histories import made_up
+from learn2mix import AlternatingMix, MixedBatchSampler
 from learn2mix.plotting import plot_history, plot_proportions
 
 
@@ -119,6 +120,16 @@ def test_a_run_is_one_figure_of_steps(num_groups):
     assert data[str(shown[0])].values == pytest.approx(history.proportions[:, shown[0]])
     figure.canvas.draw()
     assert not mpl.pyplot.get_fignums(), "none of pyplot's"
+
+
+@pytest.mark.parametrize("num_batches", [8, 700, 5000])
+def test_groups_that_take_turns_have_half_of_the_picture_each_however_long_the_run_is(ax, num_batches):
+    sampler = MixedBatchSampler([0, 1], AlternatingMix(every=1), batch_size=1, num_batches=num_batches)
+    assert sum(index for (index,) in sampler) == num_batches / 2
+    band = plot_proportions(sampler.history, ax=ax).patches[0].get_data()
+    heights, widths = (band.values - band.baseline)[:-1], np.diff(band.edges)[:-1]  # the last is open
+    assert heights @ widths / num_batches == pytest.approx(0.5)
+    assert plot_history(sampler.history).axes[0].patches[0].get_data().values[:-1] == pytest.approx(heights)
 
 
 def test_a_run_without_losses_is_its_mix():

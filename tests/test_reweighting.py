@@ -252,7 +252,9 @@ def test_bad_losses_and_criteria_are_refused():
         make(FixedMix())(torch.tensor([1.0, torch.nan]), groups=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r'this MSELoss returns their mean; make it with reduction="none"'):
         ReweightedLoss(nn.MSELoss(), FixedMix(), LABELS)
-    with pytest.raises(ValueError, match=r'returned a scalar; use reduction="none"'):
+    with pytest.raises(
+        ValueError, match=r'mse_loss returned a scalar; give functools.partial\(mse_loss, reduction="none"\)'
+    ):
         ReweightedLoss(F.mse_loss, FixedMix(), LABELS)(VALUES, VALUES, groups=torch.from_numpy(LABELS))
     with pytest.raises(ValueError, match="num_batches must be given for a mixer that updates once an epoch"):
         ReweightedLoss(itself, Learn2Mix(every="epoch"), Partition.by_class(LABELS))

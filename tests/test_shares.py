@@ -52,6 +52,17 @@ def mix_of(mixer, names, prior=None):
     return mixer.proportions.tolist()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", [np.array, torch.tensor, list, lambda shares: dict(enumerate(shares))])
+def test_what_is_written_to_the_vector_later_changes_no_mix(kind, given):
+    asked = given([0.75, 0.25])
+    mixer = KINDS[kind](asked)
+    asked[0], asked[1] = 0.2, 0.8
+    assert mix_of(mixer, [0, 1]) == [0.75, 0.25]
+    asked[0] = asked[1] = 7.0
+    assert "0.75" in str(mixer.state_dict()["settings"])
+
+
 @given(st.data())
 def test_names_in_any_order_give_the_mix_of_the_vector(data):
     names = data.draw(names_of_groups)

@@ -1,5 +1,6 @@
 """Law 4 for streams: a run that is stopped and resumed has the batches, by the mixes, of one that goes on unbroken."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -254,6 +255,15 @@ def test_another_batch_size_is_possible_on_request():
     assert stream.mixer.proportions.tolist() == saved.mixer.proportions.tolist()
     drawn += [sample for samples, _ in train(stream, 3) for sample in samples]
     assert once_a_pass(drawn, (37, 20, 11))
+
+
+def test_other_numbers_of_samples_for_each_source_are_told():
+    saved, same, other = (make("step", batch_size={"a": 5, "b": 5, "c": last}) for last in (2, 2, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same.load_state_dict(saved.state_dict())
+    with pytest.warns(UserWarning, match=r"batch_sizes: \[5.0, 5.0, 2.0\] in the state, \[5.0, 5.0, 4.0\] here"):
+        other.load_state_dict(saved.state_dict())
 
 
 def test_other_sources_go_on_by_name():

@@ -49,3 +49,21 @@ def test_a_mix_that_needs_no_losses_needs_no_observations(run, num_workers):
         loader = loader_of(MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=5))
         for _ in range(3):
             run(loader)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_epochs_of_one_batch_are_told_of_at_the_second(num_workers):
+    loader = MixedLoader(Data(), MixedBatchSampler(LABELS, Learn2Mix(), batch_size=30), num_workers=num_workers)
+    one_epoch(loader)
+    with pytest.warns(UserWarning, match="Learn2Mix follows losses, but none of the 2 batches handed out was observed"):
+        one_epoch(loader)
+
+
+def test_epochs_of_one_batch_that_are_no_longer_observed_are_told_of():
+    loader = MixedLoader(Data(), MixedBatchSampler(LABELS, Learn2Mix(), batch_size=30))
+    for batch in loader:
+        loader.observe(1.0 + batch)
+    one_epoch(loader)
+    one_epoch(loader)
+    with pytest.warns(UserWarning, match=r"1 batch\(es\) of the last 1 were never observed"):
+        one_epoch(loader)

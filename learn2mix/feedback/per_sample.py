@@ -29,6 +29,26 @@ def check_criterion(criterion: Any) -> None:
         raise ValueError(f'criterion must return one loss a sample, but {found}; make it with reduction="none"')
 
 
+def refuse_no_vector(criterion: Any, losses: Any) -> None:
+    """Raise a TypeError or a ValueError where a criterion did not return one loss per sample."""
+    if isinstance(losses, Tensor) and losses.ndim > 0:
+        return
+    name = getattr(criterion, "__name__", type(criterion).__name__)
+    if not isinstance(losses, Tensor):
+        kind = type(losses).__name__
+        raise TypeError(
+            f"criterion must return a tensor, one loss a sample, but {name} returned a {kind}; give a function that "
+            "picks it"
+        )
+    if type(criterion).__module__ == nn.CrossEntropyLoss.__module__:  # so reduction="none", as was checked
+        hint = "give it a batch of samples, as of inputs[None], and not a single one"
+    elif isinstance(criterion, nn.Module):
+        hint = 'make it with reduction="none"'
+    else:
+        hint = f'give functools.partial({name}, reduction="none")'
+    raise ValueError(f"criterion must return one loss a sample, but {name} returned a scalar; {hint}")
+
+
 class Transparent(nn.Module):
     """A module around a criterion, whose state has the criterion's own keys, as if it were not wrapped.
 
@@ -89,11 +109,7 @@ class PerSampleLoss(Transparent):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean loss, a scalar; the arguments go to the criterion."""
         losses: Tensor = self.criterion(*args, **kwargs)
-        if losses.ndim == 0:
-            name = getattr(self.criterion, "__name__", type(self.criterion).__name__)
-            is_module = isinstance(self.criterion, nn.Module)
-            hint = 'make it with reduction="none"' if is_module else f'give functools.partial({name}, reduction="none")'
-            raise ValueError(f"criterion must return one loss a sample, but {name} returned a scalar; {hint}")
+        refuse_no_vector(self.criterion, losses)
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.
         before = self._kept

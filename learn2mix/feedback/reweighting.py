@@ -14,7 +14,7 @@ from learn2mix.checks import check_whole, frozen
 from learn2mix.feedback.compiled import define_operator, new_handle
 from learn2mix.feedback.feedback import Drawn, Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
-from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and_each
+from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and_each, refuse_no_vector
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
@@ -95,8 +95,7 @@ class ReweightedLoss(Transparent):
             TypeError: if the groups are not whole numbers.
         """
         losses: Tensor = self.criterion(*args, **kwargs)
-        if losses.ndim == 0:
-            raise ValueError('criterion must return one loss a sample, but returned a scalar; use reduction="none"')
+        refuse_no_vector(self.criterion, losses)
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         if not self.training:
             return mean

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learn2mix.batches.recorder import most_rows
+
 if TYPE_CHECKING:
     from learn2mix.history import History
 
@@ -38,8 +40,9 @@ class Facts:
     """A history, and what is computed of it once for all sections of a page.
 
     A row of a history says what holds *from* its step on, and what was seen *before* it. Here the mix is by span: span
-    ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``mix[t]``. What was seen is pooled in
-    windows of many spans, for a few samples of a rare group are noise.
+    ``t`` goes from ``edges[t]`` to ``edges[t + 1]`` batches, at the mix ``mix[t]``, of a long run the mean of what its
+    batches were asked for. What was seen is pooled in windows of many spans, for a few samples of a rare group are
+    noise.
 
     Attributes:
         steady: a share that moves less stands still: half a hundredth, or a twentieth of an even share of many groups.
@@ -52,6 +55,9 @@ class Facts:
         self.history, self.mix, self.steps = history, history.proportions, history.steps
         self.names = [str(name) for name in history.group_names]
         self.num_groups, self.num_batches = len(self.names), int(self.steps[-1])
+        if len(history) > most_rows(self.num_groups) // 2 + 1:  # rows may be gone: a mix that takes turns stood still
+            asked, known = history.requested[1:], np.isfinite(history.requested[1:])
+            self.mix = np.concatenate([np.where(known, asked, self.mix[:-1]), self.mix[-1:]])
         # The open last span is drawn a hundredth wide.
         self.edges: Array = np.append(self.steps, self.num_batches + max(1, self.num_batches // 100))
         self.steady = min(0.005, 0.05 / self.num_groups)
