@@ -26,10 +26,21 @@ ALL_OBSERVED = (
     "losses: every batch handed out so far was observed; call observe once for each batch. A loop over batches that it "
     "has kept (itertools.cycle) trains on the first epoch again and again: make a new iterator each epoch"
 )
+NOT_HANDED = (
+    "losses: every batch handed out so far was observed, so observe(None) has none to stand for; a batch that fails is "
+    "not handed out by a MixedLoader: go on without observe(None)"
+)
 NOTHING_HANDED = (
     "{}: no batch has been handed out yet, by this sampler or stream, in this iteration; where the loop has one, it is "
     "of another: of a copy (copy.deepcopy, pickle), whose loader.observe takes its losses, or of a loader made in the "
     "place of this one (Opacus: make_private(..., poisson_sampling=False) keeps it)"
+)
+
+NEVER_REACHED = (
+    "{} batch(es) were drawn from the sampler and never reached the loop (skip_first_batches, a wrapper of the batch "
+    "sampler that leaves some out, or a batch that failed), so it is not known which batch it trains on; call "
+    "observe(None) at once for a batch that failed, use MixedLoader(dataset, sampler), load the sampler's own state to "
+    "go on in the middle of an epoch, or pass groups="
 )
 
 
@@ -133,7 +144,7 @@ class Delivery:
                 "getting a batch and before observing it"
             )
         if not self.handed:
-            raise ValueError(ALL_OBSERVED)
+            raise ValueError(NOT_HANDED if failed and self.by_loader else ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
         if self._thread == threading.get_ident():
             left_out = None if trusted else self._left_out()
@@ -156,8 +167,10 @@ class Delivery:
             )
         return handed
 
-    def newest(self, *, in_search: bool = False) -> Handed:
+    def newest(self, *, in_search: bool = False, moves: bool = False) -> Handed:
         """Return the batch in training of a loop that has one at a time and does not observe; else raise an error.
+
+        Where the mix ``moves`` from batch to batch, it has to be known which one it is.
 
         In a search of Lightning's it is known how many batches are fetched ahead.
         """
@@ -170,6 +183,8 @@ class Delivery:
                 "log_mix: this loop has several batches at a time, so it is not known which one it trains on; call "
                 "observe(losses), or observe(None), after each step"
             )
+        if moves and (lost := self._num_lost()) > 0:
+            raise RuntimeError(f"log_mix: {NEVER_REACHED.format(lost)}")
         return self.handed[max(-1 - self.fetch_ahead, -len(self.handed))]
 
     @property
@@ -193,12 +208,7 @@ class Delivery:
         lost = self._num_lost()
         if lost <= 0:
             return None
-        return (
-            f"losses: {lost} batch(es) were drawn from the sampler and never reached the loop (skip_first_batches, a "
-            "wrapper of the batch sampler that leaves some out, or a batch that failed), so it is not known which "
-            "batch these losses are of; call observe(None) at once for a batch that failed, use MixedLoader(dataset, "
-            "sampler), load the sampler's own state to go on in the middle of an epoch, or pass groups="
-        )
+        return f"losses: {NEVER_REACHED.format(lost)}"
 
     def _num_lost(self) -> int:
         """Return how many batches never reached the loop, besides those that it has told of."""

@@ -25,6 +25,16 @@ from learn2mix.feedback.feedback import with_mix
 UNVALIDATED = 3  # iterations without a result of validation, in a loop of one's own
 LOOKS = 2  # next(iter(loader)) in a row that change nothing, in a loop that does not observe
 
+NEVER_OBSERVED = (
+    "{} follows losses, but none of the {} batches handed out was observed, so the mix never moves; call "
+    "observe(losses) after each step, or under Lightning pass Trainer(callbacks=[MixingCallback()])"
+)
+NEVER_VALIDATED = (
+    "{} follows the results of validation, but none was reported, so the mix never moves; call "
+    "observe_validation(loss, group_losses) after each validation run, or under Lightning pass "
+    "Trainer(callbacks=[MixingCallback()])"
+)
+
 
 class Iterations(Progress):
     """Begins and ends iterations and epochs, and warns of batches that were never observed, once that is known."""
@@ -126,8 +136,7 @@ class Iterations(Progress):
 
     def _looked(self) -> bool:
         """Whether the last iteration was only a look at a batch: next(iter(loader))."""
-        self._delivery.catch_up()
-        look = self._delivery.num_handed <= 1 and not self._epoch_composed()
+        look = self._got_one_of_several()
         if not look:
             self._looks = 0
         elif self._delivery.num_handed:
@@ -138,6 +147,11 @@ class Iterations(Progress):
                 "iter(loader), and call next(batches)"
             )
         return look and self._looks <= LOOKS
+
+    def _got_one_of_several(self) -> bool:
+        """Whether the loop got at most one batch of this iteration, and the epoch has more of them."""
+        self._delivery.catch_up()
+        return self._delivery.num_handed <= 1 and (self._composition.lag > 1 or not self._epoch_composed())
 
     @property
     @locked
@@ -189,32 +203,26 @@ class Iterations(Progress):
             self._num_unobserved = 0
             if left_out:
                 self._warn_of_left_out(left_out)
-        elif left and delivery.num_handed > 1:
+        elif left and delivery.num_handed and not self._got_one_of_several():
             self._num_unobserved += 1
             if self._num_unobserved == LOOKS:
                 self._warn_of_left_out(delivery.num_handed)
 
     def _warn_if_never_observed(self) -> None:
-        handed = self._delivery.num_handed
-        if self._warned or not self.mixer.needs_losses or handed < 2 or self._delivery.num_observed:
+        if self._warned or not self.mixer.needs_losses or self._delivery.num_observed or self._got_one_of_several():
+            return
+        handed = self._observed - self._delivery.num_forgotten + self._delivery.num_handed  # an epoch may have only one
+        if handed < 2:
             return
         self._warned = True
-        self._warn(
-            f"{type(self.mixer).__name__} follows losses, but none of the {handed} batches handed out was observed, so "
-            "the mix never moves; call observe(losses) after each step, or under Lightning pass "
-            "Trainer(callbacks=[MixingCallback()])"
-        )
+        self._warn(NEVER_OBSERVED.format(type(self.mixer).__name__, handed))
 
     def _warn_if_never_validated(self) -> None:
         if self._validated or getattr(self.mixer, "needs_validation", None) is None or self._delivery.num_handed < 2:
             return
         self._num_unvalidated += 1
         if self._num_unvalidated == (1 if self._in_trainer else UNVALIDATED):
-            self._warn(
-                f"{type(self.mixer).__name__} follows the results of validation, but none was reported, so the mix "
-                "never moves; call observe_validation(loss, group_losses) after each validation run, or under "
-                "Lightning pass Trainer(callbacks=[MixingCallback()])"
-            )
+            self._warn(NEVER_VALIDATED.format(type(self.mixer).__name__))
 
     def _warn_of_left_out(self, count: int) -> None:
         self._warn(

@@ -154,7 +154,7 @@ class MixedBatches(Iterations):
             return self._delivery.newest(in_search=True)
         if self.observing or self.mixer.needs_losses:
             return self._delivery.in_training("log_mix", trusted=self.trusted)
-        return self._delivery.newest()
+        return self._delivery.newest(moves=self._mix_of_batches)
 
     @locked
     def observe_validation(self, loss: float | Tensor, group_losses: Tensor | ArrayLike | None = None) -> None:

@@ -65,8 +65,10 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
         )
     if state["version"] < VERSION and here["shuffle_buffer"] > 1:
         _warn_of_other_passes(stream)
-    warn_of_differences("MixedStream", differences(state, {name: here[name] for name in ("order", "shuffle_buffer")}))
-    if state["group_names"] != here["group_names"]:
+    names_differ = state["group_names"] != here["group_names"]
+    settings = ("order", "shuffle_buffer", *(() if names_differ else ("batch_sizes",)))
+    warn_of_differences("MixedStream", differences(state, {name: here[name] for name in settings}))
+    if names_differ:
         found.append(f"its sources are {state['group_names']}, but this stream's are {here['group_names']}")
     num_replicas = stream.num_replicas
     if found:

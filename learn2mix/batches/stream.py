@@ -173,6 +173,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
             "global_batch_size": self.global_batch_size,
             "on_exhausted": self.on_exhausted,
             "shuffle_buffer": self._shuffle_buffer,
+            "batch_sizes": None if self._batch_sizes is None else self._batch_sizes.tolist(),
             "order": self.order,
             "seed": self.seed,
             "observing": self.observing,

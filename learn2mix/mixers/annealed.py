@@ -8,7 +8,7 @@ from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.base import Mixer, load_state, state_of
 from learn2mix.mixers.by_batch import ByBatch
 from learn2mix.mixers.info import MixInfo, call
-from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, as_given, plain_request, starting_mix
 from learn2mix.mixers.schedules import Schedule, describe, evaluate, find_schedule
 
 
@@ -56,7 +56,7 @@ class AnnealedMix(ByBatch):
         most: float = 1.0,
     ) -> None:
         self.floor, self.most = floor, most
-        self._asked = {"start": start, "end": end}
+        self._asked = {"start": as_given(start), "end": as_given(end)}
         self._mixers = {name: one for name, one in self._asked.items() if isinstance(one, Mixer)}
         if len(self._mixers) == 2 and start is end:
             raise ValueError("start and end must be two mixers, got the same one twice; make one for each")

@@ -12,7 +12,7 @@ from learn2mix.checks import Vector, as_losses, check_above_zero, check_mixing_r
 from learn2mix.functional import exponentiate
 from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import MixLike, by_name
+from learn2mix.mixers.mixes import MixLike, as_given, by_name
 
 
 class ExcessLoss(Following):
@@ -53,7 +53,7 @@ class ExcessLoss(Following):
         **settings: Any,
     ) -> None:
         super().__init__(initial=initial, **settings)
-        self._asked = reference
+        self._asked = as_given(reference)
         self.step_size = check_above_zero(step_size, "step_size")
         self.smoothing = check_mixing_rate(smoothing, "smoothing")
 

@@ -8,7 +8,7 @@ from learn2mix.checks import Vector, as_number, check_mixing_rate
 from learn2mix.functional import fading
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, as_given, plain_request, starting_mix
 
 
 class FadingMix(Mixer):
@@ -54,7 +54,7 @@ class FadingMix(Mixer):
     ) -> None:
         self.passes, self.mixing_rate = check_passes(passes), check_mixing_rate(mixing_rate)
         self.floor, self.most = floor, most
-        self._initial = initial
+        self._initial = as_given(initial)
 
     def initial_proportions(self, prior: Vector) -> Vector:
         self._check_sizes_known("FadingMix")

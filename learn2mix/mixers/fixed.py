@@ -10,7 +10,7 @@ import numpy as np
 from learn2mix.checks import Vector, check_above_zero, check_power, check_share
 from learn2mix.functional import effective_numbers, temper, unimax
 from learn2mix.mixers.base import Mixer
-from learn2mix.mixers.mixes import MixLike, plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, as_given, plain_request, starting_mix
 
 
 class FixedMix(Mixer):
@@ -39,7 +39,7 @@ class FixedMix(Mixer):
     _formula: partial[Vector] | None = None  # of the prior or the sizes
 
     def __init__(self, proportions: MixLike = None) -> None:
-        self._asked = proportions
+        self._asked = as_given(proportions)
 
     @classmethod
     def tempered(cls, power: float = 0.5) -> FixedMix:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from learn2mix.checks import Vector, as_losses, as_number, check_every, check_share
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.mixes import as_given, plain_request, starting_mix
 
 
 class Following(Mixer):
@@ -38,7 +38,7 @@ class Following(Mixer):
         self.floor, self.most = as_number(floor, "floor", "of at least 0 and at most 1 / num_groups"), most
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {floor!r}")
-        self._initial = initial
+        self._initial = as_given(initial)
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:
         """Assign ``self.proportions``.

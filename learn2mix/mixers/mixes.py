@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -103,6 +104,22 @@ def by_row(values: Any) -> Any:
     """
     is_column = hasattr(values, "to_dict") and hasattr(values, "index") and getattr(values, "ndim", 0) == 1
     return values.to_dict() if is_column and list(values.index) != list(range(len(values))) else values
+
+
+def as_given(values: Any) -> Any:
+    """Return what a user asks for, in memory that no later line of the user's writes to.
+
+    Example:
+        >>> shares = np.array([0.9, 0.1])
+        >>> asked = as_given(shares)
+        >>> shares[:] = 0.5
+        >>> asked
+        array([0.9, 0.1])
+    """
+    values = by_row(values)
+    if isinstance(values, (np.ndarray, list, dict)):
+        return copy.copy(values)
+    return values.clone() if hasattr(values, "clone") else values  # a tensor
 
 
 def by_name(values: Any, argument: str, names: list[Any], *, kind: str = "share") -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from learn2mix.checks import Vector, check_whole
 from learn2mix.mixers.by_batch import ByBatch
-from learn2mix.mixers.mixes import plain_request, starting_mix
+from learn2mix.mixers.mixes import as_given, plain_request, starting_mix
 
 
 class StagedMix(ByBatch):
@@ -42,7 +42,7 @@ class StagedMix(ByBatch):
         if not isinstance(stages, Mapping):
             raise TypeError(f"stages must be a mapping from batches to mixes, got {type(stages).__name__}")
         starts = sorted((check_whole(start, "stages: a batch", minimum=0), start) for start in stages)
-        self._asked = {number: stages[start] for number, start in starts}
+        self._asked = {number: as_given(stages[start]) for number, start in starts}
         if 0 not in self._asked:
             raise ValueError(f"stages must have one that begins at batch 0, got {list(self._asked)}")
 
