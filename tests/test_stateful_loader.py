@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import torch
 
+from learn2mix import FixedMix, Learn2Mix, MixedStream
 from runs import LOSSES, make, resumed
 
 stateful = pytest.importorskip("torchdata.stateful_dataloader")
@@ -23,6 +24,22 @@ class Indices:
 
 def make_loader(sampler, num_workers, **settings):
     return stateful.StatefulDataLoader(Indices(), batch_sampler=sampler, num_workers=num_workers, **settings)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stream_in_its_workers_goes_on_by_the_loader_s_state_where_the_mix_follows_no_losses(num_workers):
+    def loader_of(mixer):
+        stream = MixedStream([range(30), range(50, 80)], mixer, batch_size=5)
+        return stateful.StatefulDataLoader(stream, batch_size=None, num_workers=num_workers)
+
+    batches = iter(loader := loader_of(FixedMix([0.6, 0.4])))
+    assert [sum(number < 50 for number in next(batches).tolist()) for _ in range(7)] == [3] * 7
+    state, rest = loader.state_dict(), [next(batches).tolist() for _ in range(9)]
+    (resumed := loader_of(FixedMix([0.6, 0.4]))).load_state_dict(state)
+    assert [batch.tolist() for batch, _ in zip(resumed, rest, strict=False)] == rest
+    if num_workers:
+        with pytest.raises(RuntimeError, match=r"state_dict behind; use MixedLoader\(stream, num_workers=2"):
+            next(iter(loader_of(Learn2Mix())))
 
 
 def train(loader, sampler, num_steps, observe=True):
