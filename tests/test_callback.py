@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 import lightning_modules as tools
 from helpers import evenly_drawn
-from learn2mix import FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
+from learn2mix import AnnealedMix, FixedMix, Learn2Mix, MixingCallback, PerSampleLoss
 from lightning_modules import BATCH_SIZE, EPOCH, LABELS, NAMESPACES, expected, fit, net, real_net
 
 pytestmark = pytest.mark.filterwarnings(*tools.BENIGN)
@@ -232,6 +232,16 @@ class TestValidation:
         run = fit(tmp_path, module, val=True, val_check_interval=interval, callbacks=[validates])
         assert_steps(run.steps, expected(loss_of=tools.unseen_at(3, 4)))
         assert len(validates.left) == 1 + 2 * {1.0: 1, 3: 2, 0.25: 4}[interval]  # with the sanity check
+
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    def test_a_sanity_check_on_the_training_loader_draws_nothing_of_the_training_s(self, tmp_path, num_workers):
+        sampler, mixing = tools.make_sampler(AnnealedMix("uniform", None, num_steps=9)), MixingCallback()
+        loader, record = tools.make_loader(sampler, num_workers), tools.Recorder(mixing)
+        trainer = tools.make_trainer(tmp_path, [mixing, record], num_sanity_val_steps=2)
+        trainer.fit(net("criterion"), loader, loader)
+        assert record.steps[0][0] == pytest.approx([1 / 3] * 3)
+        plain = tools.make_sampler(AnnealedMix("uniform", None, num_steps=9))
+        assert record.indices == [batch for _ in range(2) for batch in plain]
 
     def test_a_criterion_used_only_there_is_not_taken_for_a_second_one(self, tmp_path):
         class Net(tools.module_class()):

@@ -1,13 +1,14 @@
 """Losses of another shape than one per sample: the error says what to do, and to do it gives the right losses."""
 
 import re
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from learn2mix import PerSampleLoss
+from learn2mix import Learn2Mix, MixedBatchSampler, PerSampleLoss
 from learn2mix.feedback.group_losses import check_group_losses, check_groups, check_losses
 
 TRUE = torch.arange(1.0, 7.0)  # of six samples
@@ -107,3 +108,18 @@ def test_validation_losses_of_any_type(losses):
     assert check_group_losses(None, 2) is None
     with pytest.raises(ValueError, match="group_losses must have one value"):
         check_group_losses(losses, 3)
+
+
+def test_losses_of_several_batches_are_no_views_of_one():
+    """As of accumulated gradients: their mean over the batches would be that of other samples."""
+    labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
+    true = np.array([0.5, 1.0, 4.0])
+    sampler = MixedBatchSampler(labels, Learn2Mix(), batch_size=10)
+    batches = iter(sampler)
+    parts = [true[labels[indices]] for indices in islice(batches, 4)]
+    with pytest.raises(ValueError, match=r"the loop has 4 batches .*observe the losses of each alone") as error:
+        sampler.observe(np.concatenate(parts))
+    assert ".mean(" not in str(error.value)
+    for losses in parts:
+        sampler.observe(losses)
+    assert sampler.group_losses.tolist() == true.tolist()

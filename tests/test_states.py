@@ -2,13 +2,23 @@
 
 import io
 import re
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from helpers import same_state, through_a_file, train
-from learn2mix import FadingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
+from learn2mix import (
+    AnnealedMix,
+    FadingMix,
+    FixedMix,
+    Learn2Mix,
+    MixedBatchSampler,
+    MixedLoader,
+    MixedStream,
+    OnlineDataMixing,
+)
 from runs import LABELS, LOSSES, make
 
 
@@ -120,6 +130,75 @@ def test_a_mix_that_follows_the_draws_goes_on_where_classes_have_come_or_gone(no
     repeats = np.array([passes.get(name, 0.0) for name in after.group_names])
     left = np.exp(-(repeats - repeats.min()) / 5.0)
     assert after.mixer.proportions == pytest.approx(mix + 0.1 * (left / left.sum() - mix), abs=1e-12)
+
+
+LOSS_OF = {"a": 0.5, "b": 1.0, "c": 4.0, "d": 2.0}  # of each sample of a group, always
+
+
+def loader_of(kind, names, mixer):
+    samples = [ord(name) for name in names for _ in range(40)]
+    if kind == "stream":
+        return MixedLoader(MixedStream({name: [ord(name)] * 40 for name in names}, mixer, batch_size=8))
+    return MixedLoader(samples, MixedBatchSampler([chr(one) for one in samples], mixer, batch_size=8))
+
+
+def train_by_name(loader, num_batches):
+    for batch in islice(loader, num_batches):
+        loader.observe([LOSS_OF[chr(sample)] for sample in batch.tolist()])
+
+
+@pytest.mark.filterwarnings("ignore:.*The mix and the passes", "ignore:.*saved with other settings")
+@pytest.mark.parametrize("kind", ["stream", "sampler"])
+@pytest.mark.parametrize("now", ["ba", "abc", "bd", "cdab"])
+@pytest.mark.parametrize("mixer", [FixedMix, lambda: Learn2Mix(every=5)], ids=["never updated", "in the middle"])
+def test_the_losses_since_the_last_update_go_to_no_other_groups(mixer, now, kind):
+    before, after = loader_of(kind, "ab", mixer()), loader_of(kind, now, mixer())
+    train_by_name(before, 8)
+    after.load_state_dict(before.state_dict(), strict=False)
+    train_by_name(after, 7)
+    pool = after.state_dict()["feedback"]
+    sums, counts = (np.array(pool["pool"].get(entry, np.zeros(len(now)))) for entry in ("sums", "counts"))
+    true = np.array([LOSS_OF[name] for name in after.sampler.group_names])
+    assert sums.tolist() == (true * counts).tolist()
+    if after.mixer.needs_losses:
+        assert after.sampler.group_losses.tolist() == true.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*The mix and the passes", "ignore:.*saved with other settings")
+@pytest.mark.parametrize("kind", ["stream", "sampler"])
+@pytest.mark.parametrize("now", ["ba", "abc", "bd", "cdab"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_losses_that_a_mixer_remembers_go_by_the_names_of_the_groups(inside, now, kind):
+    def rule():
+        return Learn2Mix(0.1, memory=0.9)
+
+    def mixer():
+        return AnnealedMix("uniform", rule(), num_steps=99) if inside else rule()
+
+    before, after = loader_of(kind, "ab", mixer()), loader_of(kind, now, mixer())
+    train_by_name(before, 8)
+    after.load_state_dict(before.state_dict(), strict=False)
+    state = after.state_dict()["feedback"]["mixer"]
+    state = state["mixers"]["end"] if inside else state
+    names = after.sampler.group_names
+    assert state["remembered"] == [LOSS_OF[name] if name in "ab" else None for name in names]
+    old, shares = before.state_dict()["feedback"]["mixer"], dict(zip(names, state["proportions"], strict=True))
+    old = dict(zip("ab", (old["mixers"]["end"] if inside else old)["proportions"], strict=True))
+    stay = [name for name in names if name in old]
+    kept = len(stay) / len(names) / sum(old[name] for name in stay)
+    assert shares == pytest.approx({name: old[name] * kept if name in old else 1 / len(names) for name in names})
+
+
+@pytest.mark.filterwarnings("ignore:.*The mix and the passes")
+def test_so_do_rewards():
+    before, after = loader_of("stream", "abc", OnlineDataMixing()), loader_of("stream", "cab", OnlineDataMixing())
+    train_by_name(before, 8)
+    after.load_state_dict(before.state_dict())
+    rewards = dict(zip("abc", before.state_dict()["feedback"]["mixer"]["rewards"], strict=True))
+    assert after.state_dict()["feedback"]["mixer"]["rewards"] == [rewards[name] for name in "cab"]
+    other = loader_of("stream", "abd", OnlineDataMixing())
+    other.load_state_dict(before.state_dict())
+    assert other.state_dict()["feedback"]["mixer"]["rewards"] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])

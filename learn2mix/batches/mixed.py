@@ -76,7 +76,7 @@ class MixedBatches(Iterations):
     def _add(
         self, losses: Any, weights: Any, members: NDArray[np.int64], number: int, counts: Counts | None = None
     ) -> None:
-        losses = check_losses(losses, len(members), by_callback=self.trusted)
+        losses = check_losses(losses, len(members), by_callback=self.trusted, held=len(self._delivery.handed))
         weights = None if weights is None else check_weights(weights, len(members))
         self._feedback.add(losses, members, batch=number, weights=weights, counts=counts)
 

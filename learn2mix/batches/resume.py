@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 VERSIONS = (1, 2, VERSION)
+PER_GROUP = {"remembered", "rewards", "sum"}  # what else the state of a mixer has one value a group of
 
 
 def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> list[str]:
@@ -155,17 +156,28 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
 
 
 def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
-    """Return a state of losses and mixer for other groups."""
-    mixer, shares = feedback["mixer"], feedback["mixer"]["proportions"]
-    if shares is not None:
-        shares = _shares_of(as_list(shares), names, places)
-    return feedback | {
-        "mixer": mixer | {"proportions": shares},
+    """Return a state of losses and mixer for other groups, without the losses since the last update."""
+    known = {name: value for name, value in feedback.items() if name not in ("pooled", "mix_sum", "draws")}
+    return known | {
+        "mixer": _mixer_of(feedback["mixer"], names, places),
         "pool": {},
         "group_losses": [None] * len(names),
         "num_observed": 0,
         "update_due": False,
     }
+
+
+def _mixer_of(mixer: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
+    """Return a state of a mixer, and of those inside of it, for other groups."""
+    found, shares = dict(mixer), mixer["proportions"]
+    if shares is not None:
+        found["proportions"] = _shares_of(as_list(shares), names, places)
+    for entry in PER_GROUP & mixer.keys():
+        values = mixer[entry] and [mixer[entry][places[name]] if name in places else None for name in names]
+        found[entry] = values if entry == "remembered" or None not in (values or ()) else None
+    if "mixers" in mixer:
+        found["mixers"] = {name: _mixer_of(one, names, places) for name, one in mixer["mixers"].items()}
+    return found
 
 
 def _shares_of(shares: list[float], names: list[Any], places: dict[Any, int]) -> list[float]:

@@ -32,21 +32,28 @@ LEAVE_OUT = (
     "; a batch whose step is skipped (GradScaler) is reported by observe(None), under MixingCallback by "
     'returning {"loss": loss, "losses": None}'
 )
+OF_SEVERAL = (
+    "the loop has {} batches (accumulated gradients?): observe the losses of each alone, in their order; for views of "
+    "one batch call observe(None) for those before it, and give the mean of each sample"
+)
 FEWER = (
     "call observe(None), or pass groups= with the group of each loss that is left (MixedLoader(..., on_error='skip') "
     "knows which are)"
 )
 
 
-def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = False) -> Tensor:
+def check_losses(losses: Tensor | ArrayLike, count: int, *, by_callback: bool = False, held: int = 1) -> Tensor:
     """Return the losses of a batch as a detached tensor of floats, shape ``(count,)``; they may be on any device.
 
-    ``by_callback`` says that MixingCallback found them, so that an error says what the module returns to it.
+    ``by_callback`` says that MixingCallback found them, so that an error says what the module returns to it, and
+    ``held`` how many batches the loop has.
     """
     losses = _as_floats(losses, "losses")
     if losses.shape != (count,):
         shape = tuple(losses.shape)
-        advice = _advice(shape, count) + (TO_THE_CALLBACK if by_callback else "")
+        of_all = held > 1 and shape == (held * count,)
+        advice = OF_SEVERAL.format(held) if of_all else _advice(shape, count)
+        advice += TO_THE_CALLBACK if by_callback else ""
         raise ValueError(f"losses must be one value per sample, shape ({count},), got shape {shape}; {advice}")
     return losses
 

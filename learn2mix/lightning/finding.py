@@ -20,7 +20,7 @@ Mixed = MixedBatchSampler | MixedStream
 
 def find_sampler(trainer: Trainer) -> Mixed:
     """Return the one sampler or stream in the Trainer's training loaders; a RuntimeError if there is not one."""
-    loaders = _flat(trainer.train_dataloader)
+    loaders = flat(trainer.train_dataloader)
     mixed = mixed_in(loaders)
     if len(mixed) == 1:
         return mixed[0]
@@ -42,13 +42,13 @@ def mixed_in(loaders: list[Any]) -> list[Mixed]:
     return list({id(part): part for part in parts if isinstance(part, Mixed)}.values())
 
 
-def _flat(loaders: Any) -> list[Any]:
+def flat(loaders: Any) -> list[Any]:
     """Return the loaders in what ``fit`` takes: one, or a collection of them, or a CombinedLoader."""
     loaders = getattr(loaders, "iterables", loaders)
     if isinstance(loaders, dict):
         loaders = list(loaders.values())
     if isinstance(loaders, (list, tuple)):
-        return [loader for value in loaders for loader in _flat(value)]
+        return [loader for value in loaders for loader in flat(value)]
     return [] if loaders is None else [loaders]
 
 
@@ -64,7 +64,7 @@ def explain(exception: BaseException, trainer: Trainer) -> None:
 
 def close_loaders(trainer: Trainer) -> None:
     """End the workers of the training loaders that are ours."""
-    for loader in _flat(trainer.train_dataloader):
+    for loader in flat(trainer.train_dataloader):
         if isinstance(loader, MixedLoader):
             loader.close()
 

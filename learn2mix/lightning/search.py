@@ -1,4 +1,4 @@
-"""What a search before the training draws from a sampler (``Tuner``, ``LearningRateFinder``, ``BatchSizeFinder``)."""
+"""What a search (``Tuner``, ``LearningRateFinder``, ``BatchSizeFinder``) or a check before the training draws."""
 
 from __future__ import annotations
 
@@ -77,3 +77,22 @@ class Search:
             self._sampler.trusted = False
             self.state = None
         self._sampler = None
+
+
+class SanityCheck:
+    """Takes back what the Trainer's sanity check draws from samplers, as where it validates on the training loader."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Mixed, dict[str, Any]]] = []  # samplers and their states
+
+    def begin(self, trainer: Trainer) -> None:
+        """Keep where the samplers are, if a sanity check is about to begin."""
+        if trainer.sanity_checking:
+            mixes = finding.mixed_in(finding.flat(trainer.val_dataloaders))
+            self._before = [(mixed, mixed.state_dict()) for mixed in mixes]
+
+    def end(self) -> None:
+        """Take them back there."""
+        for mixed, state in self._before:
+            mixed.load_state_dict(state)
+        self._before = []
