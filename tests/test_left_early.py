@@ -103,6 +103,24 @@ def test_so_it_is_where_workers_have_composed_the_whole_epoch(mixer, load, num_w
     assert groups(looks=2) == groups(looks=0)
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_batches", [3, 9])
+def test_so_it_is_where_accelerate_fetches_one_batch_ahead(num_batches, num_workers):
+    accelerate = pytest.importorskip("accelerate")
+
+    def batches(looks: int) -> list[list[int]]:
+        sampler = MixedBatchSampler([0] * 20 + [1] * 10, Learn2Mix(), batch_size=5, num_batches=num_batches)
+        loader, drawn = accelerate.Accelerator(cpu=True).prepare(of_torch(sampler, num_workers)), []
+        for _ in range(looks):
+            next(iter(loader))
+        for batch in loader:
+            drawn.append(batch.tolist())
+            sampler.observe(1.0 + batch)
+        return drawn
+
+    assert batches(looks=2) == batches(looks=0)
+
+
 def test_an_iterator_that_a_newer_one_has_replaced_is_out_of_date():
     sampler = make("step")
     old = iter(sampler)

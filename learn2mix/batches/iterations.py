@@ -149,9 +149,11 @@ class Iterations(Progress):
         return look and self._looks <= LOOKS
 
     def _got_one_of_several(self) -> bool:
-        """Whether the loop got at most one batch of this iteration, and the epoch has more of them."""
+        """Whether the loop trained on at most one batch of this iteration, and the epoch has more than it fetched."""
         self._delivery.catch_up()
-        return self._delivery.num_handed <= 1 and (self._composition.lag > 1 or not self._epoch_composed())
+        handed = self._delivery.num_handed
+        is_one = handed <= 1 + self._delivery.fetch_ahead
+        return is_one and (self._composition.lag > handed or not self._epoch_composed())
 
     @property
     @locked
