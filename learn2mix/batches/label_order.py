@@ -58,19 +58,23 @@ def _num_apart(labels: Array, partition: Partition) -> int | None:
 
 def _first_labels(dataset: Any) -> list[Array]:
     """Return what ``labels[:len(subset)]`` is, which is not of the samples of a Subset."""
-    is_subset = {"indices", "dataset"} <= getattr(dataset, "__dict__", {}).keys()
-    return [labels[: len(dataset)] for labels in _labels_in(dataset.dataset)] if is_subset else []
+    return [labels[: len(dataset)] for labels in _labels_in(dataset.dataset)] if _is_subset(dataset) else []
+
+
+def _is_subset(dataset: Any) -> bool:
+    """Whether it is a Subset, also one of random_split."""
+    return getattr(dataset, "__dict__", {}).keys() >= {"indices", "dataset"}
 
 
 def _labels_in(dataset: Any) -> list[Array]:
     """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
-    own = getattr(dataset, "__dict__", {})
-    if own.keys() >= {"indices", "dataset"}:  # a Subset, also one of random_split
+    if _is_subset(dataset):
         return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
     if type(dataset).__module__.startswith("datasets."):
         columns = [column for column in USUAL_NAMES if column in dataset.column_names]
         found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
     else:
+        own = getattr(dataset, "__dict__", {})
         members = dataset.arrays if isinstance(dataset, InMemory) else own.get("tensors", ())  # of a TensorDataset
         found = list(members.values() if isinstance(members, Mapping) else members)
         found += [own[name] for name in USUAL_NAMES if name in own]
