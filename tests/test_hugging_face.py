@@ -500,3 +500,15 @@ def test_without_transformers_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r'pip install "learn2mix\[hf\]"'):
         importlib.import_module(name)
+
+
+@pytest.mark.parametrize("when", ["it is made", "training begins"])
+def test_the_callback_of_lightning_is_refused(tmp_path, when):
+    parts = {"model": Classifier(), "args": arguments(tmp_path), "train_dataset": Data()}
+    with pytest.raises(TypeError, match="MixingCallback is for Lightning's Trainer; .*MixedTrainer"):
+        if when == "it is made":
+            Trainer(**parts, callbacks=[MixingCallback()])
+        else:
+            trainer = Trainer(**parts)
+            trainer.add_callback(MixingCallback())
+            trainer.train()

@@ -172,6 +172,15 @@ class MixingCallback(Callback):
         finding.close_loaders(trainer)
         finding.explain(exception, trainer)
 
+    def on_init_end(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the Trainer of transformers, which tells its callbacks that it is made or that training begins."""
+        raise TypeError(
+            "MixingCallback is for Lightning's Trainer; with that of transformers leave it out, and use "
+            "learn2mix.integrations.transformers.MixedTrainer, which steers the mix by itself"
+        )
+
+    on_train_begin = on_init_end
+
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state, with a note where a validation run that the mix follows is due."""
         if self._search.state is not None:
