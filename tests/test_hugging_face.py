@@ -505,7 +505,7 @@ def test_without_transformers_the_error_names_the_extra(monkeypatch):
 @pytest.mark.parametrize("when", ["it is made", "training begins"])
 def test_the_callback_of_lightning_is_refused(tmp_path, when):
     parts = {"model": Classifier(), "args": arguments(tmp_path), "train_dataset": Data()}
-    with pytest.raises(TypeError, match="MixingCallback is for Lightning's Trainer; .*MixedTrainer"):
+    with pytest.raises(TypeError, match=r"MixingCallback is for Lightning's Trainer; .*MixedTrainer"):
         if when == "it is made":
             Trainer(**parts, callbacks=[MixingCallback()])
         else:

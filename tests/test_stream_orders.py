@@ -131,6 +131,7 @@ def of_each_rank(monkeypatch):
             monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
             monkeypatch.setattr(dist, "get_world_size", lambda: 2)
             monkeypatch.setenv("RANK", str(rank))
+            monkeypatch.setenv("WORLD_SIZE", "2")
             both = {"web": kind(0, 40), "books": kind(1, 40)}
             yield MixedStream(both, FixedMix("uniform"), batch_size=10, num_replicas=2, rank=rank, **settings)
 
@@ -153,6 +154,76 @@ def test_one_that_would_have_to_tell_where_it_ends_is_refused(kind, mode, of_eac
     for stream in of_each_rank(kind, on_exhausted=mode):
         with pytest.raises(ValueError, match=r"sources: 'web' is split by process .*on_exhausted=\"restart\""):
             next(iter(MixedLoader(stream)))
+
+
+class SplitsByTorch(Numbers):
+    """Split by process, and knows of how many."""
+
+    def __iter__(self):
+        return islice(super().__iter__(), self.rank(), None, self.number())
+
+    def rank(self):
+        return dist.get_rank()
+
+    def number(self):
+        return dist.get_world_size()
+
+
+class SplitsByEnvironment(SplitsByTorch):
+    def rank(self):
+        return int(os.environ["RANK"] if "SLURM_PROCID" not in os.environ else os.environ["SLURM_PROCID"])
+
+    def number(self):
+        return int(os.getenv("WORLD_SIZE"))
+
+
+class SplitsAndReturnsItself(SplitsByTorch):
+    def __iter__(self):
+        self.inner = super().__iter__()
+        return self
+
+    def __next__(self):
+        return next(self.inner)
+
+
+class SplitsAndHasState(SplitsAndReturnsItself):
+    """Goes on where a state was, and counts what it gave."""
+
+    position = 0
+
+    def __iter__(self):
+        self.inner = islice(super().__iter__().inner, self.position, None)
+        return self
+
+    def __next__(self):
+        number = next(self.inner)
+        self.position += 1
+        return number
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
+@pytest.mark.parametrize("kind", [SplitsByTorch, SplitsByEnvironment, SplitsAndReturnsItself, SplitsAndHasState])
+def test_one_that_splits_itself_over_any_number_of_processes_is_read_whole_where_it_has_to_end(
+    kind, mode, num_workers, of_each_rank
+):
+    lists = {"web": list(Numbers(0, 40)), "books": list(Numbers(1, 40))}
+    settings = {"batch_size": 10, "on_exhausted": mode, "num_replicas": 2}
+    for rank, stream in enumerate(of_each_rank(kind, on_exhausted=mode)):
+        of_lists = MixedStream(lists, FixedMix("uniform"), rank=rank, **settings)
+        loader, expected = MixedLoader(stream, num_workers=num_workers), MixedLoader(of_lists)
+        epochs = [[batch.tolist() for batch in expected] for _ in range(3)]
+        assert [[batch.tolist() for batch in loader] for _ in range(2)] == epochs[:2]
+        batches = iter(loader)
+        begun = [next(batches).tolist() for _ in range(2)]
+        loader.load_state_dict(loader.state_dict())
+        assert begun + [batch.tolist() for batch in loader] == epochs[2]
 
 
 class OfMosaicml(Numbers):
@@ -192,10 +263,10 @@ def test_the_environment_is_read_as_ever(monkeypatch):
         assert os.environ.get("NOT_THERE_AT_ALL") is None
         with pytest.raises(KeyError, match="NOT_THERE_AT_ALL"):
             os.environ["NOT_THERE_AT_ALL"]
-    assert questions.asked
+    assert questions.splits_by_rank
     with RankQuestions() as questions:
         assert os.environ["PATH"]
-    assert not questions.asked
+    assert not questions.splits_by_rank
 
 
 class ReturnsItselfByWorker(Numbers):

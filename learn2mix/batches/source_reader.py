@@ -47,6 +47,8 @@ class SourceReader:
         self._several = settings.num_shards * settings.num_replicas > 1
         self.firsts: dict[int, int] = {}
         self._splits_itself = False
+        # Where an epoch ends with the sources, each process has to see where they end.
+        self._questions = RankQuestions(alone=settings.stops and settings.num_replicas > 1)
         self._randomness: dict[int, OwnRandomness] = defaultdict(OwnRandomness)  # of each shard, alike in every reader
         self._opened: dict[int, Iterator[Any]] = {}  # passes opened to look at their first sample, by shard
         self._passes: dict[int, Any] = {}
@@ -83,14 +85,13 @@ class SourceReader:
         # As one of two workers at least, so that a source that can split itself does.
         seen = None if stops or has_shards else Seen(0, max(num_shards, 2))
         samples = self._begun_nowhere()
-        with RankQuestions() as questions:
-            opened, first = self._open(samples, WHOLE, seen, before=0)
-        split_by_rank = split_by_rank or (num_replicas > 1 and questions.asked)
+        opened, first = self._open(samples, WHOLE, seen, before=0)
+        split_by_rank = split_by_rank or (num_replicas > 1 and self._questions.splits_by_rank)
         if split_by_rank and stops:
             raise UnusableError(
-                f"sources: {source.name!r} is split by process (split_dataset_by_node, or it asks for the rank), so no "
-                "process knows where it ends in the others; give every process all of it, which the stream splits, or "
-                'use on_exhausted="restart"'
+                f"sources: {source.name!r} is split by process (split_dataset_by_node, or it asks for the rank and not "
+                "for the number of processes), so no process knows where it ends in the others; give every process all "
+                'of it, which the stream splits, or use on_exhausted="restart"'
             )
         if not split_by_rank:
             self._note_first(WHOLE, first)
@@ -129,7 +130,7 @@ class SourceReader:
         samples, settings = self._source.samples, self._settings
         if self._source.random_access:
             return IndexedPasses(samples, self._shuffled_part if settings.buffer > 1 else None)
-        saves = has_exact_state(samples) and settings.buffer <= 1
+        saves = has_exact_state(samples) and settings.buffer <= 1 and not self._questions.misled
         passes = SourcePasses(
             lambda before: self._open_pass(shard, before),
             settings.keep,
@@ -171,11 +172,11 @@ class SourceReader:
         """Begin a pass over the source or a shard of it, in the order that any other reader of it sees."""
         randomness = self._randomness[shard]
         if randomness.seeded and not randomness.used:  # the passes of a source are alike, and seeding takes long
-            with seen_as(seen):
+            with self._questions, seen_as(seen):
                 return peek(self._source.open(samples, seen, before))
         part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
         randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}{part}")
-        with seen_as(seen), randomness:
+        with self._questions, seen_as(seen), randomness:
             return peek(self._source.open(samples, seen, before))
 
     def _shuffled_part(self, before: int, place: int) -> tuple[int, list[int]]:

@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,10 @@ TWO_THREADS = (
     "generators as the other's source left them: sources that draw from them come in an order of chance, and the "
     "generators are left changed; let a worker read each stream: MixedLoader(stream, num_workers=1)"
 )
-RANKS = {"RANK", "SLURM_PROCID"}  # where torchrun and SLURM write down which process this is
+# Where torchrun and SLURM write down which process this is, and they and torch of how many; what the only one finds.
+RANKS = {"RANK": "0", "SLURM_PROCID": "0"}
+NUMBERS = {"WORLD_SIZE": "1", "SLURM_NTASKS": "1", "get_world_size": 1}
+ONLY_ONE = {"get_rank": 0} | RANKS | NUMBERS
 
 
 class Seen:
@@ -66,43 +68,58 @@ class RankQuestions:
     Some ask ``torch.distributed``, others (webdataset, mosaicml's) the environment. Whoever copies the whole
     environment, as to start a program, asks nothing.
 
+    Args:
+        alone: whether the answer is that this is the only process, so that a source gives all that it has.
+
     Example:
         >>> with RankQuestions() as questions:
         ...     rank = os.environ.get("RANK", 0)
-        >>> questions.asked
+        >>> questions.splits_by_rank
         True
     """
 
-    def __init__(self) -> None:
-        self._torch_asked, self._names = False, set[str]()
+    def __init__(self, *, alone: bool = False) -> None:
+        self._alone = alone
+        self._asked = set[str]()
 
     @property
-    def asked(self) -> bool:
-        """Whether it did."""
-        return self._torch_asked or bool(RANKS & self._names and not self._names.issuperset(os.environ))
+    def splits_by_rank(self) -> bool:
+        """Whether it gives a part only: it asked, and does not know that there is but one process."""
+        return self._asked_which and not (self._alone and NUMBERS.keys() & self._asked)
+
+    @property
+    def misled(self) -> bool:
+        """Whether it gives all because it was told so."""
+        return self._asked_which and self._alone
+
+    @property
+    def _asked_which(self) -> bool:
+        return "get_rank" in self._asked or bool(RANKS.keys() & self._asked and not self._asked.issuperset(os.environ))
 
     def __enter__(self) -> RankQuestions:
         environment: Any = type(os.environ)  # not os.environ itself: sources may have imported it by name
-        read = environment.__getitem__
-        self._before = [(environment, "__getitem__", read)]
-        self._before += [(dist, name, getattr(dist, name)) for name in ("get_rank", "get_world_size") if AVAILABLE]
-
-        def noticed(variables: Any, name: str) -> Any:
-            self._names.add(name)
-            return read(variables, name)
-
-        environment.__getitem__ = noticed
-        for module, name, ask in self._before[1:]:
-            setattr(module, name, partial(self._noticed, ask))
+        asked = [(environment, "__getitem__")] + [(dist, name) for name in ("get_rank", "get_world_size") if AVAILABLE]
+        self._before = [(owner, name, getattr(owner, name)) for owner, name in asked]
+        for owner, name, answer in self._before:
+            setattr(owner, name, self._noticing(name, answer))
         return self
 
     def __exit__(self, *error: object) -> None:
         for owner, name, value in self._before:
             setattr(owner, name, value)
 
-    def _noticed(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._torch_asked = True
-        return ask(*args, **kwargs)
+    def _noticing(self, name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+        reader = threading.get_ident()
+
+        def noticing(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != reader:
+                return answer(*args, **kwargs)
+            asked = args[1] if name == "__getitem__" else name
+            self._asked.add(asked)
+            answered = answer(*args, **kwargs)
+            return ONLY_ONE.get(asked, answered) if self._alone else answered
+
+        return noticing
 
 
 class OwnRandomness:
