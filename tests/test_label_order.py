@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset, random_split
 
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, Partition
 from learn2mix.data import InMemory
@@ -55,6 +55,11 @@ WRONG = {
         LABELS[sorted(TRAIN.indices)],
         int((LABELS[sorted(TRAIN.indices)] != LABELS[TRAIN.indices]).sum()),
     ),
+    "of data sets one after the other": (
+        lambda: ConcatDataset([Subset(Folder(labels=LABELS), part) for part in (range(30), range(30, 100))]),
+        LABELS.roll(70),
+        int((LABELS.roll(70) != LABELS).sum()),
+    ),
     "a column before shuffle()": (
         hugging_face,
         LABELS,
@@ -85,19 +90,22 @@ def test_labels_in_another_order_are_told_once(kind, name):
     assert f"in another order, so that {moved} of {len(dataset)} samples are in the group of another label" in message
 
 
-SUBSETS = {
-    "random_split": TRAIN,
-    "of a folder": Subset(Folder(targets=LABELS.tolist()), TRAIN.indices),
-    "of a subset": Subset(Subset(PAIRS, range(100)), TRAIN.indices),
+SPLIT = random_split(TRAIN, [50, 30], torch.Generator().manual_seed(2))[0]
+OF_OTHERS = {
+    "random_split": (TRAIN, LABELS[:80]),
+    "of a folder": (Subset(Folder(targets=LABELS.tolist()), TRAIN.indices), LABELS[:80]),
+    "of a subset": (Subset(Subset(PAIRS, range(100)), TRAIN.indices), LABELS[:80]),
+    "a split of a split": (SPLIT, LABELS[SPLIT.indices]),
+    "the first of a split of a split": (SPLIT, LABELS[:50]),
 }
 
 
 @pytest.mark.parametrize("kind", [MixedLoader, DataLoader])
-@pytest.mark.parametrize("name", SUBSETS)
-def test_the_first_labels_of_the_set_that_a_subset_is_of_are_told(kind, name):
-    assert (LABELS[:80] != LABELS[TRAIN.indices]).any()
-    with pytest.warns(UserWarning, match=r"first 80 samples of the set .* give labels\[subset\.indices\]") as told:
-        next(iter(loader_of(kind, SUBSETS[name], LABELS[:80])))
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_labels_of_other_samples_of_the_set_that_a_subset_is_of_are_told(kind, name):
+    subset, labels = OF_OTHERS[name]
+    with pytest.warns(UserWarning, match=r"of other samples of the set .* give labels\[subset\.indices\]") as told:
+        next(iter(loader_of(kind, subset, labels)))
     assert len(told) == 1
 
 
@@ -109,6 +117,11 @@ def test_the_first_labels_of_the_set_that_a_subset_is_of_are_told(kind, name):
         (Subset(TensorDataset(OTHERS, LABELS), TRAIN.indices), OTHERS[TRAIN.indices]),
         (TRAIN, LABELS[20:]),  # of something else, for all that is known
         (TRAIN, LABELS[TRAIN.indices]),
+        (SPLIT, LABELS[TRAIN.indices][SPLIT.indices]),
+        (Subset(Subset(PAIRS, [5, 6, *range(99)]), range(101)), LABELS[[5, 6, *range(99)]]),
+        (Subset(Subset(PAIRS, [5, 6, *range(99)]), range(101)), LABELS[[*range(99), 5, 7]]),
+        (ConcatDataset([SPLIT, TRAIN]), torch.cat([LABELS[TRAIN.indices][SPLIT.indices], LABELS[TRAIN.indices]])),
+        (ConcatDataset([Folder(), Folder(labels=LABELS)]), torch.cat([OTHERS, LABELS])),
         (TensorDataset(OTHERS, torch.zeros(100), LABELS), OTHERS),  # groups of one of two attributes
         (TensorDataset(OTHERS, torch.zeros(100), LABELS), LABELS),
         (PAIRS, in_words(OTHERS)),  # of something else

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from torch.utils.data import ConcatDataset
 
 from learn2mix.data.in_memory import InMemory
 from learn2mix.label_advice import USUAL_NAMES
@@ -21,7 +22,7 @@ _compared: WeakKeyDictionary[Partition, int] = WeakKeyDictionary()  # with which
 def warn_of_another_order(dataset: Any, partition: Partition) -> None:
     """Warn, once, where a data set has the same labels as the groups, each as often, and in another order.
 
-    So too where they are those of the first samples of the set that a Subset is of.
+    So too where they are those of other samples of the set that a Subset, or a split of a split, is of.
     Groups that are all of one size are not compared: those of anything else may well have the same sizes.
     """
     num_samples, sizes = partition.num_samples, partition.sizes
@@ -40,10 +41,11 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
             "set its column after shuffle(). Groups of something else need other names than these labels",
             stacklevel=4,
         )
-    if not others and any(_num_apart(labels, partition) == 0 for labels in _first_labels(dataset)):
+    if not others and any(_num_apart(labels, partition) == 0 for labels in _mistaken_labels(dataset)):
         warnings.warn(
-            f"dataset: the labels that the sampler got are those of the first {num_samples} samples of the set that "
-            "this Subset is of, and not of its own; give labels[subset.indices]",
+            "dataset: the labels that the sampler got are those of other samples of the set that this Subset is of "
+            f"(its first {num_samples}, or, of a split of a split, those at the indices of the last); give "
+            "labels[subset.indices], of a split of a split labels[first.indices][second.indices]",
             stacklevel=4,
         )
 
@@ -56,9 +58,14 @@ def _num_apart(labels: Array, partition: Partition) -> int | None:
     return int((labels[partition.at(np.arange(len(labels)))] != names.repeat(counts)).sum())
 
 
-def _first_labels(dataset: Any) -> list[Array]:
-    """Return what ``labels[:len(subset)]`` is, which is not of the samples of a Subset."""
-    return [labels[: len(dataset)] for labels in _labels_in(dataset.dataset)] if _is_subset(dataset) else []
+def _mistaken_labels(dataset: Any) -> list[Array]:
+    """Return labels of other samples that are taken for those of a Subset: of a set that it is of, however deep."""
+    found, whole = [], dataset
+    while _is_subset(whole):
+        whole = whole.dataset
+        parts = np.arange(len(dataset)), np.asarray(dataset.indices)
+        found += [labels.take(part, mode="clip") for labels in _labels_in(whole) for part in parts]
+    return found
 
 
 def _is_subset(dataset: Any) -> bool:
@@ -70,6 +77,8 @@ def _labels_in(dataset: Any) -> list[Array]:
     """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
     if _is_subset(dataset):
         return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
+    if isinstance(dataset, ConcatDataset):
+        return [np.concatenate(parts) for parts in zip(*map(_labels_in, dataset.datasets), strict=False)]
     if type(dataset).__module__.startswith("datasets."):
         columns = [column for column in USUAL_NAMES if column in dataset.column_names]
         found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
