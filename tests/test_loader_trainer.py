@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 
 import numpy as np
 import psutil
@@ -105,8 +106,29 @@ def test_a_mix_without_losses_needs_no_callback(tmp_path, num_workers):
     for name, after in [("step=3", 3), ("step=8", 8), ("step=11", 11), ("step=16", 16)]:
         assert run(ckpt_path=tmp_path / f"{name}.ckpt") == unbroken[after:]
     # Lightning gives back no state of a loader that was saved at the end of an epoch.
-    with pytest.warns(UserWarning, match=r"goes on with epoch 1, but gave back no state.*MixingCallback"):
+    with pytest.warns(UserWarning, match=rf"goes on after {EPOCH} batches, but gave back no state.*MixingCallback"):
         assert run(ckpt_path=tmp_path / "epoch=0.ckpt") == unbroken[: 2 * EPOCH]
+
+
+@pytest.mark.parametrize("step", [3, 11])
+def test_a_state_that_lightning_does_not_give_back_is_told_of(tmp_path, step):
+    class Net(type(real_net())):
+        def configure_optimizers(self):
+            assert self.trainer.estimated_stepping_batches == 3 * EPOCH  # as for OneCycleLR
+            return super().configure_optimizers()
+
+    def run(*callbacks, ckpt_path=None):
+        sampler = make_sampler(FixedMix("uniform"))
+        trainer = make_trainer(tmp_path, [*callbacks], max_epochs=3)
+        trainer.fit(Net(), MixedLoader(tools.Data(), sampler), ckpt_path=ckpt_path)
+        return sampler.num_composed
+
+    assert run(MixingCallback(), *saves(tmp_path)) == 3 * EPOCH
+    with pytest.warns(UserWarning, match=f"goes on after {step} batches, but gave back no state.*MixingCallback"):
+        run(ckpt_path=tmp_path / f"step={step}.ckpt")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "MixedBatchSampler")
+        assert run(MixingCallback(), ckpt_path=tmp_path / f"step={step}.ckpt") == 3 * EPOCH
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

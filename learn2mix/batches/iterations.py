@@ -19,6 +19,7 @@ from learn2mix.batches.torch_loader import (
     refuse_repeats,
     refuse_second_skip,
     refuse_second_split,
+    trained_by_trainer,
 )
 from learn2mix.feedback.feedback import with_mix
 
@@ -123,15 +124,15 @@ class Iterations(Progress):
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: passes and epochs go on by themselves. Trainers and scripts for many processes call it."""
-        self._told_epoch = epoch if called_by_trainer() else 0
+        self._trained_before = trained_by_trainer()
 
     def _warn_if_begun_anew(self) -> None:
-        """Warn where a Trainer goes on with a later epoch, and nobody has given back the state from then."""
-        told, self._told_epoch = self._told_epoch, 0
-        if told > 0 and self._composition.composed == 0 and not self.trusted:
+        """Warn where a Trainer goes on after a stop, and nobody has given back the state from then."""
+        before, self._trained_before = self._trained_before, 0
+        if before > 0 and self._composition.composed == 0 and not self.trusted:
             self._warn(
-                f"the Trainer goes on with epoch {told}, but gave back no state, so the batches of the first epoch "
-                "come again; pass Trainer(callbacks=[MixingCallback()])"
+                f"the Trainer goes on after {before} batches, but gave back no state, so the batches of the first "
+                "epoch come again; pass Trainer(callbacks=[MixingCallback()])"
             )
 
     def _looked(self) -> bool:

@@ -73,7 +73,7 @@ class Progress:
         self._looks = 0  # iterations in a row that took one batch, in a loop that does not observe
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
-        self._told_epoch = 0  # that a Trainer is about to begin
+        self._trained_before = 0  # batches that a Trainer had before the epoch that it is about to begin
         self._in_trainer = self._in_search = False  # whether a Trainer, or its tuner, began this iteration
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first

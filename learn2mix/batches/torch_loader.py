@@ -171,6 +171,12 @@ def called_by_trainer() -> bool:
     return any(module.endswith(".loops.fit_loop") for module, _ in _frames())
 
 
+def trained_by_trainer() -> int:
+    """Return how many batches Lightning's fit loop had, with those before a stop; 0 where none is on the call stack."""
+    loops = _callers("pytorch_lightning.loops.fit_loop", "lightning.pytorch.loops.fit_loop")
+    return max((getattr(loop, "total_batch_idx", -1) + 1 for loop in loops), default=0)
+
+
 def called_by_search() -> bool:
     """Whether Lightning searches for a learning rate or a batch size, with the callbacks taken out."""
     return any(".tuner." in module for module, _ in _frames())
