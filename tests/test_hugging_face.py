@@ -2,15 +2,17 @@
 
 import importlib
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
+from accelerate.data_loader import BatchSamplerShard
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer
 
 import reference
@@ -30,6 +32,7 @@ from hugging_face import (
     trainer_of,
 )
 from learn2mix import FixedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, MixedStream, MixingCallback
+from learn2mix.integrations import trainer_checks
 from learn2mix.integrations.transformers import MixedTrainer, MixedTrainerMixin
 
 PRIOR = (torch.bincount(LABELS) / len(LABELS)).tolist()
@@ -451,6 +454,46 @@ def test_a_loss_put_behind_the_mixin_is_found(tmp_path):
     trainer = trainer_of(tmp_path, kind=Ours, settings={"max_steps": 3})
     trainer.train()
     assert len(trainer.train_sampler.mixer.told) == 3
+
+
+class Pairs(BatchSampler):
+    """As sentence-transformers' own: batches of another kind than those of a random order."""
+
+    def __iter__(self):
+        yield from ([index, index] for index in self.sampler)
+
+
+class InOrder(Trainer):
+    def _get_train_sampler(self, *args):
+        return SequentialSampler(self.train_dataset)
+
+
+class InPairs(Trainer):
+    def get_train_dataloader(self):
+        return DataLoader(self.train_dataset, batch_sampler=Pairs(RandomSampler(self.train_dataset), 2, True))
+
+
+@pytest.mark.parametrize(("theirs", "name"), [(InOrder, "SequentialSampler"), (InPairs, "Pairs"), (Trainer, None)])
+def test_a_subclass_that_makes_batches_of_a_kind_of_its_own_is_told_that_they_are_replaced(tmp_path, theirs, name):
+    class Ours(MixedTrainerMixin, theirs):
+        pass
+
+    trainer = trainer_of(tmp_path, kind=Ours, settings={"max_steps": 2})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trainer.train()
+    found = [str(warning.message) for warning in told if "MixedTrainer" in str(warning.message)]
+    assert [f"Ours makes batches by a {name}, whose place train_sampler takes" in text for text in found] == (
+        [True] if name else []
+    )
+    assert len(trainer.train_sampler.mixer.told) == 2
+
+
+def test_so_it_is_where_accelerate_splits_them(recwarn):
+    for batches in (BatchSampler(RandomSampler(LABELS), 2, True), Pairs(RandomSampler(LABELS), 2, True)):
+        split = BatchSamplerShard(batches, num_processes=2)
+        trainer_checks.warn_of_own_batches("Ours", DataLoader(LABELS, batch_sampler=split))
+    assert ["makes batches by a Pairs" in str(warning.message) for warning in recwarn] == [True]
 
 
 def test_a_step_of_several_forward_passes_is_followed_by_their_mean(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import BatchSampler, RandomSampler, SubsetRandomSampler
 
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
@@ -93,6 +94,21 @@ def check_rows(each: SampleLosses, mixed: Any) -> None:
             f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples; use "
             "packing=False and padding_free=False, for they join samples, or pass sample_losses=function, which gets "
             "(outputs, inputs) and returns one loss for each sample"
+        )
+
+
+def warn_of_own_batches(name: str, loader: Any) -> None:
+    """Warn where a subclass of Trainer makes batches of a kind of its own, which the mix takes the place of."""
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):  # Accelerate's, that splits them
+        batches = batches.batch_sampler
+    samples = getattr(batches, "sampler", None)
+    own = samples if getattr(type(batches), "__iter__", None) is BatchSampler.__iter__ else batches
+    if own is not None and not isinstance(own, (RandomSampler, SubsetRandomSampler)):
+        warnings.warn(
+            f"MixedTrainer: {name} makes batches by a {type(own).__name__}, whose place train_sampler takes; where its "
+            "loss needs batches of that kind (no duplicates, several rows of one prompt), leave out the mixin",
+            stacklevel=3,
         )
 
 

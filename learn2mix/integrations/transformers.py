@@ -125,6 +125,7 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         if isinstance(self.train_sampler, MixedStream):
             return MixedLoader(self.train_sampler, **settings)
         made: Any = super().get_train_dataloader()  # never iterated: it knows what to leave out
+        trainer_checks.warn_of_own_batches(type(self).__name__, made)
         return MixedLoader(made.dataset, self.train_sampler, collate_fn=made.collate_fn, **settings)
 
     def num_examples(self, dataloader: Any) -> int:
