@@ -104,6 +104,7 @@ def test_what_it_tells_of_itself():
     loader = MixedLoader(Data(), sampler, num_workers=2, prefetch_factor=3)
     assert (len(loader), loader.sampler, loader.mixer, loader.lag) == (EPOCH, sampler, sampler.mixer, 0)
     assert loader.set_epoch(3) is None
+    assert loader.batch_size == 5
     batches = iter(loader)
     next(batches)
     assert loader.lag == sampler.lag == EPOCH

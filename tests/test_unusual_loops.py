@@ -20,10 +20,14 @@ one_thread = tools.one_thread
 
 
 class Net(tools.module_class()):
-    """Trains on the batches of our loader; a step without one is skipped."""
+    """Trains on the batches of our loader; a step without one is skipped, or trains on the other's alone."""
+
+    skips = True
 
     def training_step(self, batch, batch_idx):
-        return None if batch["mixed"] is None else super().training_step(batch["mixed"], batch_idx)
+        if batch["mixed"] is not None:
+            return super().training_step(batch["mixed"], batch_idx)
+        return None if self.skips else self.net(batch["other"][0]).square().mean()
 
 
 class Record(tools.Recorder):
@@ -32,7 +36,7 @@ class Record(tools.Recorder):
             super().on_train_batch_end(trainer, pl_module, outputs, batch["mixed"], batch_idx)
 
 
-def train(tmp_path, mode, other_batch_size, *, num_workers=0, callbacks=(), **fit_args):
+def train(tmp_path, mode, other_batch_size, *, num_workers=0, callbacks=(), skips=True, **fit_args):
     mixing = MixingCallback()
     record = Record(mixing)
     loaders = {
@@ -41,6 +45,7 @@ def train(tmp_path, mode, other_batch_size, *, num_workers=0, callbacks=(), **fi
     }
     trainer = tools.make_trainer(tmp_path, [mixing, record, *callbacks])
     module = Net("criterion", criterion=tools.nn.CrossEntropyLoss(reduction="none"))
+    module.skips = skips
     trainer.fit(module, CombinedLoader(loaders, mode), **fit_args)
     return record, mixing.sampler
 
@@ -63,6 +68,14 @@ class TestSeveralLoaders:
         assert len(record.steps) == num_steps == sampler.state_dict()["composed"]
         assert sampler.lag == 0
         assert evenly_drawn(record.indices, tools.LABELS)
+
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    def test_a_step_on_the_other_alone_has_no_losses_for_the_mix(self, tmp_path, num_workers):
+        record, sampler = train(tmp_path, "max_size", 5, num_workers=num_workers, skips=False)
+        assert len(record.steps) == 2 * EPOCH == sampler.state_dict()["composed"]
+        assert sampler.lag == 0
+        skipped, _ = train(tmp_path, "max_size", 5, num_workers=num_workers)
+        assert record.steps[:EPOCH] == skipped.steps[:EPOCH]
 
     def test_one_after_the_other_is_refused_by_lightning(self, tmp_path):
         with pytest.raises(ValueError, match="does not support the `CombinedLoader"):

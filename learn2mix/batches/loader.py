@@ -87,6 +87,7 @@ class MixedLoader(MadeOnce):
         self.dataset, self.batch_sampler = dataset, batch_sampler
         self.sampler: MixedBatchSampler | MixedStream = dataset if batch_sampler is None else batch_sampler
         self.stream: Any = self.sampler
+        self.batch_size = self.sampler.batch_size  # Accelerate's DeepSpeed and catalyst ask for it
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
         self.sampler._in_order = self._loader_args.get("in_order") is not False

@@ -195,10 +195,10 @@ class MixingCallback(Callback):
             self._search.state = state_dict or None
 
     def find_losses(self, pl_module: LightningModule, outputs: Any, batch: Any) -> Tensor | None:
-        """Return the losses of the batch just trained on; None where the step was skipped or no mixer asks for them."""
+        """Return the losses of the batch just trained on; None where the step had none, or no mixer asks for them."""
         if pl_module.automatic_optimization and not outputs:
             return None  # training_step returned None: the batch was skipped
-        needed = self._sampler is None or self._sampler.mixer.needs_losses
+        needed = self._sampler is None or (self._sampler.mixer.needs_losses and self._sampler.lag > 0)
         losses: Tensor | None = self._losses.losses(outputs, batch, needed=needed)
         return losses
 
