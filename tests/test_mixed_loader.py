@@ -112,6 +112,37 @@ def test_what_it_tells_of_itself():
     assert loader.lag == EPOCH - 1
 
 
+class Staged(Data):
+    """Its samples tell of its stage, as those of a curriculum."""
+
+    def __init__(self):
+        self.stage, self.size, self.fill, self.transform, self.cache = 0, 224.0, float("nan"), abs, {}
+
+    def __getitem__(self, index):
+        return self.stage
+
+
+@pytest.mark.parametrize("kept", [{}, {"persistent_workers": True}, {"zero_lag": True}], ids=str)
+@pytest.mark.parametrize("part", [False, True])
+def test_settings_of_the_data_that_kept_workers_do_not_see_are_told_of(kept, part):
+    data, sampler, stages = Staged(), sampler_of(FixedMix("uniform")), []
+    loader = MixedLoader(Subset(data, range(len(data))) if part else data, sampler, num_workers=1, **kept)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.filterwarnings("always", "MixedLoader")
+        for data.stage in (0, 0, 1, 1):
+            data.size, data.cache, data.fill = float("224"), {}, float("nan")  # no other setting
+            stages += {stage for batch in loader for stage in batch.tolist()}
+        assert stages == ([0, 0, 0, 0] if kept else [0, 0, 1, 1])
+        assert ["Staged.stage changed" in str(warning.message) for warning in told] == [True] * bool(kept)
+        loader.close()
+        assert {stage for batch in loader for stage in batch.tolist()} == {1}
+        assert len(told) == bool(kept)
+        data.transform = round
+        assert len([*loader]) == EPOCH
+        assert len(told) == 2 * bool(kept)
+    loader.close()
+
+
 class Offset(Data):
     """Samples tell of the worker that reads them."""
 

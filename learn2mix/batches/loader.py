@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
-from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place
+from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place, warn_of_changes
 from learn2mix.batches.map_reader import MapReader, MapRequest
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
@@ -98,6 +98,7 @@ class MixedLoader(MadeOnce):
         )
         self.collate_fn = self._reader.collate
         self._carrier: Pipeline | AheadDecoder | None = None  # with the workers
+        self._settings: dict[str, Any] = {}  # of the data set, when these last began an epoch
 
     @property
     def mixer(self) -> Mixer:
@@ -145,7 +146,8 @@ class MixedLoader(MadeOnce):
         with sampler._lock:
             sampler._check_current(iteration)
             if self._carrier is None:
-                self._carrier = self._new_carrier()
+                self._carrier, self._settings = self._new_carrier(), {}
+            self._settings = warn_of_changes(self.dataset, self._settings)
             answers = self._carrier.answers(self._requests(iteration))
         for answer in answers:
             if self._take(answer):

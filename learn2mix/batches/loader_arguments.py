@@ -83,6 +83,31 @@ def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str
     return loader_args
 
 
+def warn_of_changes(dataset: Any, before: dict[str, Any]) -> dict[str, Any]:
+    """Warn of settings of a data set that are others than ``before``, and return them: kept workers do not see them.
+
+    Settings are numbers, strings and functions, also of the data set that a ``Subset`` is of.
+    """
+    settings: dict[str, Any] = {}
+    while dataset is not None and not isinstance(dataset, MixedStream):
+        own = getattr(dataset, "__dict__", {})
+        settings |= {f"{type(dataset).__name__}.{name}": value for name, value in own.items() if _is_setting(value)}
+        dataset = own.get("dataset")
+    changed = [name for name, value in settings.items() if before.get(name, value) != value == value]  # no NaN
+    if changed:
+        warnings.warn(
+            f"MixedLoader: {', '.join(changed)} changed since the worker processes were started, which are kept "
+            "(zero_lag, persistent_workers) and do not see it; call loader.close() after such a change, and the next "
+            "epoch starts new ones, or hold it in a multiprocessing.Value",
+            stacklevel=5,
+        )
+    return settings
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str)) or callable(value)
+
+
 def place(dataset: Any, device: torch.device | str | None, num_workers: int, pin_memory: bool) -> Any:
     """Return a data set whose batches are gathered on the device, if it is an :class:`InMemory`.
 
