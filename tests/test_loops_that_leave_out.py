@@ -253,6 +253,20 @@ def test_a_mix_that_moves_by_itself_is_not_asked_of_another_batch_than_that_in_t
     trained(FixedMix())  # every batch has the same
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("trained", [2, EPOCH - 3])
+def test_a_loop_that_observes_nothing_does_not_get_again_what_it_has_after_those_it_skipped(num_workers, trained):
+    def fresh():
+        return MixedBatchSampler(LABELS, FixedMix(), batch_size=5)
+
+    whole, alone = list(fresh()), fresh()
+    assert list(itertools.islice(iter(alone), 3 + trained)) == whole[: 3 + trained]  # and leaves the epoch there
+    sampler = fresh()
+    loader = DataLoader(Data(), batch_sampler=SkipsFirst(sampler, 3), num_workers=num_workers, collate_fn=list)
+    assert list(itertools.islice(iter(loader), trained)) == whole[3 : 3 + trained]
+    assert list(sampler) == list(alone)
+
+
 def test_a_batch_that_failed_waits_for_no_observation_of_a_mixed_loader():
     loader = MixedLoader(Data(), MixedBatchSampler(LABELS, Learn2Mix(), batch_size=5))
     next(batches := iter(loader))

@@ -112,10 +112,11 @@ class Delivery:
         self.handed.append(Handed(number, kept))
         self.num_handed += 1
 
-    def catch_up(self) -> None:
-        """Learn what the loop has: what torch's loader has handed out, or, where no loader is known, all at once."""
+    def catch_up(self, *, lost: bool = False) -> None:
+        """Learn what the loop has: what torch's loader handed out (or lost before), or, without one, all at once."""
         if self.by_loader:
             return
+        self._num_failed += max(self._num_lost(), 0) if lost else 0
         total = self.num_handed + len(self._drawn)
         known = None if self.loader is None else self.loader.num_handed
         now = total if known is None else min(known + self._num_failed, total)

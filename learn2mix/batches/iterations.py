@@ -104,8 +104,8 @@ class Iterations(Progress):
             self._end_epoch()
 
     def _count_handed(self) -> None:
-        """Count what the loop has as trained on."""
-        self._delivery.catch_up()
+        """Count what the loop has as trained on, and what it skipped before it."""
+        self._delivery.catch_up(lost=True)
         for handed in self._delivery.handed:
             self._mark_trained(handed.number)
         self._delivery.handed.clear()
