@@ -131,6 +131,7 @@ def test_settings_of_the_data_that_kept_workers_do_not_see_are_told_of(kept, par
         warnings.filterwarnings("always", "MixedLoader")
         for data.stage in (0, 0, 1, 1):
             data.size, data.cache, data.fill = float("224"), {}, float("nan")  # no other setting
+            data._num_read = len(stages)  # of a look from here
             stages += {stage for batch in loader for stage in batch.tolist()}
         assert stages == ([0, 0, 0, 0] if kept else [0, 0, 1, 1])
         assert ["Staged.stage changed" in str(warning.message) for warning in told] == [True] * bool(kept)

@@ -86,12 +86,12 @@ def check_loader_args(loader_args: dict[str, Any], num_workers: int) -> dict[str
 def warn_of_changes(dataset: Any, before: dict[str, Any]) -> dict[str, Any]:
     """Warn of settings of a data set that are others than ``before``, and return them: kept workers do not see them.
 
-    Settings are numbers, strings and functions, also of the data set that a ``Subset`` is of.
+    Settings are public numbers, strings and functions, also of the data set that a ``Subset`` is of.
     """
     settings: dict[str, Any] = {}
     while dataset is not None and not isinstance(dataset, MixedStream):
-        own = getattr(dataset, "__dict__", {})
-        settings |= {f"{type(dataset).__name__}.{name}": value for name, value in own.items() if _is_setting(value)}
+        own, kind = getattr(dataset, "__dict__", {}), type(dataset).__name__
+        settings |= {f"{kind}.{name}": value for name, value in own.items() if _is_setting(name, value)}
         dataset = own.get("dataset")
     changed = [name for name, value in settings.items() if before.get(name, value) != value == value]  # no NaN
     if changed:
@@ -104,8 +104,8 @@ def warn_of_changes(dataset: Any, before: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str)) or callable(value)
+def _is_setting(name: str, value: Any) -> bool:
+    return not name.startswith("_") and (isinstance(value, (bool, int, float, str)) or callable(value))
 
 
 def place(dataset: Any, device: torch.device | str | None, num_workers: int, pin_memory: bool) -> Any:
