@@ -16,12 +16,12 @@ from learn2mix.batches.iterations import Iterations
 from learn2mix.batches.lock import locked
 from learn2mix.batches.split import group_after_group, own_places, shuffled_order
 from learn2mix.checks import Counts, Vector, as_proportions, frozen, on_the_host
-from learn2mix.feedback.feedback import Drawn, check_losses, check_validation, check_weights
+from learn2mix.feedback.group_losses import check_losses, check_validation, check_weights
+from learn2mix.feedback.pool import Drawn
 from learn2mix.functional import importance_weights, log_mix
 from learn2mix.labels import as_plain, as_tuples
-from learn2mix.mixers.base import refuse_empty_groups
 from learn2mix.mixers.info import MixInfo, call
-from learn2mix.mixers.mixes import refuse_unknown, starting_mix
+from learn2mix.mixers.mixes import refuse_empty_groups, refuse_unknown, starting_mix
 
 
 class MixedBatches(Iterations):

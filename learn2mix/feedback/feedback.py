@@ -14,9 +14,6 @@ from torch import Tensor
 
 from learn2mix.checks import Counts, Vector, frozen
 from learn2mix.feedback.group_losses import (
-    check_losses,
-    check_validation,
-    check_weights,
     describe_bad_batch,
     sum_on_device,
     sum_on_host,
@@ -29,15 +26,9 @@ from learn2mix.mixers import Mixer
 from learn2mix.mixers.base import load_state, state_of
 from learn2mix.mixers.info import call
 
-__all__ = ["Drawn", "Feedback", "check_losses", "check_validation", "check_weights"]
-
 NEVER = (1 << 63) - 1  # in a state of version 1: no batch had unusable losses
 
 Hear = Callable[[Vector, Vector], None]  # (sums, counts) of the losses of an update, by group
-
-
-def _nobody(sums: Vector, counts: Vector) -> None:
-    """Listen to nothing."""
 
 
 class Feedback:
@@ -47,13 +38,15 @@ class Feedback:
     accelerator is not waited for: its sums arrive, and a due update is made, at the next batch or the epoch's end.
 
     Args:
-        mixer: an attached mixer; an update waits until its ``min_groups`` were seen since the last.
+        mixer: attached; an update waits until its ``min_groups`` were seen since the last.
         group_names: one name per group.
         processes: those that share each batch.
-        hear: is told of the losses of each update.
+        hear: is told of the losses of each update; None for nobody.
     """
 
-    def __init__(self, mixer: Mixer, group_names: Sequence[Any], processes: Processes, hear: Hear = _nobody) -> None:
+    def __init__(
+        self, mixer: Mixer, group_names: Sequence[Any], processes: Processes, hear: Hear | None = None
+    ) -> None:
         self.mixer, self._names, self._processes, self._hear = mixer, group_names, processes, hear
         self._signed, self._min_groups = getattr(mixer, "signed", False), getattr(mixer, "min_groups", 1)
         self.num_updates = 0
@@ -109,7 +102,7 @@ class Feedback:
         elif shared:
             sums = sum_on_device(losses, groups, num_groups, weights=weights, signed=signed)
         else:
-            self._sent = send_to_host(losses, groups, num_groups, batch, counts, weights=weights, signed=signed)
+            self._sent = send_to_host(losses, groups, num_groups, batch, weights=weights, counts=counts, signed=signed)
             return
         if self._sums is not None:  # of a part that came when its batch was counted
             sums = sums + to_device(self._sums, sums.device)
@@ -199,7 +192,8 @@ class Feedback:
             return
         sums, means, told = popped
         self.group_losses = frozen(means)
-        self._hear(sums, told.counts)
+        if self._hear is not None:
+            self._hear(sums, told.counts)
         call(self.mixer.update, means.copy(), info=told)
         self.num_updates += 1
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +15,6 @@ from learn2mix.checks import Counts, Vector
 from learn2mix.feedback.group_losses import refuse_capture, sum_on_device, sum_on_host, to_device
 from learn2mix.feedback.processes import Processes
 
-NUM_CHECKS = 4
 NUM_SHOWN = 5  # ranks in a message
 MADE_OF, FIRST = "make-up of this batch", "first sample of"  # what must match beside what the user gave
 WAYS_OUT = {
@@ -36,97 +34,97 @@ class BatchSums(NamedTuple):
     apart: dict[str, int] | None = None  # what had to be the same on every process, if it was not
 
 
-class PendingLosses:
-    """Losses of a batch that a CUDA device is at work on; the host sums them once they have come.
+class Pending(NamedTuple):
+    """Sums of a batch that the other processes, an accelerator, or both are at work on."""
+
+    read: Callable[[], BatchSums]  # waits for them; no collective, so any process may call it at any time
+    late: bool  # whether the host reads them once the next batch is under way
+
+
+def send_to_host(
+    losses: Tensor,
+    groups: NDArray[np.int64],
+    num_groups: int,
+    batch: int,
+    *,
+    weights: Tensor | None,
+    counts: Counts | None,
+    signed: bool,
+) -> Pending:
+    """Send the losses of a batch from an accelerator: a GPU's as they are unless very many, else their sums.
 
     One copy that nobody waits for, in the place of a dozen kernels: in small steps it is the calls that take the time.
-
-    Args:
-        losses: on the device, shape ``(num_samples,)``, detached.
-        groups: number of the group of each.
-        batch: number of the batch.
-        weights: what each loss counts; None for 1 each.
-        how: further arguments of :func:`sum_on_host`.
     """
+    if losses.device.type != "cuda" or len(groups) > MOST_COPIED:
+        sent = _send(sum_on_device(losses, groups, num_groups, weights=weights, signed=signed), num_groups)
+        return Pending(lambda: BatchSums(*sent()[:2], batch), late=True)
+    refuse_capture()
+    on_host = losses.to("cpu", non_blocking=True)  # into pinned memory
+    if weights is not None:
+        of_gpu = weights.device == losses.device  # else a copy, for the caller may write to its own
+        weights = weights.detach().to("cpu", non_blocking=of_gpu, copy=not of_gpu)
+    copied = _recorded(losses.device)
 
-    late = True
+    def read() -> BatchSums:
+        copied.synchronize()
+        found = sum_on_host(on_host, groups, num_groups, weights=weights, counts=counts, signed=signed)
+        return BatchSums(*found, batch)
 
-    def __init__(
-        self, losses: Tensor, groups: NDArray[np.int64], batch: int, *, weights: Tensor | None = None, **how: Any
-    ) -> None:
-        self._groups, self._batch, self._how = groups, batch, how
-        self._losses = losses.to("cpu", non_blocking=True)  # into pinned memory
-        self._weights = weights
-        if weights is not None and weights.device == losses.device:
-            self._weights = weights.detach().to("cpu", non_blocking=True)
-        elif weights is not None:
-            self._weights = weights.detach().to("cpu", copy=True)  # for the caller may write to its own
-        self._copied = _recorded(losses.device)
-
-    def read(self) -> BatchSums:
-        """Wait for the losses and return their sums."""
-        self._copied.synchronize()
-        return BatchSums(*sum_on_host(self._losses, self._groups, weights=self._weights, **self._how), self._batch)
+    return Pending(read, late=True)
 
 
-class PendingSums:
-    """Sums of a batch that the other processes, an accelerator, or both are at work on.
+def sum_over_processes(
+    sums: Tensor, batch: int | None, must_match: dict[str, int], processes: Processes, device: torch.device | None
+) -> Pending:
+    """Begin to sum those of a batch over the processes; each of them does so for each batch.
 
-    The table holds the sums, then the counts, shape ``(2 * num_groups,)``. Of several processes there follow, instead
-    of ``batch``, how many of them know the batch, the sum of its number over them, and the checks of ``must_match``.
+    After the sums and the counts come how many processes know the batch, the sum of its number over them, and the
+    checks of ``must_match``.
+
+    ``batch`` is None if this process does not know its losses, ``device`` if it never knew any.
     """
+    device = processes.summing_device(device)
+    known = [0.0, 0.0] if batch is None else [1.0, float(batch)]
+    further = torch.tensor(known + checks_of(must_match), dtype=torch.float64, device="cpu")
+    with torch.no_grad():
+        table = torch.cat([to_device(sums, device).double(), to_device(further, device)])
+    work, late = processes.start_all_reduce(table), device.type != "cpu"
+    if late:
+        work.wait()  # the stream waits, and not the host
+    sent, num_processes = _send(table, len(sums) // 2), processes.num_replicas
 
-    def __init__(
-        self,
-        table: Tensor,
-        batch: int | None = None,
-        *,
-        work: dist.Work | None = None,
-        must_match: dict[str, int] | None = None,
-        num_processes: int = 1,
-    ) -> None:
-        self._batch, self._work, self._must_match, self._num_processes = batch, work, must_match, num_processes
-        self.late = table.device.type != "cpu"  # so the host reads them once the next batch is under way
-        self._table = table
-        self._copied: torch.cuda.Event | None = None
-        if table.device.type == "cuda":  # copied while the GPU goes on; Apple's memory may be freed before it is read
-            self._table = table.to("cpu", non_blocking=True)  # into pinned memory
-            self._copied = _recorded(table.device)
-
-    def read(self) -> BatchSums:
-        """Wait for the sums and return them; no collective, so any process may do it at any time."""
-        if self._work is not None and not self.late:
+    def read() -> BatchSums:
+        if not late:
             try:
-                self._work.wait()
+                work.wait()
             except RuntimeError as error:
                 raise RuntimeError(
                     "losses: they were not summed over the processes, each of which calls observe for each batch, with "
                     "its losses or with None (or a ReweightedLoss in training): one of them has failed, stopped, or "
                     f"called it more or less often ({error})"
                 ) from error
-        if self._copied is not None:
-            self._copied.synchronize()
-        values = self._table.cpu().numpy().astype(np.float64, copy=False)
-        if self._must_match is None:
-            sums, counts = np.split(values, 2)
-            return BatchSums(sums, counts, self._batch or 0)
-        table, (times, number), checks = np.split(values, [-NUM_CHECKS - 2, -NUM_CHECKS])
-        same = same_everywhere(checks.tolist(), self._num_processes)
-        sums, counts = np.split(table, 2)
-        return BatchSums(sums, counts, int(number / times) if times else 0, None if same else self._must_match)
+        sums, counts, (times, number, *checks) = sent()
+        apart = None if same_everywhere(checks, num_processes) else must_match
+        return BatchSums(sums, counts, int(number / times) if times else 0, apart)
+
+    return Pending(read, late)
 
 
-Pending = PendingSums | PendingLosses
+def _send(table: Tensor, num_groups: int) -> Callable[[], tuple[Vector, Vector, list[float]]]:
+    """Send sums, counts and what follows them to the host, and return a function that waits for them."""
+    sent, copied = table, None
+    if table.device.type == "cuda":  # not of Apple's: its memory may be freed before it is read
+        sent, copied = table.to("cpu", non_blocking=True), _recorded(table.device)  # into pinned memory
 
+    def read() -> tuple[Vector, Vector, list[float]]:
+        if copied is not None:
+            copied.synchronize()
+        sums, counts, further = np.split(
+            sent.cpu().numpy().astype(np.float64, copy=False), [num_groups, 2 * num_groups]
+        )
+        return sums, counts, further.tolist()
 
-def send_to_host(
-    losses: Tensor, groups: NDArray[np.int64], num_groups: int, batch: int, counts: Counts | None, **how: Any
-) -> Pending:
-    """Send the losses of a batch from an accelerator: a GPU's as they are unless very many, else their sums."""
-    if losses.device.type == "cuda" and len(groups) <= MOST_COPIED:
-        refuse_capture()
-        return PendingLosses(losses, groups, batch, num_groups=num_groups, counts=counts, **how)
-    return PendingSums(sum_on_device(losses, groups, num_groups, **how), batch)
+    return read
 
 
 def _recorded(device: torch.device) -> torch.cuda.Event:
@@ -134,24 +132,6 @@ def _recorded(device: torch.device) -> torch.cuda.Event:
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(device))  # of the losses' device, whichever is current
     return event
-
-
-def sum_over_processes(
-    sums: Tensor, batch: int | None, must_match: dict[str, int], processes: Processes, device: torch.device | None
-) -> PendingSums:
-    """Begin to sum those of a batch over the processes; each of them does so for each batch.
-
-    ``batch`` is None if this process does not know its losses, ``device`` if it never knew any.
-    """
-    device = processes.summing_device(device)
-    known = [0.0, 0.0] if batch is None else [1.0, float(batch)]
-    checks = torch.tensor(known + checks_of(must_match), dtype=torch.float64, device="cpu")
-    with torch.no_grad():
-        table = torch.cat([to_device(sums, device).double(), to_device(checks, device)])
-    work = processes.start_all_reduce(table)
-    if device.type != "cpu":
-        work.wait()  # the stream waits, and not the host
-    return PendingSums(table, work=work, must_match=must_match, num_processes=processes.num_replicas)
 
 
 def checks_of(must_match: dict[str, int]) -> list[float]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from learn2mix.checks import check_whole, frozen
 from learn2mix.feedback.compiled import define_operator, new_handle
-from learn2mix.feedback.feedback import Drawn, Feedback
+from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
 from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and_each, refuse_no_vector
+from learn2mix.feedback.pool import Drawn
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
 from learn2mix.mixers.base import Mixer, check_mixer
