@@ -38,7 +38,7 @@ class Codes:
         return self.table[self.labels[part]]
 
 
-def encode(labels: Any) -> tuple[list[Any], Codes]:
+def encode(labels: Any) -> tuple[list[Any], Array | Codes]:
     """Return the labels that occur, sorted, and the number of each sample's among them.
 
     Example:
@@ -60,7 +60,7 @@ def encode(labels: Any) -> tuple[list[Any], Codes]:
     return found
 
 
-def _number(array: Array) -> tuple[list[Any], Codes]:
+def _number(array: Array) -> tuple[list[Any], Array | Codes]:
     """Return the labels that occur, sorted, and the number of each sample's, of an array of labels."""
     if array.dtype.kind in "iu" and array.max() < max(TABLE, len(array) // 8):
         occurs = np.zeros(int(array.max()) + 1, dtype=bool)
@@ -72,10 +72,10 @@ def _number(array: Array) -> tuple[list[Any], Codes]:
     codes = np.empty(len(array), dtype=_smallest_type(len(names)))
     for start in range(0, len(array), CHUNK):
         codes[start : start + CHUNK] = np.searchsorted(names, array[start : start + CHUNK])
-    return names.tolist(), as_codes(codes, len(names))
+    return names.tolist(), codes
 
 
-def encode_combinations(columns: list[tuple[list[Any], Codes]]) -> tuple[list[Any], Codes]:
+def encode_combinations(columns: list[tuple[list[Any], Array | Codes]]) -> tuple[list[Any], Array]:
     """Return the tuples that occur, sorted, and the number of each sample's; ``columns`` are from :func:`encode`."""
     lengths = [len(codes) for _, codes in columns]
     if len(set(lengths)) > 1:
@@ -86,19 +86,14 @@ def encode_combinations(columns: list[tuple[list[Any], Codes]]) -> tuple[list[An
         # One column after the other, so that the numbers stay below num_samples ** 2.
         pairs, codes = np.unique(codes.astype(np.int64) * len(further) + more[:], return_inverse=True)
         names = [(*names[pair // len(further)], further[pair % len(further)]) for pair in pairs.tolist()]
-    return names, as_codes(codes, len(names))
+    return names, codes.astype(_smallest_type(len(names)))
 
 
-def as_codes(codes: Array, num_groups: int) -> Codes:
-    """Return the number of each sample's group, which is known, in the form of :func:`encode`."""
-    return Codes(codes, np.arange(num_groups, dtype=_smallest_type(num_groups)))
-
-
-def sort_by_group(codes: Codes, num_groups: int) -> tuple[Counts, Array]:
+def sort_by_group(codes: Array | Codes, num_groups: int) -> tuple[Counts, Array]:
     """Return the samples of each group, and all samples, group after group, by a counting sort in chunks.
 
     Example:
-        >>> sort_by_group(as_codes(np.array([1, 0, 1]), 2), 2)
+        >>> sort_by_group(np.array([1, 0, 1]), 2)
         (array([1, 2]), array([1, 0, 2], dtype=int32))
     """
     sizes = np.zeros(num_groups, dtype=np.int64)
