@@ -107,13 +107,9 @@ class LossFinder:
 
     def losses(self, outputs: Any, batch: Any, *, needed: bool) -> Any:
         """Return the losses of a step; None where there are none and none are needed."""
-        if callable(self._losses):
-            return self._losses(outputs, batch)
-        key = self._losses or "losses"
-        if isinstance(outputs, Mapping) and key in outputs:
-            return outputs[key]
-        if self._losses is not None:
-            raise _not_returned(self._losses, outputs)
+        returned = isinstance(outputs, Mapping) and "losses" in outputs
+        if self._losses is not None or returned:
+            return _ask("losses" if self._losses is None else self._losses, outputs, batch)
         taken = [losses for losses in (criterion.take() for criterion in self._criteria) if losses is not None]
         num_calls = max(self._num_calls, len(taken))
         if num_calls > 1:
@@ -147,15 +143,16 @@ class LossFinder:
                     'MixingCallback(groups="labels")'
                 )
             return None
-        if callable(self._groups):
-            return self._groups(outputs, batch)
-        if isinstance(outputs, Mapping) and self._groups in outputs:
-            return outputs[self._groups]
-        raise _not_returned(self._groups, outputs)
+        return _ask(self._groups, outputs, batch)
 
 
-def _not_returned(key: str, outputs: Any) -> RuntimeError:
-    return RuntimeError(f"MixingCallback: training_step returned no {key!r} ({_returned(outputs)})")
+def _ask(asked: Callable[[Any, Any], Any] | str, outputs: Any, batch: Any) -> Any:
+    """Return what a function of the user's finds, or what ``training_step`` returned by a key."""
+    if callable(asked):
+        return asked(outputs, batch)
+    if isinstance(outputs, Mapping) and asked in outputs:
+        return outputs[asked]
+    raise RuntimeError(f"MixingCallback: training_step returned no {asked!r} ({_returned(outputs)})")
 
 
 def _returned(outputs: Any) -> str:
