@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from learn2mix.checks import Vector, as_proportions, frozen
-from learn2mix.mixers.unsaved import Contents, contents, warn_of_unsaved
+from learn2mix.mixers.own_rules import Contents, contents, warn_of_unsaved
 
 T = TypeVar("T")
 
@@ -23,6 +23,10 @@ class Attached:
     An owner is held by a weak reference. While it lives, no other may have the mixer: both would move one mix. Once it
     is gone, the next finds the mixer as it was at first: with its initial mix, and the state that it had then.
     """
+
+    _begin: Callable[[], None]  # sets the initial mix; this and the state are the rule's
+    state_dict: Callable[[], dict[str, Any]]
+    load_state_dict: Callable[[dict[str, Any]], None]
 
     # On the class, so that a rule with a constructor of its own need not call this one's.
     _prior: Vector | None = None
@@ -91,31 +95,16 @@ class Attached:
                     f"mixer: this {type(self).__name__} already belongs to a {type(other).__name__} that is in use; "
                     "make a new mixer for each sampler"
                 )
-            self._begin_anew()
+            self._tell_unsaved()
+            self._begin()
+            if self._fresh is not None:
+                self.load_state_dict(copy.deepcopy(self._fresh))
         self._owner = weakref.ref(owner)
-
-    def _begin_anew(self) -> None:
-        self._tell_unsaved()
-        self._begin()
-        if self._fresh is not None:
-            self.load_state_dict(copy.deepcopy(self._fresh))
 
     def _tell_unsaved(self) -> None:
         """Warn, once, of what has changed and is not saved."""
         if self._contents is not None and warn_of_unsaved(self, self._contents):
             self._contents = None
-
-    def _begin(self) -> None:
-        """Set the initial mix."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
-        raise NotImplementedError
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        raise NotImplementedError
 
     @property
     def prior(self) -> Vector:

@@ -24,11 +24,9 @@ from learn2mix.checks import (
 )
 from learn2mix.functional import within_bounds
 from learn2mix.mixers.attached import Attached
-from learn2mix.mixers.declared import check_declared
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import by_name, refuse_empty_groups, starting_mix
-
-__all__ = ["Mixer", "check_mixer", "refuse_empty_groups", "starting_mix"]
+from learn2mix.mixers.mixes import by_name, refuse_empty_groups
+from learn2mix.mixers.own_rules import check_declared
 
 ANOTHER_RULE = (
     "state: saved by a {} mixer, but this sampler has a {}; to go on with another rule, load only the weights of the "
