@@ -74,10 +74,7 @@ def as_losses(values: ArrayLike, num_groups: int, name: str = "losses", *, signe
 
 def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bool = True) -> Vector:
     """Return a vector of floats: a new one, or without ``copy`` the values themselves if they are one."""
-    on_host: Any = values
-    if type(values) is not np.ndarray:
-        refuse_masked(values, name)
-        on_host = on_the_host(values, name)
+    on_host: Any = values if type(values) is np.ndarray else on_the_host(values, name)
     try:
         vector = (np.array if copy else np.asarray)(on_host, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -212,8 +209,9 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def on_the_host(values: Any, name: str) -> Any:
-    """Return a tensor of any device as a NumPy array, and anything else as it is."""
+    """Return a tensor of any device as a NumPy array, and anything else as it is; a ValueError if values are masked."""
     if not hasattr(values, "detach"):
+        refuse_masked(values, name)
         return values
     check_dense(values, name)
     tensor = values.detach().cpu()

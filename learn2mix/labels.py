@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learn2mix.checks import Counts, on_the_host, refuse_masked
+from learn2mix.checks import Counts, on_the_host
 from learn2mix.label_advice import BY_DATASET, FOR_MISSING, FOR_SEVERAL, for_many, for_object, for_table, for_values
 
 Array = NDArray[Any]
@@ -145,7 +145,7 @@ def _smallest_type(num_groups: int) -> Any:
 
 def as_targets(targets: ArrayLike) -> Array:
     """Return targets as an array of finite numbers, shape ``(num_samples,)``."""
-    array = np.asarray(on_the_host(_check_one_for_each(targets, "targets"), "targets"))
+    array = np.asarray(_one_for_each(targets, "targets"))
     if array.dtype.kind not in "iuf":
         hint = "; for a group of each label give Partition.by_class(labels)" if array.dtype.kind in "UTOb" else ""
         raise TypeError(f"targets must be real numbers, got {array.dtype}{hint}")
@@ -244,7 +244,7 @@ def _as_labels(labels: Any) -> Array:
 
 
 def _as_array(labels: Any) -> Array:
-    labels = on_the_host(_check_one_for_each(labels, "labels"), "labels")
+    labels = _one_for_each(labels, "labels")
     try:
         array: Array = np.asarray(labels)
     except ValueError as error:  # rows of different lengths
@@ -281,8 +281,8 @@ def _refuse_data_sets(labels: Any) -> None:
         raise TypeError(f"labels must be integers or strings, got {type(labels[0]).__name__}{BY_DATASET}")
 
 
-def _check_one_for_each(values: Any, name: str) -> Any:
-    """Return what is an array or a sequence; else raise a TypeError that says where its labels may be."""
+def _one_for_each(values: Any, name: str) -> Any:
+    """Return what is an array or a sequence, on the host; else raise a TypeError that says where its labels may be."""
     is_table = hasattr(values, "__array__") and hasattr(values, "columns")
     is_array = isinstance(values, Sequence) or hasattr(values, "__array__") or np.isscalar(values)
     if is_table or not is_array:
@@ -290,5 +290,4 @@ def _check_one_for_each(values: Any, name: str) -> Any:
             f"{name} must be a 1-D array or sequence, one {name.removesuffix('s')} a sample, got "
             f"{type(values).__name__}{for_object(values, name)}"
         )
-    refuse_masked(values, name)
-    return values
+    return on_the_host(values, name)

@@ -153,6 +153,14 @@ class TestGroupsOfObservedLosses:
         refused(ValueError, "groups must be one label per loss, got 3", lambda: self.observed(3))
         refused(ValueError, "there is no group None", lambda: observing([1.0, 2.0], groups=[0, None]))
 
+    def test_labels_behind_a_mask(self):
+        groups = np.ma.array([0, 1, 1], mask=[0, 0, 1])
+        refused(ValueError, "groups: 1 of 3 are masked", lambda: self.observed(groups, names=(0, 1)))
+        criterion = ReweightedLoss(torch.nn.MSELoss(reduction="none"), FixedMix(), [0, 1])
+        refused(
+            ValueError, "groups: 1 of 3 are masked", lambda: criterion(torch.ones(3), torch.zeros(3), groups=groups)
+        )
+
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),

@@ -123,6 +123,7 @@ def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -
 
     On an accelerator their range is not checked: the host would wait, and the kernel that indexes by them refuses.
     """
+    refuse_masked(groups, "groups")
     try:
         numbers = groups if isinstance(groups, torch.Tensor) else torch.as_tensor(groups, device="cpu")
         found = str(numbers.dtype).removeprefix("torch.")
