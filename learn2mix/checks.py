@@ -2,9 +2,9 @@
 
 import reprlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from operator import index
 from typing import Any
 
@@ -86,21 +86,6 @@ def _as_vector(values: ArrayLike, name: str, num_groups: int | None, *, copy: bo
     return vector
 
 
-def check_mixing_rate(value: float, name: str = "mixing_rate") -> float:
-    """Return ``value`` if it is a number in [0, 1], else raise a TypeError or a ValueError."""
-    number = as_number(value, name, "in [0, 1]")
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
-    return number
-
-
-def check_floor(value: float, num_groups: int) -> None:
-    """Raise a ValueError unless ``num_groups`` groups can all have this share, or a TypeError if it is no number."""
-    number = as_number(value, "floor", "of at least 0 and at most 1 / num_groups")
-    if not 0 <= number * num_groups <= 1:
-        raise ValueError(f"floor must be at least 0 and at most 1 / num_groups = {1 / num_groups:.4g}, got {value!r}")
-
-
 def as_number(value: Any, name: str, rule: str) -> float:
     """Return ``value`` as a float if it is a number; text that spells one is a TypeError, as anything else."""
     try:
@@ -111,21 +96,48 @@ def as_number(value: Any, name: str, rule: str) -> float:
         raise TypeError(f"{name} must be a number {rule}, got {value!r}") from None
 
 
+def _number_that(fits: Callable[[float], bool], value: Any, name: str, rule: str, must: str, hint: str = "") -> float:
+    """Return ``value`` as a float if it is a number that fits, else raise a TypeError or a ValueError."""
+    number = as_number(value, name, rule)
+    if not fits(number):
+        raise ValueError(f"{name} must {must}, got {value!r}{hint}")
+    return number
+
+
+def check_mixing_rate(value: float, name: str = "mixing_rate") -> float:
+    """Return ``value`` if it is a number in [0, 1], else raise a TypeError or a ValueError."""
+    return _number_that(lambda number: 0 <= number <= 1, value, name, "in [0, 1]", "lie in [0, 1]")
+
+
+def check_floor(value: float, num_groups: int | None = None) -> float:
+    """Return ``value`` if it is a share that ``num_groups`` groups, or 1, can all have, else raise an error."""
+    rule, most = "at least 0 and at most 1 / num_groups", "" if num_groups is None else f" = {1 / num_groups:.4g}"
+    return _number_that(
+        lambda number: 0 <= number * (num_groups or 1) <= 1, value, "floor", f"of {rule}", f"be {rule}{most}"
+    )
+
+
 def check_share(value: float, name: str) -> float:
     """Return ``value`` if it is a number of at least 0 and below 1, else raise a TypeError or a ValueError."""
-    number = as_number(value, name, "of at least 0 and below 1")
-    if not 0 <= number < 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return number
+    rule = "at least 0 and below 1"
+    return _number_that(lambda number: 0 <= number < 1, value, name, f"of {rule}", f"be {rule}")
 
 
 def check_above_zero(value: float, name: str, *, or_zero: bool = False) -> float:
     """Return ``value`` if it is a finite number above 0, or 0 where that is allowed, else raise an error."""
-    rule = "at least 0" if or_zero else "above 0"
-    number = as_number(value, name, f"of {rule}" if or_zero else rule)
-    if not (0 < number < np.inf or (or_zero and number == 0)):
-        raise ValueError(f"{name} must be {rule} and finite, got {value!r}")
-    return number
+    if or_zero:
+        return _number_that(lambda number: 0 <= number < inf, value, name, "of at least 0", "be at least 0 and finite")
+    return _number_that(lambda number: 0 < number < inf, value, name, "above 0", "be above 0 and finite")
+
+
+def check_passes(value: float) -> float:
+    """Return ``value`` if it is a number above 0, else raise a TypeError or a ValueError."""
+    return _number_that(lambda number: number > 0, value, "passes", "above 0", "be above 0")
+
+
+def check_power(value: float) -> float:
+    """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
+    return _number_that(isfinite, value, "power", "such as 0.5", "be finite", "; 0 gives each group the same share")
 
 
 def check_every(value: str | int, names: tuple[str, str], unit: str) -> str | int:
@@ -133,14 +145,6 @@ def check_every(value: str | int, names: tuple[str, str], unit: str) -> str | in
     if isinstance(value, str) and value not in names:
         raise ValueError(f'every must be "{names[0]}", "{names[1]}" or a number of {unit}, got {value!r}')
     return value if isinstance(value, str) else check_whole(value, "every")
-
-
-def check_power(value: float) -> float:
-    """Return ``value`` if it is a finite number, else raise a TypeError or a ValueError."""
-    number = as_number(value, "power", "such as 0.5")
-    if not np.isfinite(number):
-        raise ValueError(f"power must be finite, got {value!r}; 0 gives each group the same share")
-    return number
 
 
 def check_seed(value: Any) -> int:

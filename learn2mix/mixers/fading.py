@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from learn2mix.checks import Vector, as_number, check_mixing_rate
+from learn2mix.checks import Vector, check_mixing_rate, check_passes
 from learn2mix.functional import fading
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
@@ -71,11 +71,3 @@ class FadingMix(Mixer):
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"initial": plain_request(self._initial, self._group_names)}
-
-
-def check_passes(value: float) -> float:
-    """Return ``value`` if it is a number above 0, else raise a TypeError or a ValueError."""
-    number = as_number(value, "passes", "above 0")
-    if not number > 0:
-        raise ValueError(f"passes must be above 0, got {value!r}")
-    return number

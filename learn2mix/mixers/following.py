@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from learn2mix.checks import Vector, as_losses, as_number, check_every, check_share
+from learn2mix.checks import Vector, as_losses, check_every, check_floor, check_share
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.info import MixInfo
-from learn2mix.mixers.mixes import as_given, plain_request, starting_mix
+from learn2mix.mixers.mixes import MixLike, as_given, plain_request, starting_mix
 
 
 class Following(Mixer):
@@ -28,16 +26,14 @@ class Following(Mixer):
         self,
         *,
         every: int | str = "step",
-        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        initial: MixLike = None,
         memory: float = 0.0,
         floor: float = 0.0,
         most: float = 1.0,
     ) -> None:
         self.every = check_every(every, ("step", "epoch"), "steps")
         self.memory = check_share(memory, "memory")
-        self.floor, self.most = as_number(floor, "floor", "of at least 0 and at most 1 / num_groups"), most
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor must be at least 0 and at most 1 / num_groups, got {floor!r}")
+        self.floor, self.most = check_floor(floor), most
         self._initial = as_given(initial)
 
     def move(self, losses: Vector, info: MixInfo | None) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from numpy.typing import ArrayLike
-
-from learn2mix.checks import Vector, check_mixing_rate
+from learn2mix.checks import Vector, check_mixing_rate, check_passes
 from learn2mix.functional import fading, move_towards
-from learn2mix.mixers.fading import check_passes
 from learn2mix.mixers.following import Following
 from learn2mix.mixers.info import MixInfo
+from learn2mix.mixers.mixes import MixLike
 
 
 class Learn2Mix(Following):
@@ -65,7 +60,7 @@ class Learn2Mix(Following):
         mixing_rate: float = 0.1,
         *,
         every: int | str = "step",
-        initial: Mapping[Any, float] | str | Sequence[float] | ArrayLike | None = None,
+        initial: MixLike = None,
         floor: float = 0.0,
         signal: str = "train",
         passes: float | None = None,
