@@ -190,7 +190,7 @@ def as_tuples(labels: Any, count: int | None) -> list[Any]:
         [('cat', 0), ('dog', 1), ('cat', 1)]
     """
     try:
-        parts = [_plain(label) for label in labels]
+        parts = [as_name(label) for label in labels]
     except TypeError:
         raise ValueError(f"groups must be one label per loss, got {labels!r}") from None
     is_list = isinstance(labels, (list, tuple)) and all(isinstance(part, tuple) for part in parts)
@@ -205,10 +205,10 @@ def as_tuples(labels: Any, count: int | None) -> list[Any]:
     return list(zip(*parts, strict=True))
 
 
-def _plain(label: Any) -> Any:
+def as_name(label: Any) -> Any:
     """Return a label as it may be a name: lists and arrays as tuples, what NumPy and torch hold as Python does."""
     label = label.tolist() if hasattr(label, "tolist") else as_plain(label)
-    return tuple(map(_plain, label)) if isinstance(label, (list, tuple)) else label
+    return tuple(map(as_name, label)) if isinstance(label, (list, tuple)) else label
 
 
 def as_plain(label: Any) -> Any:

@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from learn2mix.checks import Counts
+from learn2mix.labels import as_name
 
 VERSION = 1
 PIECE = 1 << 20  # bytes to check at a time
@@ -58,7 +59,7 @@ def read_partition(path: Path) -> tuple[list[Any], Counts, Order, int]:
             facts = json.loads(npy.read_array(file, allow_pickle=False).tobytes())
             version = facts["partition"]
             if version == VERSION:
-                names, crc = [as_name(name) for name in facts["group_names"]], facts["fingerprint"]
+                names, crc = [as_name(name) for name in facts["group_names"]], facts["fingerprint"]  # lists were tuples
                 sizes = npy.read_array(file, allow_pickle=False)
                 order = _mapped(file)
         except Exception as error:  # whatever the parsers of headers raise at a file of another kind
@@ -86,8 +87,3 @@ def _mapped(file: BinaryIO) -> Order:
         raise ValueError("more follows than belongs to it")
     file.seek(start)
     return order.view(np.ndarray)
-
-
-def as_name(name: Any) -> Any:
-    """Return the name of a group as it was before it came into a file, which has lists for tuples."""
-    return tuple(map(as_name, name)) if isinstance(name, list) else name

@@ -9,7 +9,7 @@ import numpy as np
 
 from learn2mix.batches.composition import as_list
 from learn2mix.checks import differences, warn_of_differences
-from learn2mix.partition_file import as_name
+from learn2mix.labels import as_name
 
 if TYPE_CHECKING:
     from learn2mix.batches.sampler import MixedBatchSampler
