@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from learn2mix.checks import as_proportions
-from learn2mix.feedback.compiled import define_operator, new_handle
+from learn2mix.feedback.compiled import define_operator
 from learn2mix.feedback.group_losses import to_device
 from learn2mix.feedback.per_sample import PerSampleLoss, mean_and_each
 
@@ -75,17 +75,12 @@ class MixAdjustedLoss(PerSampleLoss):
         if not isinstance(target, (str, Mapping)):
             as_proportions(target, name="target")
         self.target, self.observed = target, observed
-        self._source: weakref.ref[Any] | None = None
+        self._source: Callable[[], Any] | None = None  # returns the sampler or stream, None once it is gone
         self._columns: list[int] | None = None  # of the logits, by group; once the targets were seen to be the groups
         self._told = False  # whether the user was warned of a batch of one class
-        self._handle = new_handle(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_source": None}  # a copy follows nothing yet
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._handle = new_handle(self)
 
     def follow(self, source: Any) -> MixAdjustedLoss:
         """Take the mix of each batch from a sampler, stream or loader; held by a weak reference.
@@ -97,7 +92,10 @@ class MixAdjustedLoss(PerSampleLoss):
         if not hasattr(source, "log_mix"):
             kind = type(source).__name__
             raise TypeError(f"source must be a MixedBatchSampler, MixedStream or MixedLoader, got {kind}")
-        self._source, self._num_classes = weakref.ref(source), 0
+        return self._follow(weakref.ref(source))
+
+    def _follow(self, find_source: Callable[[], Any]) -> MixAdjustedLoss:
+        self._source, self._num_classes = find_source, 0
         return self
 
     def forward(self, logits: Tensor, targets: Tensor, log_mix: Tensor | None = None, **kwargs: Any) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learn2mix.feedback.compiled import new_handle
+
 # By the method, for a subclass with a forward of its own (a focal loss) takes a mean of its own.
 CLASSIFICATION = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 CLASSIFICATION_FUNCTIONS = (F.cross_entropy, F.nll_loss)
@@ -55,7 +57,15 @@ class Transparent(nn.Module):
     A state that has the keys of the module, as one of version 1, loads too.
     """
 
-    criterion: Any
+    def __init__(self, criterion: Any) -> None:
+        super().__init__()
+        check_criterion(criterion)
+        self.criterion = criterion
+        self._handle = new_handle(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._handle = new_handle(self)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return the criterion's state, with the criterion's own keys."""
@@ -101,9 +111,7 @@ class PerSampleLoss(Transparent):
     """
 
     def __init__(self, criterion: nn.Module | Callable[..., Tensor]) -> None:
-        super().__init__()
-        check_criterion(criterion)
-        self.criterion = criterion
+        super().__init__(criterion)
         self._kept = self._counted = _Kept()
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:

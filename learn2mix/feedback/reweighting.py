@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from learn2mix.checks import check_whole, frozen
-from learn2mix.feedback.compiled import define_operator, new_handle
+from learn2mix.feedback.compiled import define_operator
 from learn2mix.feedback.feedback import Feedback
 from learn2mix.feedback.group_losses import check_groups, check_validation, to_device
-from learn2mix.feedback.per_sample import Transparent, check_criterion, mean_and_each, refuse_no_vector
+from learn2mix.feedback.per_sample import Transparent, mean_and_each, refuse_no_vector
 from learn2mix.feedback.pool import Drawn
 from learn2mix.feedback.processes import Processes
 from learn2mix.functional import importance_weights
@@ -64,23 +64,20 @@ class ReweightedLoss(Transparent):
         num_batches: int | None = None,
         process_group: Any = None,
     ) -> None:
-        super().__init__()
-        check_criterion(criterion)
+        super().__init__(criterion)
         check_mixer(mixer)
         partition = groups if isinstance(groups, Partition) else Partition.by_class(groups)
         mixer.attach(partition.proportions, partition.group_names, owner=self, sizes=partition.sizes)
-        self.criterion, self.mixer = criterion, mixer
+        self.mixer = mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
         if self._num_batches is None and _follows_epochs(mixer):
             raise ValueError("num_batches must be given for a mixer that updates once an epoch: how many it has")
         self._processes = Processes(process_group=process_group)
         self._feedback = Feedback(mixer, partition.group_names, self._processes)
         self._batch = self._num_samples = 0  # over all epochs; samples over all processes
-        self._handle = new_handle(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._handle = new_handle(self)
+        super().__setstate__(state)
         with suppress(ValueError):  # a shallow copy shares the mixer, which stays with the original
             self.mixer.attach(self.mixer.prior, self.mixer.group_names, owner=self)
 

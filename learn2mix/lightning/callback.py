@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learn2mix.lightning import finding, internals
 from learn2mix.lightning.finding import Mixed
-from learn2mix.lightning.search import SanityCheck, Search
+from learn2mix.lightning.search import Search
 from learn2mix.lightning.showing import Showing
 
 
@@ -70,7 +70,7 @@ class MixingCallback(Callback):
                 raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
         self._losses, self._validation = finding.LossFinder(losses, groups), validation
         self._showing = Showing(log, log_groups, progress_bar, figure, live_picture)
-        self._search, self._check = Search(), SanityCheck()
+        self._search = Search()
         self._sampler: Mixed | None = None
         self._validation_due = self._evaluating = False  # the first after the batch just trained on
 
@@ -136,14 +136,14 @@ class MixingCallback(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the losses of the last run, and of the sanity check."""
-        self._check.begin(trainer)
+        self._search.begin_check(trainer)
         if self._followed(trainer) == "group_losses" and not callable(self._validation):
             for meter in finding.meters_in(pl_module):
                 meter.reset()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the result on, as one process has it, so that all hold the same mix."""
-        self._check.end()
+        self._search.end_check()
         followed = self._followed(trainer)
         if followed is None:
             return

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,6 +92,12 @@ class LossFinder:
         for criterion in self._criteria:
             if isinstance(criterion, MixAdjustedLoss):
                 criterion.follow(sampler)
+
+    def follow_live(self, trainer: Trainer) -> None:
+        """Let them follow the sampler that the Trainer's loader has when they are called: a search may make another."""
+        for criterion in self._criteria:
+            if isinstance(criterion, MixAdjustedLoss):
+                criterion._follow(partial(find_sampler, trainer))
 
     def forget(self) -> None:
         """Forget the losses kept so far."""

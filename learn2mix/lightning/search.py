@@ -4,38 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 from learn2mix.lightning import finding
 from learn2mix.lightning.finding import LossFinder, Mixed
 
 SEARCHES = ("lr_find", "scale_batch_size")  # methods of the callbacks that search; a Tuner adds them too
-
-
-class LiveSampler:
-    """The sampler that a Trainer's loader has when it is asked: a search may make loaders anew.
-
-    A :class:`learn2mix.MixAdjustedLoss` follows it as it would the sampler.
-    """
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    @property
-    def group_names(self) -> list[Any]:
-        """One name per group."""
-        return finding.find_sampler(self._trainer).group_names
-
-    def log_mix(self, target: Any) -> Tensor:
-        """Return what to add to the logits, as the sampler says."""
-        return finding.find_sampler(self._trainer).log_mix(target)
-
-    def groups_in_training(self) -> NDArray[np.int64]:
-        """Return the number of the group of each sample of the batch being trained on."""
-        return finding.find_sampler(self._trainer).groups_in_training()
 
 
 class Search:
@@ -50,6 +24,7 @@ class Search:
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
         self._sampler: Mixed | None = None  # that is searched with
+        self._before_check: list[tuple[Mixed, dict[str, Any]]] = []  # samplers and their states
 
     def begin(self, trainer: Trainer, pl_module: LightningModule, losses: LossFinder) -> None:
         """Let the losses of a search that is about to begin know their mix, and keep where its sampler is."""
@@ -57,7 +32,7 @@ class Search:
         if not any(hasattr(callback, name) for callback in callbacks for name in SEARCHES):
             return
         losses.find_criteria(pl_module)
-        losses.follow(LiveSampler(trainer))
+        losses.follow_live(trainer)
         if self.state is None:
             trainer.fit_loop.setup_data()
             self._sampler = finding.find_sampler(trainer)
@@ -78,21 +53,14 @@ class Search:
             self.state = None
         self._sampler = None
 
-
-class SanityCheck:
-    """Takes back what the Trainer's sanity check draws from samplers, as where it validates on the training loader."""
-
-    def __init__(self) -> None:
-        self._before: list[tuple[Mixed, dict[str, Any]]] = []  # samplers and their states
-
-    def begin(self, trainer: Trainer) -> None:
-        """Keep where the samplers are, if a sanity check is about to begin."""
+    def begin_check(self, trainer: Trainer) -> None:
+        """Keep where the samplers are, if a sanity check is about to begin: it may validate on the training loader."""
         if trainer.sanity_checking:
             mixes = finding.mixed_in(finding.flat(trainer.val_dataloaders))
-            self._before = [(mixed, mixed.state_dict()) for mixed in mixes]
+            self._before_check = [(mixed, mixed.state_dict()) for mixed in mixes]
 
-    def end(self) -> None:
+    def end_check(self) -> None:
         """Take them back there."""
-        for mixed, state in self._before:
+        for mixed, state in self._before_check:
             mixed.load_state_dict(state)
-        self._before = []
+        self._before_check = []
