@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+PASS_A_FUNCTION = "pass sample_losses=function, which gets (outputs, inputs) and returns"  # and then what
 IGNORED = -100  # a label of this value has no loss
 MOST_AT_ONCE = 1 << 24  # logits that are turned to float32 at a time, so that a long text takes no second copy of all
 
@@ -132,8 +133,7 @@ def _cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> 
 def _not_a_pair(logits: Tensor, labels: Tensor) -> ValueError:
     return ValueError(
         f"labels must be one class for each row of logits, got labels of shape {tuple(labels.shape)} and logits of "
-        f"shape {tuple(logits.shape)}; pass sample_losses=function, which gets (outputs, inputs) and returns the loss "
-        "of each sample"
+        f"shape {tuple(logits.shape)}; {PASS_A_FUNCTION} the loss of each sample"
     )
 
 
@@ -156,6 +156,6 @@ def find_logits_and_labels(
 def _missing(name: str, whose: str, found: Any, advice: str) -> ValueError:
     there = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
     return ValueError(
-        f"MixedTrainer: no {name}, of which the loss of each sample is made ({whose}: {there}); {advice}, or pass "
-        "sample_losses=function, which gets (outputs, inputs) and returns the loss of each sample"
+        f"MixedTrainer: no {name}, of which the loss of each sample is made ({whose}: {there}); {advice}, or "
+        f"{PASS_A_FUNCTION} the loss of each sample"
     )

@@ -14,25 +14,24 @@ from torch.utils.data import BatchSampler, RandomSampler, SubsetRandomSampler
 
 from learn2mix.batches.sampler import MixedBatchSampler
 from learn2mix.batches.stream import MixedStream
-from learn2mix.integrations.sample_losses import SampleLosses
+from learn2mix.integrations.sample_losses import PASS_A_FUNCTION, SampleLosses
 
 TOLERANCE, IN_HALVES = 1e-3, 0.02  # of a loss in float32; in bfloat16
 # Batches whose loss is compared with those of the samples: a head that begins with zeros has one loss for all classes.
 COMPARED = {1 << power for power in range(7)}
 
 
-def check_settings(trainer: Any, sampler: Any) -> None:
+def check_settings(trainer: Any) -> None:
     """Raise an error that names both where a Trainer and the sampler or stream of its batches do not agree."""
-    args, data = trainer.args, trainer.train_dataset
-    if isinstance(data, MixedStream):
-        if sampler is not None:
+    args, mixed = trainer.args, trainer.train_sampler
+    if isinstance(trainer.train_dataset, MixedStream):
+        if mixed is not trainer.train_dataset:
             raise TypeError("train_sampler: a MixedStream composes its own batches; leave train_sampler out")
-    elif not isinstance(sampler, MixedBatchSampler):
+    elif not isinstance(mixed, MixedBatchSampler):
         raise TypeError(
             "train_sampler must be a MixedBatchSampler (or train_dataset a MixedStream), got "
-            f"{type(sampler).__name__}; MixedBatchSampler(labels, mixer, batch_size=...)"
+            f"{type(mixed).__name__}; MixedBatchSampler(labels, mixer, batch_size=...)"
         )
-    mixed: Any = data if sampler is None else sampler
     if mixed.batch_size != args.train_batch_size:
         times = f" times {args.n_gpu} GPUs of this process" if args.n_gpu > 1 else ""
         raise ValueError(
@@ -92,8 +91,8 @@ def check_rows(each: SampleLosses, mixed: Any) -> None:
     if isinstance(mixed, MixedBatchSampler) and len(each.losses) != mixed.batch_size:
         raise ValueError(
             f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples; use "
-            "packing=False and padding_free=False, for they join samples, or pass sample_losses=function, which gets "
-            "(outputs, inputs) and returns one loss for each sample"
+            "packing=False and padding_free=False, for they join samples, or "
+            f"{PASS_A_FUNCTION} one loss for each sample"
         )
 
 
@@ -164,8 +163,8 @@ def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any,
     if differs:
         warnings.warn(
             f"MixedTrainer: the loss of a batch is {trained_on:.4g}, which is not the mean of the "
-            "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss?); pass "
-            "sample_losses=function, which gets (outputs, inputs) and returns what it should follow",
+            "cross-entropies of its samples that the mix follows (class weights, an auxiliary loss?); "
+            f"{PASS_A_FUNCTION} what it should follow",
             stacklevel=2,
         )
     return differs

@@ -49,13 +49,7 @@ __all__ = ["MixedTrainer", "MixedTrainerMixin"]
 STATE = "learn2mix.pt"  # in each checkpoint's folder
 
 
-if TYPE_CHECKING:
-    from transformers import Trainer as _OfTrainer
-else:
-    _OfTrainer = object
-
-
-class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
+class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[misc]
     """Lets a ``transformers.Trainer``, or a subclass of it, train on the batches of a moving mix.
 
     Put it first: ``class MyTrainer(MixedTrainerMixin, SFTTrainer)``. It takes two arguments more than that Trainer; all
@@ -99,16 +93,16 @@ class MixedTrainerMixin(_OfTrainer):  # type: ignore[misc]
         self._mix_entry: MixEntry | None = None  # from the first batch of a training on
         self._beginning: dict[str, Any] | None = None  # the state of the mix where each model of model_init begins
         super().__init__(*args, **kwargs)
-        if isinstance(self.train_dataset, MixedStream):
+        if train_sampler is None and isinstance(self.train_dataset, MixedStream):
             self.train_sampler = self.train_dataset
         if self.train_sampler is not None or self.train_dataset is not None:
-            trainer_checks.check_settings(self, train_sampler)
+            trainer_checks.check_settings(self)
 
     def get_train_dataloader(self) -> Any:
         """Return a loader of the mixed batches."""
         if self.train_sampler is None:
             raise ValueError("MixedTrainer: training needs a train_dataset and its train_sampler")
-        trainer_checks.check_settings(self, None if self.train_sampler is self.train_dataset else self.train_sampler)
+        trainer_checks.check_settings(self)
         self._loader = self.get_mixed_loader()
         return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=as_it_is, generator=torch.Generator())
 
@@ -277,15 +271,12 @@ def _is_sft(trainer: Any) -> bool:
 
 def _losses_of_logits(trainer: Any, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses:
     logits, labels = find_logits_and_labels(outputs, batch, trainer.label_names)
-    model = _pretrained(trainer.model)
+    # Another model may wrap one of transformers': PEFT's adapters, one's own.
+    parts = trainer.model.modules()
+    model = next((part for part in parts if isinstance(part, PreTrainedModel)), trainer.model)
     shifted, smoothing = logits.ndim > 2 and _shifts_labels(model), trainer.args.label_smoothing_factor
     problem_type = getattr(getattr(model, "config", None), "problem_type", None)
     return label_losses(logits, labels, shifted=shifted, label_smoothing=smoothing, problem_type=problem_type)
-
-
-def _pretrained(model: Any) -> Any:
-    """Return the model of transformers that another one wraps (PEFT's adapters, one's own); else the model itself."""
-    return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), model)
 
 
 def _shifts_labels(model: Any) -> bool:
