@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2mix.feedback.pending import checks_of, differences, same_everywhere
+from learn2mix.feedback.pending import checks_of, describe_differences, same_everywhere
 
 RANKS = 100_000
 
@@ -50,8 +50,8 @@ def test_any_processes_that_differ_show(seed):
 
 def test_the_message_names_rank_setting_and_values():
     same, other = {"mix": 7, "seed": 1, "epoch": 3}, {"mix": 8, "seed": 2, "epoch": 3}
-    assert differences(dict(enumerate([same] * 5))) is None
-    message = differences(dict(enumerate([same, same, other, same | {"seed": 4}])))
+    assert describe_differences(dict(enumerate([same] * 5))) is None
+    message = describe_differences(dict(enumerate([same, same, other, same | {"seed": 4}])))
     assert message.startswith("the processes have come apart: rank 2 has another mix and seed than rank 0; ")
     assert "rank 3 has another seed than rank 0" in message
     assert message.endswith("(rank 0: mix 7, seed 1; rank 2: mix 8, seed 2; rank 3: seed 4)")
@@ -59,6 +59,6 @@ def test_the_message_names_rank_setting_and_values():
 
 
 def test_the_message_stays_short_where_many_differ():
-    message = differences({rank: {"seed": rank} for rank in range(1000)})
+    message = describe_differences({rank: {"seed": rank} for rank in range(1000)})
     assert "994 more ranks differ" in message
     assert len(message) < 600

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from learn2mix import Learn2Mix, MixedBatchSampler, PerSampleLoss
-from learn2mix.feedback.group_losses import check_group_losses, check_groups, check_losses
+from learn2mix.feedback.group_losses import check_groups, check_losses, check_validation
 
 TRUE = torch.arange(1.0, 7.0)  # of six samples
 FOR_A_STREAM = "DataLoader(stream, batch_size=None)"
@@ -99,15 +99,15 @@ def test_another_default_device_changes_nothing():
         assert check_losses([1.0, 2.0], 2).tolist() == [1.0, 2.0]
         assert check_losses(tensors, 2).tolist() == [1.0, 1.0]
         assert check_groups([0, 1], 2, 2).tolist() == [0, 1]
-        assert check_group_losses([0.5, 1.0], 2).tolist() == [0.5, 1.0]
+        assert check_validation(0.5, [0.5, 1.0], ["cat", "dog"])[1].tolist() == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("losses", [[0.5, float("nan")], torch.tensor([0.5, float("nan")], dtype=torch.bfloat16)])
 def test_validation_losses_of_any_type(losses):
-    np.testing.assert_array_equal(check_group_losses(losses, 2), [0.5, np.nan])
-    assert check_group_losses(None, 2) is None
+    np.testing.assert_array_equal(check_validation(0.5, losses, ["cat", "dog"])[1], [0.5, np.nan])
+    assert check_validation(0.5, None, ["cat", "dog"]) == (0.5, None)
     with pytest.raises(ValueError, match="group_losses must have one value"):
-        check_group_losses(losses, 3)
+        check_validation(0.5, losses, ["cat", "dog", "eel"])
 
 
 def test_losses_of_several_batches_are_no_views_of_one():

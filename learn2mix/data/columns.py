@@ -27,10 +27,6 @@ class Columns:
     Args:
         arrays: tensors and arrays, shape ``(num_samples, ...)``, or a mapping from names to them.
         device: where they go; None leaves them where they are. On the CPU, what NumPy gathers stays what it is.
-
-    Raises:
-        ValueError: if there are none, their lengths or devices differ, or one is a single value.
-        TypeError: if torch has no such type.
     """
 
     def __init__(self, arrays: Sequence[Any] | Mapping[str, Any], device: torch.device | str | None = None) -> None:

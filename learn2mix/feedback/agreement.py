@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
-from learn2mix.feedback.pending import differences
+from learn2mix.feedback.pending import describe_differences
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 
@@ -46,7 +46,7 @@ class Agreement:
             found = self._exchange(store, f"{self._key}/{topic}", values)
         except RuntimeError:  # torch's, where the process that keeps the store has ended; then there is none to differ
             return
-        if (message := differences(found)) is not None:
+        if (message := describe_differences(found)) is not None:
             warnings.warn(f"{self._name}: {message}", stacklevel=2)
 
     def _exchange(self, store: Any, key: str, values: dict[str, int]) -> dict[int, dict[str, int]]:

@@ -19,7 +19,7 @@ from learn2mix.feedback.group_losses import (
     sum_on_host,
     to_device,
 )
-from learn2mix.feedback.pending import Pending, differences, send_to_host, sum_over_processes
+from learn2mix.feedback.pending import Pending, describe_differences, send_to_host, sum_over_processes
 from learn2mix.feedback.pool import Drawn, Pool
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -37,11 +37,8 @@ class Feedback:
     Several processes sum the losses of each batch when it is observed; so the state of each is whole at any time. An
     accelerator is not waited for: its sums arrive, and a due update is made, at the next batch or the epoch's end.
 
-    Args:
-        mixer: attached; an update waits until its ``min_groups`` were seen since the last.
-        group_names: one name per group.
-        processes: those that share each batch.
-        hear: is told of the losses of each update; None for nobody.
+    The mixer is attached. An update waits until ``min_groups`` of its groups were seen since the last; ``hear`` is told
+    of the losses of each.
     """
 
     def __init__(
@@ -181,7 +178,7 @@ class Feedback:
         if due and (epoch_ended or self._pool.num_seen >= self._min_groups):
             self._update()
         if self._apart is not None:  # all processes have read the same sums, so all come here
-            found = differences(dict(enumerate(self._processes.all_gather(self._apart))))
+            found = describe_differences(dict(enumerate(self._processes.all_gather(self._apart))))
             self._apart = None
             if found is not None:
                 raise RuntimeError(found)

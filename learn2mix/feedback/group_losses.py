@@ -140,15 +140,12 @@ def check_groups(groups: Tensor | ArrayLike, batch_size: int, num_groups: int) -
     return numbers.long()
 
 
-def check_group_losses(group_losses: Tensor | ArrayLike | None, num_groups: int) -> Vector | None:
-    """Return the validation losses of the groups as a vector of shape ``(num_groups,)``, or raise a ValueError."""
-    return None if group_losses is None else as_losses(group_losses, num_groups, "group_losses")
-
-
 def check_validation(loss: Any, group_losses: Any, group_names: list[Any]) -> tuple[float, Vector | None]:
     """Return the result of a validation run as a mixer takes it; losses of groups may come by name."""
-    by_group = by_name(group_losses, "group_losses", group_names, kind="loss")
-    return as_number(loss, "loss", "(NaN: not known)"), check_group_losses(by_group, len(group_names))
+    if group_losses is not None:
+        by_group = by_name(group_losses, "group_losses", group_names, kind="loss")
+        group_losses = as_losses(by_group, len(group_names), "group_losses")
+    return as_number(loss, "loss", "(NaN: not known)"), group_losses
 
 
 def sum_on_host(
@@ -165,13 +162,8 @@ def sum_on_host(
     A negative loss turns the sum of its group to ``-inf`` or NaN, so that it does not hide in it. A weight that is
     negative, NaN or infinite turns the count to NaN. A sample of weight 0 counts for nothing, whatever its loss.
 
-    Args:
-        losses: on the CPU, detached, of any float type.
-        groups: number of the group of each loss.
-        num_groups: length of both results.
-        weights: what each loss counts; None for 1 each.
-        counts: of the losses by group, where they are known.
-        signed: whether a value below 0 is as good as any.
+    The losses are detached, of any float type. Without ``weights`` each counts 1; ``counts`` by group are given where
+    they are known. Losses that are ``signed`` may be negative.
 
     Example:
         >>> sum_on_host(torch.tensor([1.0, 2.0, 5.0]), np.array([0, 0, 2]), num_groups=3)

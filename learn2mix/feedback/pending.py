@@ -159,7 +159,7 @@ def same_everywhere(sums: Sequence[float], num_processes: int) -> bool:
     return all(num_processes * total_of_squares == total**2 for total, total_of_squares in pairs)
 
 
-def differences(must_match: Mapping[int, dict[str, int]]) -> str | None:
+def describe_differences(must_match: Mapping[int, dict[str, int]]) -> str | None:
     """Return the message that names the ranks that differ from the first, by what, with values; None if none does."""
     start, first = next(iter(must_match.items()))
     found = {rank: [name for name in first if other.get(name) != first[name]] for rank, other in must_match.items()}

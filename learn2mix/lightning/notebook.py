@@ -15,10 +15,8 @@ MOST_OF_THE_TIME = 0.02  # that drawing takes
 class LivePicture:
     """The path of the mix of a run, in the output of the notebook's cell; each drawing takes the place of the last.
 
-    Outside of a notebook :meth:`update` returns at once.
-
-    Args:
-        every: seconds from one drawing to the next, at least; where drawing is slow, more.
+    Outside of a notebook :meth:`update` returns at once. From one drawing to the next it is ``every`` seconds, or more
+    where drawing is slow.
     """
 
     def __init__(self, every: float = 1.0) -> None:

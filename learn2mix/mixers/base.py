@@ -123,13 +123,10 @@ class Mixer(Attached):
 
     def _assign(self, mix: Vector) -> None:
         """Take a mix that needs no check: a formula made it of a mix that was checked."""
-        self._proportions = frozen(self._bounded(mix) if self.floor > 0 or self.most < 1 else mix)
-
-    def _bounded(self, mix: Vector) -> Vector:
-        """Return a mix in which each group with samples has at least ``floor`` and at most ``most``."""
-        mix, present = mix.copy(), self._attached(self._prior) > 0
-        mix[present] = within_bounds(mix[present], self.floor, self.most)
-        return mix
+        if self.floor > 0 or self.most < 1:
+            mix, present = mix.copy(), self._attached(self._prior) > 0
+            mix[present] = within_bounds(mix[present], self.floor, self.most)
+        self._proportions = frozen(mix)
 
     def _check_bounds(self) -> None:
         num_present = int(np.count_nonzero(self.prior))

@@ -40,7 +40,7 @@ def starting_mix(asked: MixLike, prior: Vector, name: str, names: list[Any]) -> 
 
 
 def plain_request(asked: Any, names: list[Any] | None) -> Any:
-    """Return what was asked for as a state can hold it: None, a name, or a list of shares in the order of the groups.
+    """Return what :func:`as_given` kept as a state can hold it: None, a name, or shares in the order of the groups.
 
     Where ``names`` are not known yet, shares by name are in their own order.
 
@@ -48,7 +48,6 @@ def plain_request(asked: Any, names: list[Any] | None) -> Any:
         >>> plain_request({"b": 0.75, "a": 0.25}, ["a", "b"])
         [0.25, 0.75]
     """
-    asked = by_row(asked)
     if isinstance(asked, Mapping):
         asked = [asked[name] for name in (asked if names is None else names)]
     return asked if asked is None or isinstance(asked, str) else as_proportions(asked).tolist()

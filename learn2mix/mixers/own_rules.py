@@ -12,14 +12,9 @@ Contents = dict[str, bytes | int]
 
 
 def check_declared(rule: Any, general: type) -> None:
-    """Warn of a rule whose mix may never move, as its class says other than its methods do.
+    """Warn of a mixer whose mix may never move, as its class says other than its methods do.
 
-    Args:
-        rule: a mixer.
-        general: the class that it has the methods from which it does not override.
-
-    Raises:
-        ValueError: if it needs something else of a validation run than there is.
+    ``general`` has the methods that it does not override. To need what no validation run gives is a ValueError.
     """
     kind, asked = type(rule), rule.needs_validation
     if asked not in (None, "loss", "group_losses"):
