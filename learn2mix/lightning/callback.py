@@ -12,6 +12,11 @@ from learn2mix.lightning.finding import Mixed
 from learn2mix.lightning.search import Search
 from learn2mix.lightning.showing import Showing
 
+OF_ANOTHER_TRAINER = (
+    "MixingCallback is for Lightning's Trainer; with that of transformers leave it out, and use "
+    "learn2mix.integrations.transformers.MixedTrainer, which steers the mix by itself"
+)
+
 
 class MixingCallback(Callback):
     """Steers the sampler or stream of the training loader by the losses of each sample.
@@ -65,9 +70,7 @@ class MixingCallback(Callback):
         figure: bool = False,
         live_picture: bool = True,
     ) -> None:
-        for name, value in (("losses", losses), ("validation", validation), ("groups", groups)):
-            if not (value is None or isinstance(value, str) or callable(value)):
-                raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
+        finding.check_asked(losses=losses, validation=validation, groups=groups)
         self._losses, self._validation = finding.LossFinder(losses, groups), validation
         self._showing = Showing(log, log_groups, progress_bar, figure, live_picture)
         self._search = Search()
@@ -138,8 +141,7 @@ class MixingCallback(Callback):
         """Forget the losses of the last run, and of the sanity check."""
         self._search.begin_check(trainer)
         if self._followed(trainer) == "group_losses" and not callable(self._validation):
-            for meter in finding.meters_in(pl_module):
-                meter.reset()
+            finding.reset_meters(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the result on, as one process has it, so that all hold the same mix."""
@@ -174,10 +176,7 @@ class MixingCallback(Callback):
 
     def on_init_end(self, *args: Any, **kwargs: Any) -> None:
         """Refuse the Trainer of transformers, which tells its callbacks that it is made or that training begins."""
-        raise TypeError(
-            "MixingCallback is for Lightning's Trainer; with that of transformers leave it out, and use "
-            "learn2mix.integrations.transformers.MixedTrainer, which steers the mix by itself"
-        )
+        raise TypeError(OF_ANOTHER_TRAINER)
 
     on_train_begin = on_init_end
 
@@ -217,6 +216,5 @@ class MixingCallback(Callback):
             self._sampler.load_state_dict(state, strict=False)
             if not trainer.fit_loop.epoch_loop.restarting:
                 self._sampler.finish_epoch()  # The Trainer begins a new one, also where it left the last one early.
-            # An iterator was made before, and its workers have begun to draw.
-            internals.begin_again(trainer)
+            internals.begin_again(trainer)  # for an iterator was made before, and its workers have begun to draw
         self._sampler.observing = True

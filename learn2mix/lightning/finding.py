@@ -19,6 +19,13 @@ Asked = Callable[[Any, Any], Any] | str | None
 Mixed = MixedBatchSampler | MixedStream
 
 
+def check_asked(**asked: Any) -> None:
+    """Raise a TypeError for an argument that does not say where something is."""
+    for name, value in asked.items():
+        if not (value is None or isinstance(value, str) or callable(value)):
+            raise TypeError(f"{name} must be None, a key or a function, got {type(value).__name__}")
+
+
 def find_sampler(trainer: Trainer) -> Mixed:
     """Return the one sampler or stream in the Trainer's training loaders; a RuntimeError if there is not one."""
     loaders = flat(trainer.train_dataloader)
@@ -170,6 +177,12 @@ def _returned(outputs: Any) -> str:
 def meters_in(pl_module: LightningModule) -> list[GroupLossMeter]:
     """Return the meters in a module, of which one has the validation losses of the groups."""
     return [module for module in pl_module.modules() if isinstance(module, GroupLossMeter)]
+
+
+def reset_meters(pl_module: LightningModule) -> None:
+    """Forget the validation losses of the groups."""
+    for meter in meters_in(pl_module):
+        meter.reset()
 
 
 def validation_results(asked: Asked, followed: str, trainer: Trainer, pl_module: LightningModule) -> Any:
