@@ -653,3 +653,29 @@ def test_an_iterator_out_of_date_that_was_never_asked_leaves_the_newer_one_its_b
     with pytest.raises(RuntimeError, match="out of date"):
         next(older)
     assert batches + [batch.tolist() for batch in newer] == expected
+
+
+class ByEpoch(Data):
+    """Samples tell the epoch that the data set was told of."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return self.epoch
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}, {"num_workers": 1, "zero_lag": True}],
+)
+def test_set_epoch_reaches_the_data_set_also_in_workers_that_are_kept(settings):
+    """As that of the loaders of Accelerate and Hugging Face's Trainer, which call it, reaches theirs."""
+    loader = MixedLoader(ByEpoch(), sampler_of(FixedMix("uniform")), **settings)
+    seen = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        seen.append({told for batch in loader for told in batch.tolist()})
+    assert seen == [{0}, {1}, {2}]

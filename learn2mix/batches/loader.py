@@ -130,8 +130,11 @@ class MixedLoader(MadeOnce):
         return self.__dict__ | {"_carrier": None}  # workers stay where they are
 
     def set_epoch(self, epoch: int) -> None:
-        """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
+        """Tell map-style data that have a ``set_epoch``, and give them new workers; the batches do not need it."""
         self.sampler.set_epoch(epoch)
+        if self.batch_sampler is not None and hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+            self._carrier = None
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
