@@ -13,6 +13,86 @@ from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, load
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
 
 
+class Listed(Dataset):
+    """Map-style data of a list that others may write to."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return self.values[index]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("mode", ["restart", "drop"])
+@pytest.mark.parametrize("kind", [list, Listed])
+def test_data_that_have_come_since_the_stream_was_made_are_told_of(kind, mode, num_workers):
+    """Replay, active learning: none of what was appended would ever have come."""
+    values = [*range(8)]
+    held = values if kind is list else kind(values)
+
+    def make():
+        return MixedStream([held, range(100, 140)], FixedMix("uniform"), batch_size=4, on_exhausted=mode)
+
+    stream = make()
+    list(islice(load(stream, num_workers), 4))
+    values += range(8, 16)
+    with pytest.raises(ValueError, match=r"sources: 0 has 16 samples, and had 8 when the stream was made"):
+        next(iter(load(stream, num_workers)))
+    another = make()
+    another.load_state_dict(stream.state_dict(), strict=False)
+    seen = [value for batch in islice(load(another, num_workers), 12) for value in batch.tolist() if value < 100]
+    assert set(seen) >= {*range(8, 16)}
+
+
+class Chosen(Numbers):
+    """About half of its numbers, others in each pass."""
+
+    def __iter__(self):
+        return (number for number in super().__iter__() if random.random() < 0.5)
+
+
+class ChosenForEver(Chosen):
+    def __iter__(self):
+        while True:
+            yield from super().__iter__()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_passes_that_differ_in_length_are_told_of_once(num_workers):
+    """Workers that leave passes out count by the length of one, so they cut passes short and gave samples twice."""
+    stream = MixedStream([Chosen(0, 40), Numbers(1, 100)], FixedMix("uniform"), batch_size=8)
+    with pytest.warns(UserWarning, match=r"0 gave \d+ samples in one pass and \d+ in another") as told:
+        list(islice(load(stream, num_workers), 60))
+    assert len([warning for warning in told if "in another" in str(warning.message)]) == 1
+
+
+def test_those_of_a_pass_without_an_end_are_the_same_for_any_number_of_workers():
+    """The way out that the warning names."""
+    runs = []
+    for num_workers in (0, 1, 2, 3):
+        stream = MixedStream([ChosenForEver(0, 40), Numbers(1, 100)], FixedMix("uniform"), batch_size=8)
+        runs.append([batch.tolist() for batch in islice(load(stream, num_workers), 60)])
+    assert runs == [runs[0]] * 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_of_its_own_length_each_is_no_fault(num_workers):
+    """Where each epoch reads a source once, from its beginning, its length may be another."""
+    both = [Chosen(0, 40), Numbers(1, 40)]
+    stream = MixedStream(both, FixedMix("uniform"), batch_size=8, on_exhausted="drop")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*suggested max number of worker.*")
+        epochs = [[number for batch in load(stream, num_workers) for number in batch.tolist()] for _ in range(4)]
+    chosen = [[number for number in epoch if number < GROUP] for epoch in epochs]
+    assert len({len(each) for each in chosen}) > 1
+    assert all(each == sorted(set(each)) for each in chosen)
+
+
 class ByEpoch(Numbers):
     """Shuffles by the number of the epoch, as it is told."""
 
