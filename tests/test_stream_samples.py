@@ -232,7 +232,7 @@ def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_
 ):
     both = {"a": kind(0, 20, broken), "b": Numbers(1, 20)}
     stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode, shuffle_buffer=buffer)
-    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: {error}"):
+    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: {error}.*in decode_fn"):
         list(islice(MixedLoader(stream, on_error="skip"), 60))
 
 
