@@ -136,7 +136,7 @@ class Attached:
         unknown = np.flatnonzero(np.isnan(self.sizes))
         if len(unknown):
             name = self.group_names[unknown[0]]
-            raise ValueError(f"{rule} needs the size of {name!r}, which is not known; give sources with a len")
+            raise ValueError(f"{rule} goes by sizes, but the size of {name!r} is not known; give sources with a len")
 
     @property
     def group_names(self) -> list[Any]:
