@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
-from torch.utils.data import default_collate
+from torch.utils.data import IterableDataset, default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated, order_of
 from learn2mix.batches.packing import Block, Packed
@@ -140,6 +140,14 @@ def fetch_each(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> S
         except Exception as error:
             samples.append(_failed(index, error))
     return samples
+
+
+def tell_epoch(dataset: Any, epoch: int) -> bool:
+    """Tell map-style data that have a ``set_epoch``; return whether it was told."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "set_epoch"):
+        return False
+    dataset.set_epoch(epoch)
+    return True
 
 
 def _failed(index: int, error: Exception) -> Unreadable:
