@@ -653,3 +653,58 @@ def test_an_iterator_out_of_date_that_was_never_asked_leaves_the_newer_one_its_b
     with pytest.raises(RuntimeError, match="out of date"):
         next(older)
     assert batches + [batch.tolist() for batch in newer] == expected
+
+
+class ByEpoch(Data):
+    """Samples tell the epoch that the data set was told of."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return self.epoch
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}, {"num_workers": 1, "zero_lag": True}],
+)
+def test_set_epoch_reaches_the_data_set_also_in_workers_that_are_kept(settings):
+    """As that of the loaders of Accelerate and Hugging Face's Trainer, which call it, reaches theirs."""
+    loader = MixedLoader(ByEpoch(), sampler_of(FixedMix("uniform")), **settings)
+    seen = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        seen.append({told for batch in loader for told in batch.tolist()})
+    assert seen == [{0}, {1}, {2}]
+
+
+def longest_first(samples):
+    """As for ``pack_padded_sequence``: sorted in place, here by numbers that say nothing of the group."""
+    samples.sort(key=lambda index: index * 7 % 11, reverse=True)
+    return default_collate(samples)
+
+
+class OneMissing(Data):
+    def __getitem__(self, index):
+        if index == 3:
+            raise OSError("cannot be read")
+        return index
+
+
+@pytest.mark.parametrize(("data", "on_error"), [(Data, "raise"), (OneMissing, "skip")])
+@pytest.mark.parametrize("settings", [{}, {"num_workers": 2}, {"num_workers": 1, "zero_lag": True}])
+def test_losses_find_their_samples_where_collate_fn_sorts_them_in_place(settings, data, on_error):
+    """They went to the groups of other samples of the batch, in silence."""
+    sampler = sampler_of(Heard(), order="shuffled")
+    loader = MixedLoader(data(), sampler, collate_fn=longest_first, on_error=on_error, **settings)
+    true = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for batch in loader:
+            assert batch.tolist() == sorted(batch.tolist(), key=lambda index: index * 7 % 11, reverse=True)
+            loader.observe(LOSSES[batch.numpy()])
+            true.append(means_of(batch.numpy()))
+    np.testing.assert_allclose(loader.mixer.told, true, rtol=1e-12)

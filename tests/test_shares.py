@@ -198,3 +198,16 @@ def test_an_extreme_power_leaves_one_group_and_does_not_overflow(power):
 def test_a_power_that_is_no_number_is_refused_when_it_is_made(power, error):
     with pytest.raises(error, match=f"power must be .*{power}"):
         FixedMix.tempered(power)
+
+
+def test_a_tempered_mix_needs_the_size_of_each_source():
+    """It took them for equal, and the mix was uniform whatever the power."""
+
+    class Unsized:
+        def __iter__(self):
+            return iter(range(90))
+
+    sources = {"en": Unsized(), "is": range(10)}
+    with pytest.raises(ValueError, match=r"FixedMix\.tempered goes by sizes, but the size of 'en' is not known"):
+        MixedStream(sources, FixedMix.tempered(0.5), batch_size=4)
+    assert MixedStream(sources, FixedMix.tempered(0), batch_size=4).mixer.proportions.tolist() == [0.5, 0.5]

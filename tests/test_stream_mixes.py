@@ -1,6 +1,6 @@
 """Mixes reach workers while they run: within a stated lag, and whatever the speed of the workers."""
 
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -215,3 +215,27 @@ def test_a_stream_that_is_left_in_its_only_epoch_is_told_that_nobody_observed():
         next(batches)
     with pytest.warns(UserWarning, match="follows losses, but none of the 3 batches"):
         del batches
+
+
+@pytest.mark.parametrize("mixer", [AlternatingMix, lambda: Learn2Mix(0.2, every="epoch")], ids=["turns", "losses"])
+def test_a_loop_without_an_end_is_told_of_a_mix_that_waits_for_one(mixer):
+    """One group had all turns, for ever; it is told once each source in the mix was drawn twice over."""
+    stream = make(mixer())
+    with pytest.warns(UserWarning, match=r"the mix at the end of an epoch, and no epoch .* in \d+ batches") as told:
+        train(stream, 110)
+    assert len(told) == 1
+    in_the_mix = stream.mixer.proportions > 0
+    assert (stream.draws[in_the_mix] >= 2 * np.array([60, 40])[in_the_mix]).all()
+
+
+def test_one_that_leaves_its_epochs_is_not():
+    stream = make(AlternatingMix())
+    for _ in range(20):
+        list(islice(load(stream), 10))
+    assert set(stream.draws.tolist()) == {400}
+
+
+def test_of_sources_whose_ends_are_not_known_it_is_told_after_1024_batches():
+    stream = MixedStream([count(), count()], AlternatingMix(), batch_size=1)
+    with pytest.warns(UserWarning, match="no epoch of this stream has ended in 1024 batches"):
+        list(islice(load(stream), 1030))

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
-from learn2mix import FixedMix, MixedLoader, MixedStream
+from learn2mix import FixedMix, Learn2Mix, MixedLoader, MixedStream
 from learn2mix.batches.copies import copy_of
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, load, sources
 
@@ -231,7 +232,7 @@ def test_a_generator_that_ends_with_its_error_is_not_taken_for_one_without_more_
 ):
     both = {"a": kind(0, 20, broken), "b": Numbers(1, 20)}
     stream = MixedStream(both, FixedMix([0.5, 0.5]), batch_size=2, on_exhausted=mode, shuffle_buffer=buffer)
-    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: {error}"):
+    with pytest.raises(RuntimeError, match=f"sources: 'a' failed at its sample .*: {error}.*in decode_fn"):
         list(islice(MixedLoader(stream, on_error="skip"), 60))
 
 
@@ -262,3 +263,18 @@ def test_many_batches_that_were_not_observed_come_again(sizes, num_workers):
     loader.observe(None)
     let_go = [batch.tolist() for batch in islice(batches, 40)]
     assert [batch.tolist() for batch in islice(loader, 40)] == let_go
+
+
+def backwards(samples):
+    samples.reverse()
+    return default_collate(samples)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_losses_find_their_source_where_collate_fn_sorts_the_samples_in_place(num_workers):
+    stream = MixedStream([range(8), range(100, 108)], Learn2Mix(1.0), batch_size=8, collate_fn=backwards)
+    loader = MixedLoader(stream, num_workers=num_workers)
+    for batch in islice(loader, 1):
+        assert (batch >= 100).tolist() == [True] * 4 + [False] * 4
+        loader.observe(1.0 + 2 * (batch >= 100))
+    assert loader.mixer.proportions.tolist() == [0.25, 0.75]

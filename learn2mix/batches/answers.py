@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     number: int  # of the batch
     generation: int  # of the request: older ones were taken back
     batch: Any  # None where no sample is left
-    kept: list[int] | None = None  # places of the samples that are left; None for all
+    kept: list[int] | None = None  # places of the samples that are left, in the order they have; None for all as given
     skipped: Sequence[str] = ()  # what could not be read, and why
     news: Any = None  # what was learnt of the sources of a stream
 
@@ -61,13 +61,31 @@ def collated(
         raise RuntimeError(
             f"collate_fn failed: {type(error).__name__}: {error}; {_odd_one(readable, kept, name)}"
         ) from error
+    kept = order_of(readable, samples, kept)
     length = 0 if batch is None else batch_length(batch)
     if skip and length not in (None, len(readable)):
         survives = [bool(length) and _survives(sample, collate) for sample in readable]
         if sum(survives) == length:
             skipped += [f"{name(place)}: dropped by collate_fn" for place in compress(kept, map(not_, survives))]
             kept = list(compress(kept, survives))
-    return (batch if kept else None), (None if len(kept) == len(samples) else kept), skipped
+    return (batch if kept else None), (None if kept == list(range(len(samples))) else kept), skipped
+
+
+def order_of(collated: list[Any], samples: list[Any], kept: list[int]) -> list[int]:
+    """Return the places of samples that a ``collate_fn`` may have sorted in place, in the order that they have now.
+
+    Example:
+        >>> a, b, c = "aaa", "b", "cc"
+        >>> order_of([a, c, b], [a, b, c], [0, 1, 2])
+        [0, 2, 1]
+    """
+    if all(now is samples[place] for now, place in zip(collated, kept, strict=False)):
+        return kept
+    places: dict[int, list[int]] = {}  # of each object: a sample may come twice, and sorting leaves such in their order
+    for place in reversed(kept):
+        places.setdefault(id(samples[place]), []).append(place)
+    order = [places[id(sample)].pop() if places.get(id(sample)) else -1 for sample in collated]
+    return kept if -1 in order or len(order) != len(kept) else order
 
 
 def batch_length(batch: Any) -> int | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learn2mix.batches.delivery import MOST_KEPT
 from learn2mix.checks import Counts, Vector
+from learn2mix.mixers.base import Mixer
 
 ON_EXHAUSTED = ("restart", "stop_first", "stop_all", "drop")
+LONG = 100  # batches after which an epoch of two passes is not taken for one
+NO_EPOCH = (
+    "MixedStream: {} moves the mix at the end of an epoch, and no epoch of this stream has ended in {} batches: where "
+    "sources restart, an epoch ends where the loop leaves it, for batch in islice(loader, n) "
+    '(Trainer(limit_train_batches=n)); do so, give every=n, or use on_exhausted="stop_all"'
+)
 
 
 class Ends:
@@ -86,3 +95,20 @@ class Ends:
         if left.sum() == 0:
             left = (limits > 0).astype(np.float64)
         return left / left.sum()  # type: ignore[no-any-return]
+
+
+def tell_of_no_epoch(mixer: Mixer, num_batches: int, drawn: Counts, sizes: Vector) -> bool:
+    """Warn of a mix that waits for the end of an epoch where a loop seems to have none; return whether it was told.
+
+    Args:
+        mixer: one that moves the mix at the end of an epoch.
+        num_batches: of the epoch so far.
+        drawn: samples of each source in them, shape ``(num_sources,)``.
+        sizes: of the sources, shape as ``drawn``, NaN where not known.
+    """
+    mixed = mixer.proportions > 0
+    passes = drawn[mixed] / sizes[mixed]
+    if num_batches < (MOST_KEPT if np.isnan(passes).any() else LONG) or passes.min() < 2:
+        return False
+    warnings.warn(NO_EPOCH.format(type(mixer).__name__, num_batches), stacklevel=2)
+    return True

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
 from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place, warn_of_changes
-from learn2mix.batches.map_reader import MapReader, MapRequest
+from learn2mix.batches.map_reader import MapReader, MapRequest, tell_epoch
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
@@ -130,15 +130,15 @@ class MixedLoader(MadeOnce):
         return self.__dict__ | {"_carrier": None}  # workers stay where they are
 
     def set_epoch(self, epoch: int) -> None:
-        """Change nothing: see :meth:`MixedBatchSampler.set_epoch`."""
+        """Tell map-style data that have a ``set_epoch``, and give them new workers; the batches do not need it."""
         self.sampler.set_epoch(epoch)
+        self._carrier = None if tell_epoch(self.dataset, epoch) else self._carrier
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch, or go on with one that a loaded state was in the middle of."""
         if self.batch_sampler is not None:  # the data set may have changed since
             check_dataset(self.dataset, self.batch_sampler.partition)
-        if self._carrier is not None and not self._carrier.alive:
-            self._carrier = None
+        self._carrier = self._carrier if self._carrier is not None and self._carrier.alive else None
         return _Batches(self, self.sampler._begin(None, by_loader=True))
 
     def _read(self, iteration: int) -> Iterator[Any]:

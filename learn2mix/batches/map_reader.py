@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
-from torch.utils.data import default_collate
+from torch.utils.data import IterableDataset, default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated
+from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated, order_of
 from learn2mix.batches.packing import Block, Packed
 from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
@@ -52,7 +52,12 @@ class MapReader:
             try:
                 if not own:
                     check_keys(samples, name)
-                return Answer(number, generation, self.collate(samples))
+                if not own or not isinstance(samples, list):
+                    return Answer(number, generation, self.collate(samples))
+                given, places = samples.copy(), list(range(len(samples)))
+                batch = self.collate(samples)
+                order = order_of(samples, given, places)
+                return Answer(number, generation, batch, None if order is places else order)
             except StopIteration as error:
                 raise RuntimeError(f"collate_fn {NO_END}") from error
             except Exception:  # torch's does not say of which samples
@@ -135,6 +140,14 @@ def fetch_each(dataset: Any, indices: NDArray[np.integer[Any]] | list[int]) -> S
         except Exception as error:
             samples.append(_failed(index, error))
     return samples
+
+
+def tell_epoch(dataset: Any, epoch: int) -> bool:
+    """Tell map-style data that have a ``set_epoch``; return whether it was told."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "set_epoch"):
+        return False
+    dataset.set_epoch(epoch)
+    return True
 
 
 def _failed(index: int, error: Exception) -> Unreadable:

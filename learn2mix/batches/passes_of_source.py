@@ -21,6 +21,7 @@ WATCHED = 64  # samples of the first pass, in which a source that draws from the
 MOST_MARKS = 16  # that are kept
 NEVER = 1 << 62  # in the place of the number of a sample
 EMPTY = "is empty, or used up: what it reads (a generator, an open file) has to be made anew in its __iter__"
+CANNOT_GO_ON = " (so it did when it was read again; a generator ends with its error: do what may fail in decode_fn)"
 FIRST_FILL = 32  # samples in a shuffle buffer before the first leaves it; then it grows by one with each
 
 
@@ -157,7 +158,7 @@ class SourcePasses:
             self._mark = NEVER  # the samples of other readers, which may not fail there, have other numbers
             kind = StuckError if self._reread_to == self._next else ReadError
             said = f"failed at its sample {self._next - self._start}: {type(error).__name__}: {error}"
-            raise kind(said) from error
+            raise kind(said + (CANNOT_GO_ON if kind is StuckError else "")) from error
         if self._next < end and self._cut:  # which is no end of the data
             self._reread_to = self._next
             self.begin(self._start, self._start)

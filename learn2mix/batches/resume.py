@@ -71,11 +71,19 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
     warn_of_differences("MixedStream", differences(state, {name: here[name] for name in settings}))
     if names_differ:
         found.append(f"its sources are {state['group_names']}, but this stream's are {here['group_names']}")
+    before = dict(zip(_places(state["group_names"]), state["ends"]["lengths"], strict=True))
+    grown = {}  # map-style data of another size, which begin a pass: the samples before, and now
+    for source in stream._reader.sources:
+        if source.random_access and before.get(source.name, -1) not in (-1, source.size):
+            grown[source.name] = before[source.name], source.size or 0
+            found.append(f"its {source.name!r} had {before[source.name]} samples, and has {source.size} here")
     num_replicas = stream.num_replicas
     if found:
         places, names = _places(state["group_names"]), list(_places(here["group_names"]))
         lengths = [state["ends"]["lengths"][places[name]] if name in places else -1 for name in names]
-        state = let_go(state, np.zeros(len(names), dtype=np.int64), here["group_names"], found)
+        sizes = np.array([grown.get(name, (0, 0))[1] for name in names])
+        state = state | {"sizes": [grown.get(name, (0, 0))[0] for name in places]}
+        state = let_go(state, sizes, here["group_names"], found)
         state |= {
             "epoch_start": state["draws"],
             "plans": [],

@@ -54,6 +54,8 @@ class SourceReader:
         self._passes: dict[int, Any] = {}
         self._live: dict[int, Any] = {}  # what is iterated, of each shard
         self._twins: dict[int, Any] = {}  # what its passes are of, by shard
+        if settings.stops and callable(tell := getattr(source.samples, "set_epoch", None)):
+            tell(epoch)  # in every reader, for what the loop tells a source does not reach the workers
         self.kind = "whole"
         read_whole = WHOLE in states and settings.num_replicas == 1  # and is not to be looked at
         self.kind = "whole" if read_whole else self._find_kind()

@@ -55,7 +55,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             ``"stop_first"`` ends the epoch before the first batch that cannot be filled; ``"stop_all"`` restarts
             sources until each was drawn to its end; ``"drop"`` draws each sample once, and a source that is used up
             leaves the mix (the last batch may be smaller; samples fewer than the processes are left out). Except with
-            ``"restart"``, each epoch reads the sources from their beginning, each worker all of them.
+            ``"restart"``, each epoch reads the sources from their beginning, each worker all of them, and tells its
+            number to those that have a ``set_epoch``.
         collate_fn: makes a batch of a list of samples; None for torch's.
         decode_fn: makes a sample of what a source gives; called by the worker that uses the sample.
         shuffle_buffer: samples of each source from which to draw at random; 0 for the order of the source. It fills

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learn2mix.batches.composition import Batch
-from learn2mix.batches.ends import Ends
+from learn2mix.batches.ends import Ends, tell_of_no_epoch
 from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.orders import Orders
@@ -22,6 +23,11 @@ from learn2mix.feedback.pending import FIRST
 from learn2mix.mixers.base import Mixer
 
 PROBE = -1  # in the place of a batch's number: asks only where the sources end
+UNEQUAL = (
+    "MixedStream: {!r} gave {} samples in one pass and {} in another; samples are found by their number, so several "
+    "workers, or a resumed run, lose some and have others twice. Give the same samples in each pass, or choose them in "
+    "a pass without an end (while True in __iter__)"
+)
 
 
 class Requesting(MixedBatches):
@@ -42,11 +48,14 @@ class Requesting(MixedBatches):
         self._sizes_so_far: NDArray[np.float64] | None = None  # of the sources; None once more is known
         self._residue: int | None = None  # of the numbers of the batches that this copy in a worker gives
         self._orders = Orders()
+        self._may_have_no_epoch = not self._ends.stops and getattr(mixer, "every", None) == "epoch"
+        self._pass_lengths: dict[tuple[int, int], int] = {}  # by source and shard; 0 once it was told that they differ
         self._firsts: dict[tuple[int, int], int] = {}  # of first samples, by source and shard, as readers have told
 
     @locked
     def _prepare(self, num_shards: int, max_ahead: int) -> None:
         """Get ready for an iteration: how many workers read, and how many batches they have on their way."""
+        check_sizes(self._reader.sources, self._ends.lengths)
         self._max_ahead = max_ahead
         rank, num_replicas = self._split
         self._num_readers = num_shards
@@ -113,6 +122,11 @@ class Requesting(MixedBatches):
     def _next_batch(self, drawn: NDArray[np.int64]) -> Batch | None:
         """Compose a batch; None where a source ends before it could be filled."""
         self._refuse_to_wait(drawn)
+        if self._may_have_no_epoch:
+            drawn_since = self._composition.draws - self._epoch_start
+            self._may_have_no_epoch = not tell_of_no_epoch(
+                self.mixer, self._composition.position, drawn_since, self._sizes()
+            )
         batch = self._composition.compose(self._size_of, self._find_mix, self._ends.limits(drawn))
         short = self._ends.short_of(drawn + batch.counts)
         if len(short) == 0:
@@ -173,6 +187,11 @@ class Requesting(MixedBatches):
         """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
         for (source, shard), found in news.items():
+            length = found.length if self._settings.restart and not self._reader.skip else None
+            known = length and self._pass_lengths.setdefault((source, shard), length)
+            if known not in (None, 0, length):
+                self._pass_lengths[source, shard] = 0
+                warnings.warn(UNEQUAL.format(self.group_names[source], known, length), stacklevel=2)
             if shard == WHOLE:
                 self._ends.learn(source, found.length, found.known_up_to)
             self._shards.learn(source, shard, found.kind, found.length, found.state, self._max_ahead)
@@ -205,6 +224,17 @@ class Requesting(MixedBatches):
             self._shards.begin_anew()
             self._orders.clear()
             self._firsts.clear()
+            self._pass_lengths.clear()
+
+
+def check_sizes(sources: Sequence[Source], sizes: NDArray[np.int64]) -> None:
+    """Raise a ValueError if map-style data have another size than when the stream was made."""
+    for source, size in zip(sources, sizes.tolist(), strict=True):
+        if source.random_access and source.size != size:
+            raise ValueError(
+                f"sources: {source.name!r} has {source.size} samples, and had {size} when the stream was made; where "
+                "data have come or gone, make a new stream, and go on: new.load_state_dict(old.state_dict())"
+            )
 
 
 def _by_source(mine: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:

@@ -71,7 +71,7 @@ class AnnealedMix(ByBatch):
 
     def initial_proportions(self, prior: Vector) -> Vector:
         for mixer in self._mixers.values():
-            mixer.attach(prior, self.group_names, owner=self, sizes=self.sizes)
+            mixer.attach(prior, self.group_names, owner=self, sizes=self.sizes if self._sizes_given else None)
         self._mixes = {
             name: None if isinstance(asked, Mixer) else starting_mix(asked, prior, name, self.group_names)
             for name, asked in self._asked.items()

@@ -33,6 +33,7 @@ class Attached:
     _group_names: list[Any] | None = None
     _proportions: Vector | None = None
     _sizes: Vector | None = None
+    _sizes_given = False  # though some may be NaN: then the prior is none of the data's
     _has_empty = False  # whether some group has no samples; asked at each update
     _owner: weakref.ref[Any] | None = None
     _fresh: dict[str, Any] | None = None  # the state before anything was learned
@@ -70,6 +71,7 @@ class Attached:
         prior, names = frozen(as_proportions(prior, len(group_names), "prior")), list(group_names)
         if self._prior is None or self._group_names is None:
             self._prior, self._group_names, self._has_empty = prior, names, bool((prior == 0).any())
+            self._sizes_given = sizes is not None
             self._sizes = np.full(len(names), np.nan) if sizes is None else np.array(sizes, dtype=np.float64)
             try:
                 self._begin()
@@ -123,7 +125,7 @@ class Attached:
         unknown = np.flatnonzero(np.isnan(self.sizes))
         if len(unknown):
             name = self.group_names[unknown[0]]
-            raise ValueError(f"{rule} counts passes, but the size of {name!r} is not known; give sources with a len")
+            raise ValueError(f"{rule} goes by sizes, but the size of {name!r} is not known; give sources with a len")
 
     @property
     def group_names(self) -> list[Any]:

@@ -103,6 +103,8 @@ class FixedMix(Mixer):
         if self._formula is None:
             self._mix = starting_mix(self._asked, prior, "proportions", self.group_names)
         elif self._formula.func is temper:
+            if self._sizes_given and self._formula.keywords["power"]:
+                self._check_sizes_known("FixedMix.tempered")
             self._mix = self._formula(prior)
         else:
             self._check_sizes_known(f"FixedMix: {self._formula.func.__name__}")
