@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence, Set
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,38 +175,28 @@ class Composition:
         """Batches that wait and were not trained on."""
         return len(self.waiting) - len(self._trained)
 
-    def leaving(self, trained: Set[int]) -> list[Batch]:
-        """Return the batches that wait and would leave, if those of some numbers were trained on."""
-        trained = self._trained | trained
-        return list(takewhile(lambda batch: batch.number in trained, self.waiting))
+    def as_if_trained(self, numbers: Iterable[int]) -> tuple[Composition, list[Batch]]:
+        """Return a copy in which the batches of some numbers were trained on, and those that leave it by that."""
+        copied = copy.copy(self)
+        copied.waiting, copied._trained = self.waiting.copy(), self._trained.copy()
+        return copied, [batch for number in numbers for batch in copied.mark_trained(number)]
 
-    def first_left(self, trained: Set[int]) -> Batch | None:
-        """Return the oldest batch that would wait then."""
-        trained = self._trained | trained
-        return next((batch for batch in self.waiting if batch.number not in trained), None)
+    @property
+    def draws_trained(self) -> Counts:
+        """Samples of each group in the batches trained on."""
+        return self.draws - sum(batch.counts for batch in self.waiting if batch.number not in self._trained)
 
-    def draws_trained(self, trained: Set[int]) -> Counts:
-        """Return the samples of each group in the batches trained on, with those of these numbers."""
-        trained = self._trained | trained
-        untrained = sum(batch.counts for batch in self.waiting if batch.number not in trained)
-        return self.draws - untrained
-
-    def state_dict(self, trained: Set[int] = frozenset()) -> dict[str, Any]:
-        """Return numbers and lists; batches of the numbers ``trained`` wait, but count as trained on.
-
-        Of the batches that wait it has the proportions, to compose them again as they were.
-        """
-        left, trained = deque(self.waiting), self._trained | trained
-        while left and left[0].number in trained:
-            left.popleft()
-        first = left[0] if left else None
-        draws, credit = (first.draws, first.credit) if first else (self.draws, self.credit)
-        newest = first.previous if first else self.newest
-        ahead = [(batch.proportions, batch.number in trained) for batch in left] + list(self._replay)
+    def state_dict(self) -> dict[str, Any]:
+        """Return numbers and lists: of the batches that wait their proportions, to compose them again as they were."""
+        first = self.waiting[0] if self.waiting else None
+        draws, credit, newest = (
+            (first.draws, first.credit, first.previous) if first else (self.draws, self.credit, self.newest)
+        )
+        ahead = [(batch.proportions, batch.number in self._trained) for batch in self.waiting] + list(self._replay)
         return {
             "epoch": self.epoch,
-            "position": self.position - len(left),
-            "composed": self.composed - len(left),
+            "position": self.position - len(self.waiting),
+            "composed": self.composed - len(self.waiting),
             "draws": draws.tolist(),
             "credit": credit.tolist(),
             "newest": newest.tolist(),

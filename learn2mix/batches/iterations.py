@@ -10,6 +10,7 @@ from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import locked
 from learn2mix.batches.progress import Progress
+from learn2mix.batches.resume import load_state
 from learn2mix.batches.torch_loader import (
     LoopsAhead,
     TorchLoader,
@@ -59,8 +60,9 @@ class Iterations(Progress):
         self._agreement.compare("run", lambda: with_mix(self.mixer, self._must_match()))
         return self._iteration
 
-    def _restart(self, state: dict[str, Any]) -> None:
-        """Let every iterator so far be out of date, after a state was loaded."""
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        """Load what both kinds of state hold, and let every iterator so far be out of date."""
+        load_state(self, state)
         self.observing, self._split = bool(state["observing"]), (self.rank, self.num_replicas)
         self._renew(Delivery())
         self._looks, self.lacks_losses = 0, bool(state.get("lacks_losses"))

@@ -127,7 +127,7 @@ class Progress:
     @locked
     def realised(self) -> Vector:
         """The mix of all batches trained on so far, shape ``(num_groups,)``; NaN before the first."""
-        drawn = self._composition.draws_trained(self._counts_as_trained())
+        drawn = self._so_far()[0].draws_trained
         with np.errstate(invalid="ignore"):
             mix: Vector = drawn / drawn.sum()
         return mix
@@ -136,12 +136,13 @@ class Progress:
     @locked
     def history(self) -> History:
         """What the batches trained on so far were asked to be and were, at each update of the mix."""
-        at, trained = self._composition, self._counts_as_trained()
+        at, recorder = self._so_far()
         newest, draws, credit, step = at.newest, at.draws, at.credit, at.composed
-        if (batch := at.first_left(trained)) is not None:
+        if at.waiting:
+            batch = at.waiting[0]
             newest, draws, credit, step = batch.proportions, batch.draws, batch.credit, batch.number
         mix = newest if self._mix_of_batches else self.mixer.proportions
-        return self._recorded(trained).history(
+        return recorder.history(
             Row(step, at.lag if self.observing else 0, mix, draws, credit),
             names=self.group_names,
             sizes=self._sizes(),
@@ -174,12 +175,16 @@ class Progress:
         """Batches, over all epochs."""
         return self._composition.composed - self._composition.lag
 
-    def _counts_as_trained(self) -> set[int]:
-        """Return the numbers of batches that wait though they count as trained on: the loop never observes."""
+    def _so_far(self) -> tuple[Composition, Recorder]:
+        """Return how far the run is and what was written down; what a loop that never observes has, it trained on."""
         if self.observing or self.mixer.needs_losses:
-            return set()
+            return self._composition, self._recorder
         self._delivery.catch_up()
-        return {handed.number for handed in self._delivery.handed}
+        at, left = self._composition.as_if_trained(handed.number for handed in self._delivery.handed)
+        recorder = self._recorder.copy()
+        for batch in left:
+            self._note(recorder, batch)
+        return at, recorder
 
     def _mark_trained(self, number: int) -> None:
         """Count a batch that waits as trained on, and write down what leaves."""
@@ -195,13 +200,6 @@ class Progress:
     def _note(self, recorder: Recorder, batch: Batch) -> None:
         mix = batch.proportions if self._mix_of_batches else self.mixer.proportions
         recorder.note(batch, mix, self._composition.lag if self.observing else 0)
-
-    def _recorded(self, trained: set[int]) -> Recorder:
-        """Return what was written down, with the batches that wait though they count as trained on."""
-        recorder = self._recorder.copy() if trained else self._recorder
-        for batch in self._composition.leaving(trained):
-            self._note(recorder, batch)
-        return recorder
 
     def _must_match(self) -> dict[str, int]:
         """What has to be the same on every process: else they draw parts of different batches."""

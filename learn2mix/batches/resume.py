@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learn2mix.batches.composition import as_list
+from learn2mix.batches.torch_loader import in_thread_of_nodes
 from learn2mix.checks import differences, warn_of_differences
 from learn2mix.labels import as_name
 
 if TYPE_CHECKING:
+    from learn2mix.batches.progress import Progress
     from learn2mix.batches.sampler import MixedBatchSampler
     from learn2mix.batches.stream import MixedStream
     from learn2mix.checks import Counts
@@ -19,6 +21,31 @@ if TYPE_CHECKING:
 VERSION = 3
 VERSIONS = (1, 2, VERSION)
 PER_GROUP = {"remembered", "rewards", "sum"}  # what else the state of a mixer has one value a group of
+
+
+def state_of(mixed: Progress) -> dict[str, Any]:
+    """Return the part of a state that samplers and streams have in common."""
+    at, recorder = mixed._so_far()
+    return {
+        "version": VERSION,
+        "group_names": mixed.group_names,
+        "global_batch_size": mixed.global_batch_size,
+        "order": mixed.order,
+        "seed": mixed.seed,
+        "observing": mixed.observing,
+        "lacks_losses": in_thread_of_nodes(),
+        **at.state_dict(),
+        "feedback": mixed._feedback.state_dict(),
+        "history": recorder.state_dict(),
+    }
+
+
+def load_state(mixed: Progress, state: dict[str, Any]) -> None:
+    """Go on from what :func:`state_of` returned."""
+    mixed._feedback.load_state_dict(state["feedback"])  # first, for it may refuse the state
+    mixed.seed = state["seed"]
+    mixed._composition.load_state_dict(state)
+    mixed._recorder.load_state_dict(state.get("history"))
 
 
 def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> list[str]:

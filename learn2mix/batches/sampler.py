@@ -14,8 +14,8 @@ from learn2mix.batches.label_order import warn_of_another_order
 from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
-from learn2mix.batches.resume import VERSION, check_sampler_state, let_go
-from learn2mix.batches.torch_loader import find_torch_loader, in_thread_of_nodes, refuse_wrapping
+from learn2mix.batches.resume import check_sampler_state, let_go, state_of
+from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
@@ -175,21 +175,11 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
         Any process may ask alone, at any time. A resumed run composes the batches composed ahead again, as they were.
         """
-        return {
-            "version": VERSION,
+        return state_of(self) | {
             "fingerprint": self.partition.fingerprint(),
             "num_groups": self.partition.num_groups,
             "sizes": self.partition.sizes.tolist(),
-            "group_names": self.group_names,
-            "global_batch_size": self.global_batch_size,
             "num_batches": self._num_batches,
-            "order": self.order,
-            "seed": self.seed,
-            "observing": self.observing,
-            "lacks_losses": in_thread_of_nodes(),
-            **self._composition.state_dict(self._counts_as_trained()),
-            "feedback": self._feedback.state_dict(),
-            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     @locked
@@ -209,13 +199,9 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         differences = check_sampler_state(state, self, strict=strict)
         if differences:
             state = let_go(state, self.partition.sizes, self.group_names, differences)
-        self._feedback.load_state_dict(state["feedback"])
-        self.seed = state["seed"]
+        self._go_on_from(state)
         self._passes = Passes(self.partition, self.seed)
         self._indices.clear()
-        self._composition.load_state_dict(state)
-        self._recorder.load_state_dict(state.get("history"))
-        self._restart(state)
         if self._epoch_composed() and not state["ahead"]:  # of a loop that never observes: its epoch was over
             self._end_epoch()
 

@@ -16,12 +16,12 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 from learn2mix.batches.delivery import BATCHED_TWICE
 from learn2mix.batches.ends import ON_EXHAUSTED
 from learn2mix.batches.lock import locked
-from learn2mix.batches.resume import VERSION, fit_stream_state
+from learn2mix.batches.resume import fit_stream_state, state_of
 from learn2mix.batches.shards import WHOLE
 from learn2mix.batches.sources import name_sources
 from learn2mix.batches.stream_reader import StreamReader
 from learn2mix.batches.stream_requests import Requesting
-from learn2mix.batches.torch_loader import find_torch_loader, in_thread_of_nodes
+from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.feedback.pending import FIRST
 from learn2mix.feedback.processes import Processes
@@ -164,29 +164,19 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
         A resumed run composes the batches that were not observed again, by the same mixes.
         """
-        composition = self._composition.state_dict(self._counts_as_trained())
-        number, num_ahead = composition["composed"], len(composition["ahead"])
-        drawn = np.array(composition["draws"]) - (self._epoch_start if self._ends.stops else 0)
-        shards = self._shards.state_dict(number, num_ahead, drawn, self._split[0])
+        state = state_of(self)
+        drawn = np.array(state["draws"]) - (self._epoch_start if self._ends.stops else 0)
+        shards = self._shards.state_dict(state["composed"], len(state["ahead"]), drawn, self._split[0])
         return {
-            "version": VERSION,
-            "group_names": self.group_names,
-            "global_batch_size": self.global_batch_size,
+            **state,
             "on_exhausted": self.on_exhausted,
             "shuffle_buffer": self._shuffle_buffer,
             "batch_sizes": None if self._batch_sizes is None else self._batch_sizes.tolist(),
-            "order": self.order,
-            "seed": self.seed,
-            "observing": self.observing,
-            "lacks_losses": in_thread_of_nodes(),
-            **composition,
             "epoch_start": self._epoch_start.tolist(),
             "ends": {"lengths": self._ends.lengths.tolist()},
             **shards,
             "orders": self._orders.state_before(drawn, shards["shards"]["drawn"], self._shards.split_by_process),
             "residue": self._residue,
-            "feedback": self._feedback.state_dict(),
-            "history": self._recorded(self._counts_as_trained()).state_dict(),
         }
 
     @locked
@@ -205,10 +195,8 @@ class MixedStream(Requesting, IterableDataset[Any]):
             ValueError: if the state does not fit; nothing is changed then.
         """
         state = fit_stream_state(state, self, strict=strict)
-        self._feedback.load_state_dict(state["feedback"])
-        self.seed = state["seed"]
+        self._go_on_from(state)
         self._reader.begin_anew()
-        self._composition.load_state_dict(state)
         self._epoch_start = np.array(state["epoch_start"], dtype=np.int64)
         self._shards.load_state_dict(state)
         self._ends.recall(state["ends"]["lengths"])
@@ -217,8 +205,6 @@ class MixedStream(Requesting, IterableDataset[Any]):
         self._orders.load_state(state.get("orders", []))
         self._firsts.clear()
         self._residue = state.get("residue")
-        self._recorder.load_state_dict(state.get("history"))
-        self._restart(state)
 
 
 def _check_removed(removed: dict[str, Any]) -> None:
