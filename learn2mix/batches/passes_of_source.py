@@ -6,14 +6,15 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from torch.utils.data._utils import worker
 
 from learn2mix.batches.copies import share_memory
-from learn2mix.batches.sources import digest
+from learn2mix.batches.sources import UnusableError, digest
 from learn2mix.batches.surroundings import OwnRandomness, Seen
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
@@ -37,14 +38,6 @@ class StuckError(ReadError):
     """A source failed and cannot go on."""
 
 
-class EmptyError(StuckError):
-    """A source, or a part of it, has no samples."""
-
-
-class ReusedError(StuckError):
-    """A source gives the same object for each sample, and overwrites it."""
-
-
 @dataclass(eq=False)
 class SourcePasses:
     """Samples by number: sample ``n`` of endless passes over an iterable.
@@ -61,7 +54,7 @@ class SourcePasses:
     keep: int  # samples to keep behind the newest one asked for
     restart: bool = True  # whether passes follow each other
     seen: Seen | None = None  # what the process is seen as while the source is read; None as one without workers
-    randomness: OwnRandomness | None = None  # that the source is read with; None for that of the process
+    randomness: OwnRandomness = field(default_factory=OwnRandomness)  # that the source is read with
     save: Callable[[], Any] | None = None  # returns the source's own state; None where it has none
     if_empty: str = EMPTY  # what is said then
 
@@ -107,8 +100,6 @@ class SourcePasses:
         while self.length is None and self._ahead is None and self._next < number:
             try:
                 self._read(number - self._next)
-            except EmptyError:
-                raise
             except ReadError as error:
                 if skipped is None or isinstance(error, StuckError):
                     self._ahead = error
@@ -153,7 +144,7 @@ class SourcePasses:
                 self._extend(self._pass, part)
         except BaseException as error:  # also Ctrl-C
             self._cut = ended_a_generator(error)
-            if not isinstance(error, Exception) or isinstance(error, ReusedError):
+            if not isinstance(error, Exception) or isinstance(error, UnusableError):
                 raise
             self._mark = NEVER  # the samples of other readers, which may not fail there, have other numbers
             kind = StuckError if self._reread_to == self._next else ReadError
@@ -165,21 +156,16 @@ class SourcePasses:
         elif self._next < end:
             self.length = self._next - self._start
             if not self.length:
-                raise EmptyError(self.if_empty)
+                raise UnusableError(self.if_empty)
             self._start, self._pass, self._mark = self._next, None, self._next
 
     def _extend(self, samples: Iterator[Any], count: int) -> None:
         """Keep so many samples more; where reading them fails, those before."""
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
-        randomness = self.randomness
-        if randomness is not None and not randomness.used and (self._start or self._next >= WATCHED):
-            randomness = None  # it takes as long as some hundred samples
+        may_draw = self.randomness.used or (self._start == 0 and self._next < WATCHED)
         try:
-            if randomness is None:
+            with self.randomness if may_draw else nullcontext():  # it takes as long as some hundred samples
                 self._kept.extend(islice(samples, count))
-            else:
-                with randomness:
-                    self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info
             number, self._next = self._next, self._oldest + len(self._kept)
@@ -198,7 +184,7 @@ class SourcePasses:
     def _refuse_one_object(self, first: int) -> None:
         """Raise an error if the first sample, which had this digest, was written to as a later one was read."""
         if digest(self._kept[0]) != first and any(share_memory(self._kept[0], later) for later in self._kept[1:]):
-            raise ReusedError(
+            raise UnusableError(
                 "gives the same object for each sample and overwrites it; give a new one each time: row.copy()"
             )
 

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class Settings(NamedTuple):
     num_shards: int  # among which the workers of a process share a source
     num_replicas: int
     rank: int  # of the process
-    keep: int  # samples that stay in memory behind the newest, to go back to
+    keep: int  # samples that stay in memory behind the newest, to go back to, and that are looked ahead
     resume: list[tuple[int, int, dict[str, Any]]]  # source, shard, and its own state, to go on from
 
 
@@ -44,7 +45,6 @@ class SourceReader:
 
     def __init__(self, source: Source, settings: Settings, epoch: int, states: dict[int, dict[str, Any]]) -> None:
         self._source, self._settings, self._epoch = source, settings, epoch
-        self._several = settings.num_shards * settings.num_replicas > 1
         self.firsts: dict[int, int] = {}
         self._splits_itself = False
         # Where an epoch ends with the sources, each process has to see where they end.
@@ -57,8 +57,8 @@ class SourceReader:
         if settings.stops and callable(tell := getattr(source.samples, "set_epoch", None)):
             tell(epoch)  # in every reader, for what the loop tells a source does not reach the workers
         self.kind = "whole"
-        read_whole = WHOLE in states and settings.num_replicas == 1  # and is not to be looked at
-        self.kind = "whole" if read_whole else self._find_kind()
+        if WHOLE not in states or settings.num_replicas > 1:  # else it is read whole, and not to be looked at
+            self.kind = self._find_kind()
         for shard, state in states.items():
             self._twins.pop(WHOLE, None)  # which was looked at
             samples = self._live[shard] = twin(self._shard_of(shard))  # its later passes begin at the beginning
@@ -70,13 +70,13 @@ class SourceReader:
     def _find_kind(self) -> str:
         source, samples, stops = self._source, self._source.samples, self._settings.stops
         num_shards, num_replicas = self._settings.num_shards, self._settings.num_replicas
-        if source.random_access or not self._several:
+        if source.random_access or num_shards * num_replicas == 1:
             return "whole"
         if any(kind.__module__.startswith("streaming.base") for kind in type(samples).__mro__):
             raise UnusableError(
-                f"sources: {source.name!r} is mosaicml's, whose workers wait for each other at each pass, and those of "
-                "a stream pass over it at different times; read it by index: give an object whose __len__ returns "
-                "dataset.size and whose __getitem__ returns dataset[index], or use one process and num_workers=1"
+                "is mosaicml's, whose workers wait for each other at each pass, and those of a stream pass over it at "
+                "different times; read it by index: give an object whose __len__ returns dataset.size and whose "
+                "__getitem__ returns dataset[index], or use one process and num_workers=1"
             )
         # Hugging Face's split_dataset_by_node leaves a note that the data are this process's alone.
         split_by_rank = num_replicas > 1 and getattr(samples, "_distributed", None) is not None
@@ -91,9 +91,9 @@ class SourceReader:
         split_by_rank = split_by_rank or (num_replicas > 1 and self._questions.splits_by_rank)
         if split_by_rank and stops:
             raise UnusableError(
-                f"sources: {source.name!r} is split by process (split_dataset_by_node, or it asks for the rank and not "
-                "for the number of processes), so no process knows where it ends in the others; give every process all "
-                'of it, which the stream splits, or use on_exhausted="restart"'
+                "is split by process (split_dataset_by_node, or it asks for the rank and not for the number of "
+                "processes), so no process knows where it ends in the others; give every process all of it, which the "
+                'stream splits, or use on_exhausted="restart"'
             )
         if not split_by_rank:
             self._note_first(WHOLE, first)
@@ -118,10 +118,6 @@ class SourceReader:
         """Return the passes over a shard, or over the whole."""
         if shard not in self._passes:
             self._passes[shard] = self._new_passes(shard)
-            if self.kind == "shards" and self._settings.num_replicas > 1 and shard not in self._live:
-                samples = self._live[shard] = self._shard_of(shard)
-                self._opened[shard], first = self._open(samples, shard, self._seen(shard), before=0)
-                self._note_first(shard, first)
         return self._passes[shard]
 
     def close(self) -> None:
@@ -162,7 +158,9 @@ class SourceReader:
         samples = self._opened.pop(shard, None)
         if samples is None or before:
             self._live[shard] = self._shard_of(shard)
-            samples, _ = self._open(self._live[shard], shard, self._seen(shard), before)
+            samples, first = self._open(self._live[shard], shard, self._seen(shard), before)
+            if shard != WHOLE and self._settings.num_replicas > 1 and not before:
+                self._note_first(shard, first)
         if self._settings.buffer <= 1:
             return samples
         generator = random.Random(f"{self._settings.seed} {self._epoch} {self._source.name} {max(shard, 0)} {before}")
@@ -173,12 +171,11 @@ class SourceReader:
     ) -> tuple[Iterator[Any], list[Any] | Exception]:
         """Begin a pass over the source or a shard of it, in the order that any other reader of it sees."""
         randomness = self._randomness[shard]
-        if randomness.seeded and not randomness.used:  # the passes of a source are alike, and seeding takes long
-            with self._questions, seen_as(seen):
-                return peek(self._source.open(samples, seen, before))
-        part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
-        randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}{part}")
-        with self._questions, seen_as(seen), randomness:
+        draws = randomness.used or not randomness.seeded  # the passes of a source are alike, and seeding takes long
+        if draws:
+            part = {"whole": "", "own": f" of {self._settings.rank}", "shards": f" in {shard}"}[self.kind]
+            randomness.seed(f"{self._settings.seed} {self._epoch} {self._source.name} {before}{part}")
+        with self._questions, seen_as(seen), randomness if draws else nullcontext():
             return peek(self._source.open(samples, seen, before))
 
     def _shuffled_part(self, before: int, place: int) -> tuple[int, list[int]]:

@@ -27,8 +27,8 @@ LOSES_ITS_BUFFER = {"BufferShuffledExamplesIterable"}
 COUNT_SAMPLES = {"SkipExamplesIterable", "TakeExamplesIterable"}
 
 
-class UnusableError(ValueError):
-    """A source cannot be read as it has to be here; the message says why, and what to do."""
+class UnusableError(Exception):
+    """A source cannot be read as it has to be here: what is wrong with it, and what to do; the reader adds its name."""
 
 
 class Source:
@@ -84,9 +84,9 @@ class Source:
             self._first = digest(first[0])
         elif self._first is not None:
             raise UnusableError(
-                f"sources: {self.name!r} is a one-shot iterator (such as a generator) and cannot be read from its "
-                "beginning again; give an object that can be iterated anew, such as one with an __iter__ method, or "
-                'pass on_exhausted="stop_first" and iterate once'
+                "is a one-shot iterator (such as a generator) and cannot be read from its beginning again; give an "
+                "object that can be iterated anew, such as one with an __iter__ method, or pass "
+                'on_exhausted="stop_first" and iterate once'
             )
         return opened
 

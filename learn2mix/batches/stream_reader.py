@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable, collated
 from learn2mix.batches.copies import copy_of
-from learn2mix.batches.passes_of_source import EmptyError, ReadError, ReusedError, SampleError, StuckError
+from learn2mix.batches.passes_of_source import ReadError, SampleError, StuckError
 from learn2mix.batches.shards import WHOLE, Segment
 from learn2mix.batches.source_reader import Settings, SourceReader
 from learn2mix.batches.sources import Source, UnusableError, reads_open_file
@@ -74,8 +74,14 @@ class StreamReader:
         """Raise an error that names a source or a function which so many workers cannot have."""
         if num_workers and not forked:
             self._check_pickling()
-        elif num_workers > 1:
-            self._check_files()
+            return
+        for source in self.sources:
+            if num_workers > 1 and reads_open_file(source.samples):
+                raise ValueError(
+                    f"sources: {source.name!r} is an iterator over a file that is open already, so each worker would "
+                    "get only what the others leave of it; give an object whose __iter__ opens the file, or use "
+                    "num_workers=1"
+                )
 
     def _check_pickling(self) -> None:
         sent = [(f"sources: {source.name!r}", source.samples, OPENS) for source in self.sources]
@@ -87,15 +93,6 @@ class StreamReader:
                 raise TypeError(
                     f'{name} cannot be sent to a worker: {error}; give {way_out}, or use multiprocessing_context="fork"'
                 ) from error
-
-    def _check_files(self) -> None:
-        for source in self.sources:
-            if reads_open_file(source.samples):
-                raise ValueError(
-                    f"sources: {source.name!r} is an iterator over a file that is open already, so each worker would "
-                    "get only what the others leave of it; give an object whose __iter__ opens the file, or use "
-                    "num_workers=1"
-                )
 
     def begin_anew(self) -> None:
         """Read every source from its beginning."""
@@ -158,14 +155,12 @@ class StreamReader:
                 skipped += [f"{source.name!r} {each}" for each in failed]
                 begins, marks = reader.firsts.get(WHOLE), passes.marks
                 news[part.source, WHOLE] = News(reader.kind, passes.length, marks, begins, state, part.look_ahead)
+        except UnusableError as error:
+            raise ValueError(f"sources: {source.name!r} {error}") from None
+        except ReadError as error:
+            raise RuntimeError(f"sources: {source.name!r} {error}") from error.__cause__
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, ReadError) else error
-            if isinstance(cause, UnusableError):
-                raise cause from None
-            if isinstance(error, (EmptyError, ReusedError)):
-                raise ValueError(f"sources: {source.name!r} {error}") from None
-            said = error if isinstance(error, ReadError) else f"failed: {type(error).__name__}: {error}"
-            raise RuntimeError(f"sources: {source.name!r} {said}") from cause
+            raise RuntimeError(f"sources: {source.name!r} failed: {type(error).__name__}: {error}") from error
         return samples
 
     def _sample(self, source: Source, passes: Any, number: int, skipped: list[str]) -> Any:

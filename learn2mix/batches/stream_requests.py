@@ -60,8 +60,6 @@ class Requesting(MixedBatches):
         rank, num_replicas = self._split
         self._num_readers = num_shards
         self._shards.split(num_shards, num_replicas)
-        size = self.batch_size * num_replicas
-        self._horizon = (max_ahead + 2) * size
         self._settings = Settings(
             self.seed,
             self._shuffle_buffer,
@@ -70,7 +68,7 @@ class Requesting(MixedBatches):
             num_shards=self._shards.num_shards,
             num_replicas=num_replicas,
             rank=rank,
-            keep=self._horizon if max_ahead else 2 * size,
+            keep=(max_ahead + 2) * self.batch_size * num_replicas,
             resume=self._shards.states_before(self._composition.composed, self._drawn(), rank),
         )
 
@@ -160,7 +158,7 @@ class Requesting(MixedBatches):
             segments = self._shards.plan(batch, self._composition.waiting[0].number, num_replicas) or nothing
             own_places, order = self._own(batch)
             places = nothing if own_places is None else _by_source(own_places, counts)
-        look = self._ends.look_ahead(drawn + counts, self._horizon)
+        look = self._ends.look_ahead(drawn + counts, self._settings.keep)
         columns = zip(range(len(own)), drawn.tolist(), counts.tolist(), places, own, segments, look, strict=True)
         parts = [part for part in map(Part._make, columns) if part.num_samples or part.look_ahead]
         epoch = self._composition.epoch if self._ends.stops else 0
