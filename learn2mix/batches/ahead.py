@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from learn2mix.batches.answers import Answer, Unreadable
 from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
-from learn2mix.batches.lock import Lock, locked
+from learn2mix.batches.lock import locked
 from learn2mix.batches.map_reader import ChunkRequest, MapReader, MapRequest, SampleReader
 from learn2mix.batches.packing import pinned
 from learn2mix.batches.pipeline import Pipeline
@@ -22,19 +22,14 @@ from learn2mix.batches.stacking import gather, is_stacked
 from learn2mix.batches.torch_loader import call_if_alive
 
 
-class AheadDecoder:
+class AheadDecoder(Pipeline):
     """Decodes the samples that the next batches would have if the mix stayed as it is.
 
     A batch that is what was foreseen is one chunk, collated by the worker that decoded it. Any other is collated here,
     of samples of several chunks; what none of them has is decoded before anything else. A sample is known by its index,
     so that whatever is missed, fails or comes too much, no batch gets another's.
 
-    Args:
-        reader: makes a batch of samples.
-        sampler: composes the batches.
-        num_workers: worker processes, at least 1.
-        prefetch_factor: batches that each of them has on its way.
-        loader_args: what else ``DataLoader`` takes.
+    ``reader`` makes a batch of samples, ``sampler`` composes it; ``max_ahead`` batches are on their way.
     """
 
     def __init__(
@@ -42,31 +37,21 @@ class AheadDecoder:
         reader: MapReader,
         sampler: MixedBatchSampler,
         num_workers: int,
-        prefetch_factor: int,
+        max_ahead: int,
         loader_args: dict[str, Any],
     ) -> None:
-        self._reader, self._sampler, self._lock = reader, sampler, Lock()
-        self._num_workers = num_workers
-        self._num_ahead = num_workers * prefetch_factor + 1  # one more than is on its way: no worker waits for it
         decoding = SampleReader(reader.dataset, collates=reader.collate is default_collate)
-        loader_args = loader_args | {"prefetch_factor": prefetch_factor}
-        self._pipeline = Pipeline(decoding, reader.dataset, num_workers, loader_args, sampler.rank)
+        super().__init__(decoding, reader.dataset, num_workers, loader_args, sampler.rank)
         # Without end, and between two of them nothing here keeps this alive.
-        self._pipeline.feed(map(call_if_alive, repeat(weakref.WeakMethod(self._next_request))))
+        self.feed(map(call_if_alive, repeat(weakref.WeakMethod(self._next_request))))
+        self._reader, self._sampler = reader, sampler
+        self._num_workers = num_workers
+        self._num_ahead = max_ahead + 1  # one more than is on its way: no worker waits for it
         self._numbers = count()
         self._coming: dict[int, Chunk] = {}  # being decoded, by number
         self._chunks = Chunks()
         self._urgent: deque[Chunk] = deque()  # to decode for the batch that is waited for
         self._foreseen: deque[Indices] = deque()  # and for those after it
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can answer: see :attr:`Pipeline.alive`."""
-        return self._pipeline.alive
-
-    def close(self) -> None:
-        """End the workers."""
-        self._pipeline.close()
 
     def answers(self, requests: Iterator[MapRequest]) -> Iterator[Answer]:
         """Return batches, each once all its samples are decoded.
@@ -83,7 +68,7 @@ class AheadDecoder:
         self._foreseen = deque(self._chunks.missing(wanted, most_spare=self._num_ahead * len(indices)))
         for chunk in chunks:
             while chunk.content is None:
-                decoded = self._pipeline.answer()
+                decoded = self.answer()
                 if decoded is not None:
                     self._coming.pop(decoded.number).content = decoded.content
         contents = [chunk.content for chunk in chunks]
@@ -97,7 +82,8 @@ class AheadDecoder:
             answer = self._collated(request, [samples[owner][row] for owner, row in places])
         for chunk in chunks:
             chunk.shrink()
-        return answer._replace(batch=pinned(answer.batch)) if self._pipeline.pins else answer
+        pins = getattr(self._answers, "_pin_memory", False)
+        return answer._replace(batch=pinned(answer.batch)) if pins else answer
 
     def _take(self, indices: Indices) -> Taken:
         """Take the samples of a batch; what is missing is asked for, of all workers at once."""

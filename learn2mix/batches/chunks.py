@@ -113,11 +113,8 @@ class Chunks:
     def _give_up(self, chunks: list[Chunk], found: Indices, most_spare: int) -> None:
         spare = np.ones(sum(np.count_nonzero(chunk.free) for chunk in chunks), dtype=bool)
         spare[found[found >= 0]] = False
-        too_many = np.count_nonzero(spare) - most_spare
-        start = 0
-        for chunk in chunks:
-            if too_many <= 0:
-                break
+        too_many, start = np.count_nonzero(spare) - most_spare, 0
+        for chunk in chunks if too_many > 0 else ():
             free = chunk.free.nonzero()[0]
             rows = free[spare[start : start + len(free)]][:too_many]
             start, too_many = start + len(free), too_many - len(rows)

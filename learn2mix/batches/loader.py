@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
 from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place, warn_of_changes
-from learn2mix.batches.map_reader import MapReader, MapRequest, tell_epoch
+from learn2mix.batches.map_reader import MapReader, tell_epoch
 from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
@@ -97,7 +97,7 @@ class MixedLoader(MadeOnce):
             dataset._reader if batch_sampler is None else MapReader(dataset, collate_fn, skip=on_error == "skip")
         )
         self.collate_fn = self._reader.collate
-        self._carrier: Pipeline | AheadDecoder | None = None  # with the workers
+        self._carrier: Pipeline | None = None  # with the workers
         self._settings: dict[str, Any] = {}  # of the data set, when these last began an epoch
 
     @property
@@ -155,20 +155,22 @@ class MixedLoader(MadeOnce):
             sampler._check_current(iteration)  # another may have taken the place of this one
         sampler._end_iteration(iteration)
 
-    def _new_carrier(self) -> Pipeline | AheadDecoder:
+    @property
+    def _max_ahead(self) -> int:
+        return self.num_workers * (self.prefetch_factor or 0)
+
+    def _new_carrier(self) -> Pipeline:
         if self.batch_sampler is None or not self.zero_lag:
             return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args, self.sampler.rank)
-        ahead = self.prefetch_factor or 2
-        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, ahead, self._loader_args)
+        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, self._max_ahead, self._loader_args)
 
     def _requests(self, iteration: int) -> Iterator[Any]:
-        if self.batch_sampler is not None:
-            return _map_requests(self.batch_sampler, iteration)
-        self._reader.skip = self.on_error == "skip"
-        context = self._loader_args.get("multiprocessing_context") or multiprocessing
-        self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
-        self.stream._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
-        return self.stream._requests(iteration)  # type: ignore[no-any-return]
+        if self.batch_sampler is None:
+            self._reader.skip = self.on_error == "skip"
+            context = self._loader_args.get("multiprocessing_context") or multiprocessing
+            self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
+            self.stream._prepare(max(self.num_workers, 1), self._max_ahead)
+        return self.sampler._requests(iteration)  # not of the loader, which would live on as long as they do
 
     def _take(self, answer: Answer) -> bool:
         """Take note of an answer; return whether it is a batch for the loop, with a sample that could be read."""
@@ -264,18 +266,6 @@ class _Batches:
 
     def __del__(self) -> None:
         self._loader._release()
-
-
-def _map_requests(sampler: MixedBatchSampler, iteration: int) -> Iterator[MapRequest]:
-    # No method of the loader: the pipeline holds this, and both would live on where the loader is dropped.
-    batches = sampler._batches(iteration)
-    while True:
-        with sampler._lock:
-            indices = next(batches, None)
-            if indices is None:
-                return
-            request = MapRequest(sampler._announced, sampler._generation, indices)
-        yield request
 
 
 def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:

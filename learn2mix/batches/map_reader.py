@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
 from torch.utils.data import IterableDataset, default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, check_keys, collated, order_of
+from learn2mix.batches.answers import Answer, Unreadable, collated, order_of
 from learn2mix.batches.packing import Block, Packed
 from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
@@ -44,26 +44,20 @@ class MapReader:
         if isinstance(samples, Samples) and self.collate is default_collate:
             return Answer(number, generation, samples.batch)
 
-        def name(place: int) -> str:
-            return f"sample {indices[place]}"
+        if self.skip or self.collate is default_collate:  # which does not say of which samples an error is
 
-        if not self.skip:
-            own = self.collate is not default_collate
-            try:
-                if not own:
-                    check_keys(samples, name)
-                if not own or not isinstance(samples, list):
-                    return Answer(number, generation, self.collate(samples))
-                given, places = samples.copy(), list(range(len(samples)))
-                batch = self.collate(samples)
-                order = order_of(samples, given, places)
-                return Answer(number, generation, batch, None if order is places else order)
-            except StopIteration as error:
-                raise RuntimeError(f"collate_fn {NO_END}") from error
-            except Exception:  # torch's does not say of which samples
-                if own:
-                    raise
-        return Answer(number, generation, *collated(list(samples), name, self.collate, skip=self.skip))
+            def name(place: int) -> str:
+                return f"sample {indices[place]}"
+
+            return Answer(number, generation, *collated(list(samples), name, self.collate, skip=self.skip))
+        given = samples.copy() if isinstance(samples, list) else None  # which it may sort in place
+        try:
+            batch = self.collate(samples)
+        except StopIteration as error:
+            raise RuntimeError(f"collate_fn {NO_END}") from error
+        places = list(range(len(samples)))
+        order = places if given is None else order_of(samples, given, places)
+        return Answer(number, generation, batch, None if order is places else order)
 
 
 class ChunkRequest(NamedTuple):

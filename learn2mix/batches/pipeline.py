@@ -18,6 +18,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
 
+from learn2mix.batches.lock import Lock
 from learn2mix.batches.packing import SMALL, Packed
 from learn2mix.data.default_device import on_cpu
 
@@ -37,7 +38,7 @@ class Pipeline:
     """
 
     def __init__(self, reader: Any, dataset: Any, num_workers: int, loader_args: dict[str, Any], rank: int) -> None:
-        self._requests, self._lock = _Requests(), threading.RLock()
+        self._requests, self._lock = _Requests(), Lock()
         if num_workers:
             user_init = loader_args.get("worker_init_fn")
             loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, rank, user_init)}
@@ -86,11 +87,6 @@ class Pipeline:
         self._ended = True
         if self._end is not None:
             self._end()
-
-    @property
-    def pins(self) -> bool:
-        """Whether answers come in pinned memory."""
-        return bool(getattr(self._answers, "_pin_memory", False))
 
     def answer(self) -> Any:
         """Return the next answer; None for a request for nothing.

@@ -48,11 +48,11 @@ def load_state(mixed: Progress, state: dict[str, Any]) -> None:
     mixed._recorder.load_state_dict(state.get("history"))
 
 
-def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> list[str]:
-    """Return what a state differs in from a sampler, as far as a run can go on with it; warn of other settings.
+def fit_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, strict: bool) -> dict[str, Any]:
+    """Return a state as far as a sampler can go on with it; warn of what it lets go and of other settings.
 
     Raises:
-        ValueError: if a run cannot go on, or it differs at all and ``strict`` is True.
+        ValueError: if the sampler cannot go on, or the state differs at all and ``strict`` is True.
         TypeError: if the state is no dictionary.
     """
     _check_version(state)
@@ -69,7 +69,7 @@ def check_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, st
         _warn_of_other_passes(sampler)
     others = differences(state, {name: here[name] for name in ("num_batches", "order")})
     warn_of_differences("MixedBatchSampler", others)
-    return found
+    return _let_go(state, sampler.partition.sizes, sampler.group_names, found) if found else state
 
 
 def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
         lengths = [state["ends"]["lengths"][places[name]] if name in places else -1 for name in names]
         sizes = np.array([grown.get(name, (0, 0))[1] for name in names])
         state = state | {"sizes": [grown.get(name, (0, 0))[0] for name in places]}
-        state = let_go(state, sizes, here["group_names"], found)
+        state = _let_go(state, sizes, here["group_names"], found)
         state |= {
             "epoch_start": state["draws"],
             "plans": [],
@@ -155,7 +155,7 @@ def _different(state: dict[str, Any], here: dict[str, Any], whose: str, *names: 
     ]
 
 
-def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
+def _let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: list[str]) -> dict[str, Any]:
     """Return a state with what a run of other data or another batch size can keep, and warn of the rest.
 
     ``sizes``, shape ``(num_groups,)``, and ``group_names`` are those of the run; ``found`` says what differs.
@@ -163,61 +163,61 @@ def let_go(state: dict[str, Any], sizes: Counts, group_names: list[Any], found: 
     warnings.warn(
         f"state: {'; '.join(found)}. The mix and the passes over each group go on; the epoch begins anew, batches "
         "composed ahead are let go, and a group that has changed begins a pass",
-        stacklevel=4,
+        stacklevel=5,
     )
     names, places = list(_places(group_names)), _places(state.get("group_names", group_names))
+    old = [places.get(name) for name in names]  # place of each group in the state; None for a new one
     draws, credit = np.array(as_list(state["draws"])), np.array(as_list(state["credit"]))
     old_sizes = np.array(state.get("sizes", np.zeros_like(draws)))
     new_draws, new_credit = np.zeros(len(sizes), dtype=np.int64), np.zeros(len(sizes))
-    for number, name in enumerate(names):
-        if name in places:
-            old = places[name]
-            whole = old_sizes[old] == sizes[number] or old_sizes[old] == 0
-            begun = draws[old] if whole else -(-draws[old] // old_sizes[old]) * sizes[number]
-            new_draws[number], new_credit[number] = begun, credit[old]
+    for number, at in enumerate(old):
+        if at is not None:
+            whole = old_sizes[at] in (sizes[number], 0)
+            new_draws[number] = draws[at] if whole else -(-draws[at] // old_sizes[at]) * sizes[number]
+            new_credit[number] = credit[at]
     new_credit -= new_credit.sum() / len(sizes)  # what is owed to groups that are gone is owed to all
     same = names == list(places) and np.array_equal(new_draws, draws)
     return state | {
         "history": state.get("history") if same else None,  # a history is of one set of groups
         "draws": new_draws.tolist(),
         "credit": new_credit.tolist(),
-        **({"newest": _shares_of(state["newest"], names, places)} if "newest" in state else {}),
+        **({"newest": _shares_of(state["newest"], old)} if "newest" in state else {}),
         "ahead": [],
         "ahead_trained": [],
         "position": 0,
         "epoch": state["epoch"] + (state["position"] > 0),
-        "feedback": state["feedback"] if names == list(places) else _feedback_of(state["feedback"], names, places),
+        "feedback": state["feedback"] if names == list(places) else _feedback_of(state["feedback"], old),
     }
 
 
-def _feedback_of(feedback: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
+def _feedback_of(feedback: dict[str, Any], old: list[int | None]) -> dict[str, Any]:
     """Return a state of losses and mixer for other groups, without the losses since the last update."""
     known = {name: value for name, value in feedback.items() if name not in ("pooled", "mix_sum", "draws")}
     return known | {
-        "mixer": _mixer_of(feedback["mixer"], names, places),
+        "mixer": _mixer_of(feedback["mixer"], old),
         "pool": {},
-        "group_losses": [None] * len(names),
+        "group_losses": [None] * len(old),
         "num_observed": 0,
         "update_due": False,
     }
 
 
-def _mixer_of(mixer: dict[str, Any], names: list[Any], places: dict[Any, int]) -> dict[str, Any]:
+def _mixer_of(mixer: dict[str, Any], old: list[int | None]) -> dict[str, Any]:
     """Return a state of a mixer, and of those inside of it, for other groups."""
     found, shares = dict(mixer), mixer["proportions"]
     if shares is not None:
-        found["proportions"] = _shares_of(as_list(shares), names, places)
+        found["proportions"] = _shares_of(as_list(shares), old)
     for entry in PER_GROUP & mixer.keys():
-        values = mixer[entry] and [mixer[entry][places[name]] if name in places else None for name in names]
+        values = mixer[entry] and [None if at is None else mixer[entry][at] for at in old]
         found[entry] = values if entry == "remembered" or None not in (values or ()) else None
     if "mixers" in mixer:
-        found["mixers"] = {name: _mixer_of(one, names, places) for name, one in mixer["mixers"].items()}
+        found["mixers"] = {name: _mixer_of(one, old) for name, one in mixer["mixers"].items()}
     return found
 
 
-def _shares_of(shares: list[float], names: list[Any], places: dict[Any, int]) -> list[float]:
+def _shares_of(shares: list[float], old: list[int | None]) -> list[float]:
     """Return a mix for other groups: a new one gets an even share, and the others keep their shares to each other."""
-    known = [shares[places[name]] if name in places else None for name in names]
+    known = [None if at is None else shares[at] for at in old]
     total = sum(share for share in known if share is not None)
     kept, new = 1 - known.count(None) / len(known), 1 / len(known)
     return [new if share is None or not total else share * kept / total for share in known]

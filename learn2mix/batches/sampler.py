@@ -12,9 +12,10 @@ from torch.utils.data import ConcatDataset, Sampler
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.label_order import warn_of_another_order
 from learn2mix.batches.lock import locked
+from learn2mix.batches.map_reader import MapRequest
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
-from learn2mix.batches.resume import check_sampler_state, let_go, state_of
+from learn2mix.batches.resume import fit_sampler_state, state_of
 from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
@@ -128,6 +129,17 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._check_current(iteration)
         self._exhausted = True
 
+    def _requests(self, iteration: int) -> Iterator[MapRequest]:
+        """Compose the batches of an epoch, each when it is asked for."""
+        batches = self._batches(iteration)
+        while True:
+            with self._lock:
+                indices = next(batches, None)
+                if indices is None:
+                    return
+                request = MapRequest(self._announced, self._generation, indices)
+            yield request
+
     def indices_of(self, batch: Batch) -> NDArray[Any]:
         """Return the data set indices of this process's samples of a batch, in its order."""
         if self._indices and (known := self._indices.get(batch.number)) is not None and known[0] is batch:
@@ -196,9 +208,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         Raises:
             ValueError: if the state does not fit; nothing is changed then.
         """
-        differences = check_sampler_state(state, self, strict=strict)
-        if differences:
-            state = let_go(state, self.partition.sizes, self.group_names, differences)
+        state = fit_sampler_state(state, self, strict=strict)
         self._go_on_from(state)
         self._passes = Passes(self.partition, self.seed)
         self._indices.clear()

@@ -134,8 +134,7 @@ def gather(parts: Sequence[Stacked], owners: Places, rows: Places) -> Stacked:
         >>> gather(parts, np.array([1, 0, 0]), np.array([0, 1, 0])).batch
         tensor([9, 8, 7])
     """
-    kind = parts[0].kind
-    return Stacked(_gathered([part.batch for part in parts], kind, owners, rows), kind)
+    return Stacked(_gathered([part.batch for part in parts], owners, rows), parts[0].kind)
 
 
 def is_stacked(parts: Sequence[Any]) -> TypeGuard[Sequence[Stacked]]:
@@ -152,27 +151,19 @@ def block_size(kind: Kind, num_samples: int) -> int:
     return sum(block_size(part, num_samples) for part in kind[2])
 
 
-def _gathered(batches: list[Any], kind: Kind, owners: Places, rows: Places) -> Any:
-    of = kind[0]
-    if of in TEXTS:
-        return type(batches[0])(batches[owner][row] for owner, row in zip(owners.tolist(), rows.tolist(), strict=True))
-    if len(kind) == 1 or of is Tensor or of in ARRAYS:
-        return _gathered_tensor(batches, owners, rows)
-    _, names, parts = kind
-    columns = [
-        _gathered([batch[place] for batch in batches], part, owners, rows)
-        for place, part in zip(names or range(len(parts)), parts, strict=True)
-    ]
+def _gathered(batches: Any, owners: Places, rows: Places) -> Any:
+    first = batches[0]
+    of: Any = type(first)
     if of is dict:
-        return dict(zip(names, columns, strict=True))
-    return of(*columns) if hasattr(of, "_fields") else columns
-
-
-def _gathered_tensor(tensors: list[Tensor], owners: Places, rows: Places) -> Tensor:
-    if tensors[0][0].nbytes > LARGE_ROW:  # each copied once
-        return torch.stack([tensors[owner][row] for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)])
-    starts = np.cumsum([0, *map(len, tensors[:-1])])
-    return torch.cat(tensors)[torch.from_numpy(starts[owners] + rows)]
+        return {name: _gathered([batch[name] for batch in batches], owners, rows) for name in first}
+    if of is not Tensor and not isinstance(first[0], TEXTS):
+        columns = [_gathered(parts, owners, rows) for parts in zip(*batches, strict=True)]
+        return of(*columns) if hasattr(of, "_fields") else columns
+    if of is Tensor and first[0].nbytes <= LARGE_ROW:
+        starts = np.cumsum([0, *map(len, batches[:-1])])
+        return torch.cat(batches)[torch.from_numpy(starts[owners] + rows)]
+    picked = [batches[owner][row] for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)]
+    return torch.stack(picked) if of is Tensor else of(picked)  # of large rows: each is copied once
 
 
 def _rows(batch: Any, kind: Kind) -> list[Any]:
