@@ -44,11 +44,6 @@ NEVER_REACHED = (
 )
 
 
-def most_kept(num_groups: int) -> int:
-    """Return how many batches are kept where none is observed."""
-    return min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
-
-
 class Handed(NamedTuple):
     """A batch that the loop has."""
 
@@ -86,7 +81,6 @@ class Delivery:
         self._num_failed = 0  # batches that the loop told of, though it never got them
         self._most = 0  # batches that the loop had at an observation, learnt at the first
         self._left = 0  # that it still had after the last observation
-        self._seen = 0  # num_handed at the last observation
         self._asked_of = (-1, 0)  # number of the batch that something was asked of last, and num_handed by then
 
     @property
@@ -94,11 +88,12 @@ class Delivery:
         """Batches that the loop has, by its own account, besides the one it trains on."""
         return max(self._least_ahead, 0 if self._loops is None else self._loops.count)
 
-    def draw(self, number: int, most: int) -> list[int]:
-        """Note that a batch was drawn; return those to forget, beyond so many in a loop that never observes."""
+    def draw(self, number: int, num_groups: int) -> list[int]:
+        """Note that a batch was drawn; return those to forget in a loop that never observes, where many wait."""
         self._thread = threading.get_ident()
         self._drawn.append(number)
         self.catch_up()
+        most = min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
         if self.num_observed or len(self.handed) <= most:
             return []
         forgotten = [self.handed.popleft().number for _ in range(len(self.handed) - most)]
@@ -147,12 +142,10 @@ class Delivery:
         if not self.handed:
             raise ValueError(NOT_HANDED if failed and self.by_loader else ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
-        if self._thread == threading.get_ident():
-            left_out = None if trusted else self._left_out()
-            message = (None if self.loader is None else self._not_known(self.loader)) or left_out
-            if message is not None:
-                self.told = True
-                raise RuntimeError(message)
+        counts = self._thread == threading.get_ident()
+        if counts and (message := self._why_not_known() or (None if trusted else self._why_not_oldest())) is not None:
+            self.told = True
+            raise RuntimeError(message)
         return self.handed[0]
 
     def in_training(self, asked: str, *, trusted: bool) -> Handed:
@@ -178,8 +171,7 @@ class Delivery:
         self.catch_up()
         if not self.handed:
             raise ValueError("log_mix: the loop has no batch yet; ask for it between getting a batch and observing it")
-        in_order = self.loader is None or self.loader.in_order
-        if (self.fetch_ahead and not in_search) or not in_order or self._thread != threading.get_ident():
+        if (self.fetch_ahead and not in_search) or not self._in_order or self._thread != threading.get_ident():
             raise RuntimeError(
                 "log_mix: this loop has several batches at a time, so it is not known which one it trains on; call "
                 "observe(losses), or observe(None), after each step"
@@ -198,18 +190,20 @@ class Delivery:
         """Whether the batches were fetched in the main thread."""
         return self._thread in (0, threading.main_thread().ident)
 
-    def _not_known(self, loader: TorchLoader) -> str | None:
+    def _why_not_known(self) -> str | None:
         """Say why it is not known which batches the loop has; None if it is."""
-        if not loader.in_order:
+        if not self._in_order:
             return (
                 "losses: a DataLoader with in_order=False hands batches out in another order than they were drawn in, "
                 "so it is not known which batch these losses are of; use MixedLoader(dataset, sampler, "
                 "in_order=False), or pass groups="
             )
         lost = self._num_lost()
-        if lost <= 0:
-            return None
-        return f"losses: {NEVER_REACHED.format(lost)}"
+        return f"losses: {NEVER_REACHED.format(lost)}" if lost > 0 else None
+
+    @property
+    def _in_order(self) -> bool:
+        return self.loader is None or self.loader.in_order
 
     def _num_lost(self) -> int:
         """Return how many batches never reached the loop, besides those that it has told of."""
@@ -217,16 +211,16 @@ class Delivery:
             return 0
         return self.loader.num_lost(self.num_handed + len(self._drawn)) - self._num_failed
 
-    def _left_out(self) -> str | None:
+    def _why_not_oldest(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
         if self.of_last and not self.num_observed and len(self.handed) <= self.fetch_ahead:
             return OVER_EPOCHS.format(self.of_last)
         if len(self.handed) == 1 and not self._left and not self.num_forgotten:  # as in most loops
             return None
-        has, fetched = self.num_forgotten + len(self.handed), self.num_handed > self._seen
         allowed = 1 + self.fetch_ahead
+        has = self.num_forgotten + len(self.handed)
         left_out = has - max(self._most, allowed) if self.num_observed else 0
-        if fetched and self._left >= allowed:  # it fetched more before it observed what it had
+        if len(self.handed) > self._left >= allowed:  # it fetched more before it observed what it had
             left_out = max(left_out, self._left - self.fetch_ahead)
         if left_out <= 0 and not self.num_forgotten:
             return None
@@ -243,13 +237,13 @@ class Delivery:
             self._most = len(self.handed)
         handed = self.handed.popleft()
         self.num_observed += 1
-        self._left, self._seen = len(self.handed), self.num_handed
+        self._left = len(self.handed)
         return handed
 
     def left_over(self) -> int:
         """Return how many batches the loop still had when it observed the last time, though it has fetched more."""
         self.catch_up()
-        return self._left if self.num_handed > self._seen else 0
+        return self._left if len(self.handed) > self._left else 0
 
     def left_out(self, exhausted: bool) -> int:
         """Return how many batches the loop never observed, as far as that is known once it has left the iteration."""

@@ -177,7 +177,7 @@ class Iterations(Progress):
     def _announce(self, batch: Batch) -> None:
         """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
         self._announced = batch.number
-        for number in (forgotten := self._delivery.draw(batch.number, self._most_kept)):
+        for number in (forgotten := self._delivery.draw(batch.number, len(self._prior))):
             self._mark_trained(number)
         if forgotten and not self.trusted:
             self._warn_if_never_observed()

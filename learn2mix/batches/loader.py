@@ -155,21 +155,18 @@ class MixedLoader(MadeOnce):
             sampler._check_current(iteration)  # another may have taken the place of this one
         sampler._end_iteration(iteration)
 
-    @property
-    def _max_ahead(self) -> int:
-        return self.num_workers * (self.prefetch_factor or 0)
-
     def _new_carrier(self) -> Pipeline:
         if self.batch_sampler is None or not self.zero_lag:
             return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args, self.sampler.rank)
-        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, self._max_ahead, self._loader_args)
+        max_ahead = self.num_workers * (self.prefetch_factor or 0)
+        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, max_ahead, self._loader_args)
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is None:
             self._reader.skip = self.on_error == "skip"
             context = self._loader_args.get("multiprocessing_context") or multiprocessing
             self._reader.check_workers(self.num_workers, forked=context.get_start_method() == "fork")
-            self.stream._prepare(max(self.num_workers, 1), self._max_ahead)
+            self.stream._prepare(max(self.num_workers, 1), self.num_workers * (self.prefetch_factor or 0))
         return self.sampler._requests(iteration)  # not of the loader, which would live on as long as they do
 
     def _take(self, answer: Answer) -> bool:

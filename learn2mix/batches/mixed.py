@@ -51,18 +51,21 @@ class MixedBatches(Iterations):
                 infinite (on an accelerator one batch later). The mix stays as it was, and the batch goes on waiting.
             RuntimeError: if a batch before this one was left out, or it is not known which batch the loop has.
         """
+        if self.lacks_losses:
+            self._delivery.told = True
+            raise RuntimeError(
+                "the state of a StatefulDataLoader, or of torchdata.nodes, was loaded; its workers or threads had it "
+                "saved when a batch was composed, so it lacks the losses observed since: save and load "
+                "sampler.state_dict(), and not the loader's"
+            )
         if groups is None:
             handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
-            if self.lacks_losses:
-                self._refuse_old_snapshot()
             if losses is not None:
                 batch = self._composition.find(handed.number)
                 whole = handed.kept is None and weights is None and self._split[1] == 1
                 self._add(losses, weights, self._members(batch, handed), batch.number, batch.counts if whole else None)
             self._mark_observed()
             return
-        if self.lacks_losses:
-            self._refuse_old_snapshot()
         members = as_group_numbers(groups, self.group_names, losses)
         if losses is not None:
             self._add(losses, weights, members, self._observed)
@@ -90,14 +93,6 @@ class MixedBatches(Iterations):
         self._feedback.step(ended, self._must_match, told)
         if ended:
             self._begin_epoch()
-
-    def _refuse_old_snapshot(self) -> None:
-        self._delivery.told = True
-        raise RuntimeError(
-            "the state of a StatefulDataLoader, or of torchdata.nodes, was loaded; its workers or threads had it saved "
-            "when a batch was composed, so it lacks the losses observed since: save and load sampler.state_dict(), and "
-            "not the loader's"
-        )
 
     @locked
     def importance_weights(self) -> Tensor:
@@ -239,7 +234,7 @@ def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) ->
     labels = on_the_host(labels, "groups")
     numbers = {name: number for number, name in enumerate(group_names)}
     count = len(losses) if hasattr(losses, "__len__") and getattr(losses, "ndim", 1) != 0 else None
-    inverse = None
+    inverse: Any = slice(None)
     if any(isinstance(name, tuple) for name in group_names):
         names = as_tuples(labels, count)
     else:
@@ -253,8 +248,7 @@ def as_group_numbers(labels: Any, group_names: list[Any], losses: Any = None) ->
             unique, inverse = np.unique(array, return_inverse=True)
             names = unique.tolist()
     refuse_unknown(names, group_names, "groups")
-    num_labels = len(names) if inverse is None else len(inverse)
-    if count not in (None, num_labels):
-        raise ValueError(f"groups must be one label per loss, got {num_labels} for {count} losses")
-    found = np.array([numbers[name] for name in names], dtype=np.int64)
-    return found if inverse is None else found[inverse]
+    found: NDArray[np.int64] = np.array([numbers[name] for name in names], dtype=np.int64)[inverse]
+    if count not in (None, len(found)):
+        raise ValueError(f"groups must be one label per loss, got {len(found)} for {count} losses")
+    return found

@@ -112,21 +112,16 @@ def parts_of_passes(keys: Words, sizes: Array, begin: Array, end: Array, offsets
 
 
 def shuffled(keys: Words, size: int) -> Array:
-    """Return permutations of ``range(size)``, one after the other, each order being as likely as any other.
-
-    Args:
-        keys: one per permutation, shape ``(num_rows,)``, uint64.
-        size: at least 0.
+    """Return a permutation of ``range(size)`` for each key, each order being as likely as any other.
 
     Example:
-        >>> sorted(shuffled(np.array([7, 8], dtype=np.uint64), 3).tolist())
-        [0, 0, 1, 1, 2, 2]
+        >>> np.sort(shuffled(np.array([7, 8], dtype=np.uint64), 3), axis=1).tolist()
+        [[0, 1, 2], [0, 1, 2]]
     """
     if size < SORTED:
-        return sorted_by_keys(keys[:, None], np.array([[size]]), size).reshape(-1)
+        return sorted_by_keys(keys[:, None], np.array([[size]]), size)
     generator = torch.Generator("cpu")
-    orders = [torch_shuffle(key, size, generator) for key in keys.tolist()]
-    return orders[0] if len(orders) == 1 else np.concatenate(orders)
+    return np.stack([torch_shuffle(key, size, generator) for key in keys.tolist()])
 
 
 def torch_shuffle(key: int, size: int, generator: torch.Generator) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from learn2mix.batches.composition import Batch, Composition
-from learn2mix.batches.delivery import Delivery, most_kept
+from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
@@ -62,7 +62,6 @@ class Progress:
         self._feedback = Feedback(mixer, group_names, processes, **listens)
         self._agreement = Agreement(processes, mixer, type(self).__name__)
         self._delivery = Delivery()  # of this iteration
-        self._most_kept = most_kept(len(prior))
         self._in_order = True  # whether the loop gets batches in the order in which they were composed
         self._split = (0, 1)  # rank and number of the processes in this iteration; asked for once
         self._own_of: tuple[Batch | None, Any, Any] = (None, None, None)  # a batch, our places and their order
@@ -188,13 +187,11 @@ class Progress:
 
     def _mark_trained(self, number: int) -> None:
         """Count a batch that waits as trained on, and write down what leaves."""
-        left = self._composition.mark_trained(number)
-        if self._moved_by_losses and self._feedback.num_updates < self._recorder.next_row:
-            return  # as after most batches
-        for batch in left:
+        for batch in self._composition.mark_trained(number):
+            num_updates = self._feedback.num_updates
             if not self._moved_by_losses:
                 self._note(self._recorder, batch)
-            elif (num_updates := self._feedback.num_updates) >= self._recorder.next_row:
+            elif num_updates >= self._recorder.next_row:
                 self._recorder.add_row(batch, self.mixer.proportions, self._composition.lag, num_updates)
 
     def _note(self, recorder: Recorder, batch: Batch) -> None:

@@ -84,7 +84,7 @@ def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool 
     """
     order: Places
     if not usual or size > LARGE:
-        (order,) = _random_orders(size, 1, seed, rank, number)
+        (order,) = shuffled(keys_at(seed, OF_ORDERS, rank, number, np.arange(1)), size)
         return order
     block, place = divmod(number, POOL * POOL)
     pool = _pool(size, seed, rank, block)
@@ -94,9 +94,4 @@ def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool 
 
 @lru_cache(maxsize=8)  # a loop with batches in flight asks for the orders of the newest and of the oldest
 def _pool(size: int, seed: int, rank: int, block: int) -> Places:
-    return frozen(_random_orders(size, 2 * POOL, seed, rank, block))
-
-
-def _random_orders(size: int, number: int, seed: int, rank: int, block: int) -> Places:
-    """Return permutations of ``range(size)``, shape ``(number, size)``."""
-    return shuffled(keys_at(seed, OF_ORDERS, rank, block, np.arange(number)), size).reshape(number, size)
+    return frozen(shuffled(keys_at(seed, OF_ORDERS, rank, block, np.arange(2 * POOL)), size))

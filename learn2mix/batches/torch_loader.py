@@ -101,7 +101,7 @@ class LoopsAhead:
     def __init__(self) -> None:
         self._num_accelerate = int(any(module == ACCELERATE for module, _ in _frames()))
         fetchers = _callers("pytorch_lightning.loops.fetchers", "lightning.pytorch.loops.fetchers")
-        self._fetchers = [weakref.ref(fetcher) for fetcher in {id(one): one for one in fetchers}.values()]
+        self._fetchers = weakref.WeakSet(fetchers)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_num_accelerate": self.count, "_fetchers": []}
@@ -109,7 +109,7 @@ class LoopsAhead:
     @property
     def count(self) -> int:
         """That many, by now."""
-        return self._num_accelerate + sum(getattr(fetcher(), "length", 0) is None for fetcher in self._fetchers)
+        return self._num_accelerate + sum(getattr(fetcher, "length", 0) is None for fetcher in self._fetchers)
 
 
 def refuse_second_split(whose: str, num_replicas: int, loader: TorchLoader | None) -> None:

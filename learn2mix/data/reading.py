@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ def _take(dataset: Any) -> tuple[Columns, Transform | None] | None:
 
 def _read_each(dataset: Any, num_workers: int, progress: bool) -> Columns:
     """Read each sample once, and a few of them before that, to see that they are not random."""
+    from tqdm.auto import tqdm  # Lightning brings it
+
     size = len(dataset)
     if size == 0:
         raise ValueError("dataset must have at least 1 sample, got none")
@@ -63,11 +65,14 @@ def _read_each(dataset: Any, num_workers: int, progress: bool) -> Columns:
     once, again = (_parts(next(batches)) for _ in range(2))
     _check_not_random(once, again, probes)
     values = {name: torch.empty((size, *part.shape[1:]), dtype=part.dtype) for name, part in once.items()}
-    for chunk, batch in zip(chunks, _shown(batches, size, progress), strict=True):
-        parts = _parts(batch)
-        _check_structure(parts, once, chunk)
-        for name, part in parts.items():
-            values[name][chunk[0] : chunk[-1] + 1] = part
+    # disable=None: not where nobody looks, in a log.
+    with tqdm(total=size, unit=" samples", desc="into memory", disable=None if progress else True, delay=0.5) as bar:
+        for chunk, batch in zip(chunks, batches, strict=True):
+            parts = _parts(batch)
+            _check_structure(parts, once, chunk)
+            for name, part in parts.items():
+                values[name][chunk[0] : chunk[-1] + 1] = part
+            bar.update(len(chunk))
     return Columns(values if isinstance(next(iter(values)), str) else list(values.values()))
 
 
@@ -139,14 +144,3 @@ def _check_structure(parts: dict[Any, Tensor], first: dict[Any, Tensor], chunk: 
             f"dataset must have samples of one structure, shape and type, got {found} in samples {chunk[0]} to "
             f"{chunk[-1]}, but {wanted} in sample 0; pad or crop them, or give the data set to MixedLoader as it is"
         )
-
-
-def _shown(batches: Iterator[Any], size: int, progress: bool) -> Iterator[Any]:
-    """Yield batches, and show how many samples are read, by the bar that Lightning brings."""
-    from tqdm.auto import tqdm
-
-    # disable=None: not where nobody looks, in a log.
-    with tqdm(total=size, unit=" samples", desc="into memory", disable=None if progress else True, delay=0.5) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(min(READ_AT_ONCE, size - bar.n))
