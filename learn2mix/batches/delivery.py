@@ -142,10 +142,11 @@ class Delivery:
         if not self.handed:
             raise ValueError(NOT_HANDED if failed and self.by_loader else ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
-        counts = self._thread == threading.get_ident()
-        if counts and (message := self._why_not_known() or (None if trusted else self._why_not_oldest())) is not None:
-            self.told = True
-            raise RuntimeError(message)
+        if self._thread == threading.get_ident():
+            message = self._why_not_known() or (None if trusted else self._why_not_oldest())
+            if message is not None:
+                self.told = True
+                raise RuntimeError(message)
         return self.handed[0]
 
     def in_training(self, asked: str, *, trusted: bool) -> Handed:
