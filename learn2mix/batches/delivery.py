@@ -93,9 +93,9 @@ class Delivery:
         self._thread = threading.get_ident()
         self._drawn.append(number)
         self.catch_up()
-        most = min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
-        if self.num_observed or len(self.handed) <= most:
+        if self.num_observed or len(self.handed) <= LEAST_KEPT:  # as in most loops
             return []
+        most = min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
         forgotten = [self.handed.popleft().number for _ in range(len(self.handed) - most)]
         self.num_forgotten += len(forgotten)
         return forgotten
