@@ -218,6 +218,34 @@ def test_what_a_loader_is_made_with_cannot_be_set_later(name):
     assert len(list(loader)) == len(loader)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        *((kind, "mixer", FixedMix()) for kind in ("sampler", "stream")),
+        *((kind, "seed", 7) for kind in ("sampler", "stream")),
+        *((kind, "order", "other") for kind in ("sampler", "stream")),
+        ("sampler", "num_batches", 3),
+    ],
+)
+def test_what_a_sampler_or_stream_is_made_with_cannot_be_set_later(kind, name, value):
+    mixed = sampler_of() if kind == "sampler" else MixedStream({"a": [1], "b": [2]}, FixedMix(), batch_size=4)
+    before = getattr(mixed, name)
+    message = f"{name} cannot be set once the Mixed.* is made; make a new one with this {name}"
+    refused(AttributeError, message, lambda: setattr(mixed, name, value))
+    assert getattr(mixed, name) is before
+
+
+def test_a_batch_size_set_later_is_checked_and_has_effect():
+    sampler = sampler_of(FixedMix())
+    loader = MixedLoader(torch.arange(len(LABELS)), sampler)
+    for wrong in (0, 2.5):
+        with pytest.raises((TypeError, ValueError), match="batch_size must be"):
+            sampler.batch_size = wrong
+    sampler.batch_size = 5
+    assert [len(batch) for batch in loader] == [5, 5]
+    assert (loader.batch_size, sampler.global_batch_size) == (5, 5)
+
+
 @pytest.mark.parametrize("name", ["collate_fn", "decode_fn"])
 def test_a_stream_s_functions_are_functions(name):
     refused(

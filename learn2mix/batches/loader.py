@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 import torch
@@ -87,7 +88,6 @@ class MixedLoader(MadeOnce):
         self.dataset, self.batch_sampler = dataset, batch_sampler
         self.sampler: MixedBatchSampler | MixedStream = dataset if batch_sampler is None else batch_sampler
         self.stream: Any = self.sampler
-        self.batch_size = self.sampler.batch_size  # Accelerate's DeepSpeed and catalyst ask for it
         self.zero_lag, self.on_error, self.device = zero_lag, on_error, device
         self.skipped: dict[str, int] = {}
         self.sampler._in_order = self._loader_args.get("in_order") is not False
@@ -104,6 +104,8 @@ class MixedLoader(MadeOnce):
     def mixer(self) -> Mixer:
         """What decides the proportions."""
         return self.sampler.mixer
+
+    batch_size = property(attrgetter("sampler.batch_size"), doc="Samples per batch and process.")
 
     @property
     def lag(self) -> int:

@@ -10,6 +10,7 @@ from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
+from learn2mix.batches.settled import checked, settled
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.agreement import Agreement
 from learn2mix.feedback.feedback import Feedback
@@ -23,6 +24,11 @@ from learn2mix.mixers.info import takes_info
 class Progress:
     """The state that a sampler and a stream have in common; the arguments are explained there."""
 
+    mixer: Mixer = settled("mixer", "Decides the proportions.")
+    seed: int = settled("seed", "Of the draws; after a state was loaded, that of the state.")
+    order: str = settled("order", "Of the samples in a batch.")
+    batch_size: int = checked("batch_size", check_whole, "Samples per batch and process; may be set between epochs.")
+
     def __init__(
         self,
         mixer: Mixer,
@@ -35,7 +41,7 @@ class Progress:
         processes: Processes,
         sizes: Any,
     ) -> None:
-        self.batch_size, self.seed = check_whole(batch_size, "batch_size"), check_seed(seed)
+        self.batch_size, self._seed = batch_size, check_seed(seed)
         if order not in ("shuffled", "grouped"):
             raise ValueError(f'order must be "shuffled" or "grouped", got {order!r}')
         check_mixer(mixer)
@@ -46,7 +52,7 @@ class Progress:
         self._checked = getattr(type(mixer), "proportions", None) is Mixer.proportions
         self._mix_of_batches = mixer.follows_progress or not self._checked  # what the history tells of
         self._moved_by_losses = mixer.needs_losses and not self._mix_of_batches  # and by nothing else
-        self.mixer, self.order = mixer, order
+        self._mixer, self._order = mixer, order
         self._last_observed: Batch | None = None
         self.observing = False  # whether a batch counts as trained on once observed; else once handed to the loop
         self.trusted = False  # whether each batch is known to be observed, in order; set by MixingCallback

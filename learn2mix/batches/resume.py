@@ -43,7 +43,7 @@ def state_of(mixed: Progress) -> dict[str, Any]:
 def load_state(mixed: Progress, state: dict[str, Any]) -> None:
     """Go on from what :func:`state_of` returned."""
     mixed._feedback.load_state_dict(state["feedback"])  # first, for it may refuse the state
-    mixed.seed = state["seed"]
+    mixed._seed = state["seed"]
     mixed._composition.load_state_dict(state)
     mixed._recorder.load_state_dict(state.get("history"))
 

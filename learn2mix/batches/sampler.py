@@ -16,6 +16,7 @@ from learn2mix.batches.map_reader import MapRequest
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import fit_sampler_state, state_of
+from learn2mix.batches.settled import settled
 from learn2mix.batches.torch_loader import find_torch_loader, refuse_wrapping
 from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
@@ -59,6 +60,8 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         >>> [sorted(batch) for batch in sampler]
         [[1, 2, 6, 7], [0, 5, 6, 7]]
     """
+
+    num_batches: int | str | None = settled("num_batches", "Batches per epoch as asked for; its len says how many.")
 
     def __init__(
         self,
