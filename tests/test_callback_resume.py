@@ -327,7 +327,8 @@ class TestWhatIsRestored:
         trainer = tools.make_trainer(tmp_path, [every_epoch(tmp_path)], max_epochs=1)
         with pytest.warns(UserWarning, match="none of the 8 batches handed out was observed"):
             trainer.fit(net(loader=tools.make_loader(sampler)))
-        resumed = fit(tmp_path, fit_args={"ckpt_path": tmp_path / "epoch=0.ckpt"})
+        with pytest.warns(UserWarning, match="saved without this callback"):
+            resumed = fit(tmp_path, fit_args={"ckpt_path": tmp_path / "epoch=0.ckpt"})
         # The module's script goes on at step 8, the mix begins anew.
         later = expected(num_epochs=1, loss_of=lambda step, *sample: tools.scripted_loss(step + EPOCH, *sample))
         assert [counts for _, counts in resumed.steps] == [counts for _, counts in later]

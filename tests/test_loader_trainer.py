@@ -131,6 +131,24 @@ def test_a_state_that_lightning_does_not_give_back_is_told_of(tmp_path, step):
         assert run(MixingCallback(), ckpt_path=tmp_path / f"step={step}.ckpt") == 3 * EPOCH
 
 
+def test_a_checkpoint_of_a_run_without_the_callback_is_told_of_where_it_has_no_state(tmp_path):
+    def run(*callbacks, state=None, ckpt_path=None):
+        sampler = make_sampler(FixedMix("uniform"))
+        if state is not None:
+            sampler.load_state_dict(state)
+        trainer = make_trainer(tmp_path, [*callbacks], max_epochs=2 if ckpt_path else 1)
+        trainer.fit(real_net(), MixedLoader(tools.Data(), sampler), ckpt_path=ckpt_path)
+        return sampler.state_dict()
+
+    state = run(*saves(tmp_path))
+    with pytest.warns(UserWarning, match=r"MixingCallback: the checkpoint was saved without this .* begin anew"):
+        assert run(MixingCallback(), ckpt_path=tmp_path / "epoch=0.ckpt")["composed"] == EPOCH
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "MixingCallback")
+        assert run(MixingCallback(), ckpt_path=tmp_path / "step=3.ckpt")["composed"] == 2 * EPOCH  # by the loader's
+        assert run(MixingCallback(), state=state, ckpt_path=tmp_path / "epoch=0.ckpt")["composed"] == 2 * EPOCH
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_at_the_end_of_an_epoch_the_callback_keeps_what_lightning_loses(tmp_path, num_workers):
     whole = fit_mixed(tmp_path, *saves(tmp_path), mixer=FixedMix("uniform"), num_workers=num_workers)
