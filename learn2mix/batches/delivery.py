@@ -143,7 +143,8 @@ class Delivery:
             raise ValueError(NOT_HANDED if failed and self.by_loader else ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
         if self._thread == threading.get_ident():
-            message = self._why_not_known() or (None if trusted else self._why_not_oldest())
+            message = None if self.loader is None else self._why_not_known()
+            message = message or (None if trusted else self._why_not_oldest())
             if message is not None:
                 self.told = True
                 raise RuntimeError(message)
