@@ -1,11 +1,13 @@
 """MixedLoader: the batches, mixes and losses of torch's DataLoader, with what that one cannot tell."""
 
 import copy
+import dataclasses
 import gc
 import itertools
 import pickle
 import time
 import warnings
+from collections import UserDict
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -257,6 +259,83 @@ def test_all_tensors_of_a_batch_go_to_the_device(num_workers):
         tensor, (point, number) = batch["deep"]
         assert (tensor.device.type, point.x.device.type, point.y, number) == ("meta", "meta", "name", 3)
         assert batch["own"].device == "meta"
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    nodes: Any
+    name: str
+
+
+class Named(dict):
+    """A batch of a class of the user's, made in a way of its own."""
+
+    def __init__(self, name, nodes):
+        super().__init__(nodes=nodes)
+        self.name = name
+
+
+class Rows(list):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "nodes_of"),
+    [
+        (lambda nodes: Graph(nodes, "name"), lambda batch: batch.nodes),
+        (lambda nodes: Named("name", nodes), lambda batch: batch["nodes"]),
+        (lambda nodes: UserDict(nodes=nodes), lambda batch: batch["nodes"]),
+        (lambda nodes: Rows([nodes, 3]), lambda batch: batch[0]),
+        (lambda nodes: [Named("name", (Graph(nodes, "name"), None))], lambda batch: batch[0]["nodes"][0].nodes),
+    ],
+    ids=["dataclass", "dict of a class", "UserDict", "list of a class", "one in another"],
+)
+def test_so_do_those_in_containers_of_a_class_of_the_users(make, nodes_of):
+    made = []
+
+    def collate(samples):
+        made.append(make(torch.tensor(samples)))
+        return made[-1]
+
+    batch = next(iter(MixedLoader(Data(), sampler_of(FixedMix()), collate_fn=collate, device="meta")))
+    assert type(batch) is type(made[0])
+    assert nodes_of(batch).device.type == "meta"
+    assert nodes_of(made[0]).device.type == "cpu", "what collate_fn returned is the user's"
+    assert getattr(batch, "name", "name") == "name"
+
+
+class Unsendable:
+    def __getstate__(self):
+        raise OSError("image file is truncated")
+
+
+@pytest.mark.parametrize("pin_memory", [False, True])
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        (lambda: Unsendable(), "cannot be sent from a worker process: OSError: image file is truncated; let it hold"),
+        (lambda: exec("raise type('NoSuchKey', (Exception,), {})('no key a/b')"), "no key a/b"),
+    ],
+    ids=["a batch", "an error"],
+)
+def test_what_a_worker_cannot_send_is_an_error_and_not_a_wait(fail, message, pin_memory):
+    wanted = list(sampler_of(FixedMix()))
+
+    def collate(samples):
+        return samples if samples != wanted[2] else fail()
+
+    loader = MixedLoader(
+        Data(), sampler_of(FixedMix()), num_workers=2, collate_fn=collate, pin_memory=pin_memory, timeout=20
+    )
+    batches, found = iter(loader), []
+    for number in range(len(wanted)):
+        if number == 2:
+            with pytest.raises(RuntimeError, match=message):
+                next(batches)
+        else:
+            found.append(next(batches))
+    assert found == wanted[:2] + wanted[3:]
+    assert next(batches, None) is None
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -168,6 +168,22 @@ def test_a_sample_that_cannot_be_sent_costs_its_batch_and_no_other():
     assert [next(batches) for _ in wanted[5:]] == wanted[5:]
 
 
+def test_an_error_of_a_class_that_cannot_be_sent_is_that_of_its_sample():
+    def make(index):
+        if index == 5:
+            raise type("NoSuchKey", (Exception,), {})("no key a/b")
+        return index
+
+    loader = MixedLoader(Made(make), sampler_of(FixedMix()), num_workers=1, zero_lag=True, timeout=20)
+    with pytest.raises(RuntimeError, match="NoSuchKey: no key a/b"):
+        list(loader)
+    loader = MixedLoader(Made(make), sampler_of(FixedMix()), num_workers=1, zero_lag=True, on_error="skip")
+    with pytest.warns(UserWarning, match="skipped sample 5: NoSuchKey: no key a/b"):
+        found = [index for batch in loader for index in batch.tolist()]
+    assert list(loader.skipped) == ["sample 5: NoSuchKey: no key a/b"]
+    assert found == [index for batch in sampler_of(FixedMix()) for index in batch if index != 5]
+
+
 @given(
     mixes(4), mixes(4), st.integers(1, 9), st.sampled_from(["shuffled", "grouped"]), st.sampled_from([(1, 0), (3, 1)])
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -146,4 +147,8 @@ def tell_epoch(dataset: Any, epoch: int) -> bool:
 
 def _failed(index: int, error: Exception) -> Unreadable:
     wrapper = ExceptionWrapper(where=f"while decoding sample {index}")  # type: ignore[no-untyped-call]
+    try:
+        pickle.dumps(wrapper.exc_type)
+    except Exception:  # it could not be sent, and its chunk neither; the text says what it was
+        wrapper.exc_type = RuntimeError
     return Unreadable(f"sample {index}: {type(error).__name__}: {error}", wrapper)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import random
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 import torch
+from torch._utils import ExceptionWrapper
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, get_worker_info
 
+from learn2mix.batches.answers import Answer
 from learn2mix.batches.lock import Lock
 from learn2mix.batches.packing import SMALL, Packed
 from learn2mix.data.default_device import on_cpu
@@ -173,10 +177,28 @@ def _init_worker(dataset: Any, rank: int, user_init: Callable[[int], None] | Non
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
     object.__setattr__(get_worker_info(), "dataset", dataset)
+    Queue._on_queue_feeder_error = _send_failure  # type: ignore[attr-defined]
     if rank:
         _seed_apart(rank)
     if user_init is not None:
         user_init(worker_id)
+
+
+def _send_failure(queue: Any, error: Exception, message: Any) -> None:
+    """Send an error in the place of an answer that cannot be sent, for which the loop would wait for ever."""
+    number, answer = message if isinstance(message, tuple) and len(message) == 2 else (None, None)
+    if isinstance(answer, ExceptionWrapper):  # of a class that cannot be sent
+        said = answer.exc_msg
+    elif isinstance(answer, (Answer, Packed)):
+        said = (
+            f"a batch cannot be sent from a worker process: {type(error).__name__}: {error}; let it hold tensors, "
+            "arrays and what else pickle.dumps takes, or use num_workers=0"
+        )
+    else:  # a message of the user's, on a queue of the user's
+        traceback.print_exception(error)
+        return
+    failure = RuntimeError(f"MixedLoader: {said}")
+    queue.put((number, ExceptionWrapper((RuntimeError, failure, error.__traceback__), "in a worker process")))
 
 
 def _seed_apart(rank: int) -> None:
