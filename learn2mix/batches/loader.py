@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from learn2mix.batches.ahead import AheadDecoder
 from learn2mix.batches.answers import Answer
@@ -21,6 +20,7 @@ from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
 from learn2mix.batches.stream import MixedStream
 from learn2mix.batches.stream_requests import PROBE
+from learn2mix.batches.to_device import to_device
 from learn2mix.checks import check_whole
 from learn2mix.history import History
 from learn2mix.mixers import Mixer
@@ -44,7 +44,7 @@ class MixedLoader(MadeOnce):
         on_error: ``"raise"``, or ``"skip"``: a sample that cannot be read, or that ``collate_fn`` drops, costs that
             sample only, with one warning that names it.
         collate_fn: makes a batch of a list of samples; None for torch's. A stream has its own.
-        device: where the tensors of a batch go, also those in containers; None leaves them. An
+        device: where the tensors of a batch go, also those in containers and dataclasses; None leaves them. An
             :class:`learn2mix.data.InMemory` moves there once, as a whole; batches are gathered there, without workers.
         loader_args: what else ``DataLoader`` takes, such as ``pin_memory``, ``prefetch_factor``, ``in_order``,
             ``persistent_workers`` (with a stream and with ``zero_lag`` they always are) or ``worker_init_fn``.
@@ -153,7 +153,7 @@ class MixedLoader(MadeOnce):
             answers = self._carrier.answers(self._requests(iteration))
         for answer in answers:
             if self._take(answer):
-                yield answer.batch if self.device is None else _to_device(answer.batch, self.device)
+                yield answer.batch if self.device is None else to_device(answer.batch, self.device)
             sampler._check_current(iteration)  # another may have taken the place of this one
         sampler._end_iteration(iteration)
 
@@ -273,14 +273,3 @@ def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:
         counts[sample] = counts.get(sample, 0) + 1
         if counts[sample] == 1 and len(counts) <= MOST_NAMED:
             warnings.warn(f"MixedLoader: skipped {sample}; loader.skipped counts every skipped sample", stacklevel=4)
-
-
-def _to_device(batch: Any, device: torch.device | str) -> Any:
-    """Return a batch with its tensors, and what else has a method ``to`` (a BatchEncoding), on a device."""
-
-    def move(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(device, non_blocking=value.is_pinned())
-        return value.to(device) if hasattr(value, "to") else value
-
-    return tree_map(move, batch, is_leaf=lambda value: hasattr(value, "to"))
