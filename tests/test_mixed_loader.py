@@ -304,6 +304,29 @@ def test_so_do_those_in_containers_of_a_class_of_the_users(make, nodes_of):
     assert getattr(batch, "name", "name") == "name"
 
 
+class InOneFile(Data):
+    """Samples of a file that is open before the workers are forked."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __getitem__(self, index):
+        self.file.seek(index)
+        time.sleep(0.001)  # in which the other worker goes elsewhere
+        return self.file.read(1)[0]
+
+
+@pytest.mark.parametrize("zero_lag", [False, True])
+def test_workers_do_not_share_their_places_in_a_file_that_is_open(tmp_path, zero_lag):
+    path = tmp_path / "samples"
+    path.write_bytes(bytes(range(len(LABELS))))
+    with path.open("rb", buffering=0) as file:
+        file.seek(3)
+        loader = MixedLoader(InOneFile(file), sampler_of(FixedMix()), num_workers=2, zero_lag=zero_lag)
+        assert [batch.tolist() for batch in loader] == list(sampler_of(FixedMix()))
+        assert file.tell() == 3, "this process has its own, too"
+
+
 class Unsendable:
     def __getstate__(self):
         raise OSError("image file is truncated")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection, parent_process
 from multiprocessing.process import BaseProcess
@@ -25,6 +27,8 @@ from learn2mix.batches.answers import Answer
 from learn2mix.batches.lock import Lock
 from learn2mix.batches.packing import SMALL, Packed
 from learn2mix.data.default_device import on_cpu
+
+OPEN_FILES = "/proc/self/fd"  # by number, on Linux; elsewhere workers are not forked
 
 
 class Pipeline:
@@ -177,11 +181,29 @@ def _init_worker(dataset: Any, rank: int, user_init: Callable[[int], None] | Non
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
     object.__setattr__(get_worker_info(), "dataset", dataset)
+    _open_anew()
     Queue._on_queue_feeder_error = _send_failure  # type: ignore[attr-defined]
     if rank:
         _seed_apart(rank)
     if user_init is not None:
         user_init(worker_id)
+
+
+def _open_anew() -> None:
+    """Give this worker places of its own in the files that are open: it shares them with those it was forked with.
+
+    Where a data set holds a file open, one worker would read where another has just gone to.
+    """
+    for number in map(int, os.listdir(OPEN_FILES) if os.path.isdir(OPEN_FILES) else []):
+        with suppress(OSError):  # the list's own, or a file that may not be opened any more
+            import fcntl
+
+            flags = fcntl.fcntl(number, fcntl.F_GETFL)
+            if stat.S_ISREG(os.fstat(number).st_mode) and flags & os.O_ACCMODE == os.O_RDONLY:
+                own = os.open(f"{OPEN_FILES}/{number}", flags)
+                os.lseek(own, os.lseek(number, 0, os.SEEK_CUR), os.SEEK_SET)
+                os.dup2(own, number, inheritable=os.get_inheritable(number))
+                os.close(own)
 
 
 def _send_failure(queue: Any, error: Exception, message: Any) -> None:
