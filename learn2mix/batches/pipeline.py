@@ -128,7 +128,7 @@ class Pipeline:
             if torn and ends and connection.wait(ends, timeout=1):  # not the reader's: of a worker that is just ending
                 self.close()
                 raise RuntimeError("MixedLoader: a worker exited unexpectedly while its batch was read") from error
-            if not self.alive:
+            if not self.alive or not (came or "timed out" in str(error)):  # it is lost, and would be waited for
                 self.close()
             raise
         self._requests.num_open -= answer is not None
