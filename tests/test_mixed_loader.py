@@ -624,6 +624,56 @@ def test_a_run_that_is_stopped_goes_on_unbroken(num_workers, mixer, stop):
     assert before + train(resumed, [EPOCH] * (3 - stop // EPOCH)) == unbroken
 
 
+@pytest.mark.parametrize("stop", [4, EPOCH, EPOCH + 1])
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}, {"num_workers": 1, "zero_lag": True}],
+    ids=["no workers", "workers", "kept workers", "zero lag"],
+)
+def test_so_does_what_it_draws_from_the_global_generator_where_that_is_restored(given, stop):
+    """Dropout, say: the workers that a run begins with when it goes on are seeded, too."""
+
+    def drawn(loader, count):
+        batches, numbers = iter(loader), []
+        while len(numbers) < count:
+            if (indices := next(batches, None)) is None:
+                batches = iter(loader)
+                continue
+            numbers.append(torch.rand(1).item())
+            loader.observe(LOSSES[indices.numpy()])
+        return numbers, loader.state_dict(), torch.get_rng_state()
+
+    def fresh():
+        return MixedLoader(Data(), sampler_of(), **given)
+
+    torch.manual_seed(3)
+    wanted, _, _ = drawn(fresh(), 2 * EPOCH)
+    torch.manual_seed(3)
+    before, state, generator = drawn(fresh(), stop)
+    loader = fresh()
+    loader.load_state_dict(state)
+    torch.set_rng_state(generator)
+    assert before + drawn(loader, 2 * EPOCH - stop)[0] == wanted
+
+
+class Unloadable:
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+def test_a_batch_that_comes_and_cannot_be_read_is_not_waited_for():
+    second = list(sampler_of(FixedMix()))[1]
+
+    def collate(samples):
+        return Unloadable() if samples == second else samples
+
+    batches = iter(MixedLoader(Data(), sampler_of(FixedMix()), num_workers=1, timeout=20, collate_fn=collate))
+    with pytest.raises(ValueError, match="invalid literal"):
+        [next(batches) for _ in range(2)]
+    with pytest.raises(RuntimeError, match="its worker processes have ended"):
+        next(batches)
+
+
 @pytest.mark.parametrize("num_workers", [(0, 3), (3, 0), (1, 3), (3, 1)])
 @pytest.mark.parametrize("stop", [1, 4, 6, 8])
 def test_also_with_another_number_of_workers(num_workers, stop):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Literal
@@ -158,10 +159,15 @@ class MixedLoader(MadeOnce):
         sampler._end_iteration(iteration)
 
     def _new_carrier(self) -> Pipeline:
+        at, loader_args = self.sampler._composition, self._loader_args
+        if (at.composed if self._keeps_workers else at.position) and loader_args.get("generator") is None:
+            # A run that was not stopped has its workers by now: to seed these draws nothing from the global generator.
+            seed = zlib.crc32(torch.get_rng_state().numpy().tobytes())
+            loader_args = loader_args | {"generator": torch.Generator("cpu").manual_seed(seed)}
         if self.batch_sampler is None or not self.zero_lag:
-            return Pipeline(self._reader, self.dataset, self.num_workers, self._loader_args, self.sampler.rank)
+            return Pipeline(self._reader, self.dataset, self.num_workers, loader_args, self.sampler.rank)
         max_ahead = self.num_workers * (self.prefetch_factor or 0)
-        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, max_ahead, self._loader_args)
+        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, max_ahead, loader_args)
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is None:
