@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, MixedStream
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
 
 LABELS = np.repeat([0, 1], [30, 10])
 KINDS = {
@@ -239,3 +239,60 @@ def test_a_batch_that_is_waited_for_too_long_still_comes(kind, tmp_path):
     assert len(set(given)) == 40
     assert sum(len(batch) for batch in loader) == 40
     loader.close()
+
+
+class Interrupted(Learn2Mix):
+    """While it moves the mix a signal comes."""
+
+    def __init__(self, interrupt):
+        super().__init__(0.3)
+        self._interrupt = interrupt
+
+    def update(self, losses, info=None):
+        self._interrupt()
+        super().update(losses)
+
+
+def made(kind, mixer):
+    if kind == "sampler":
+        return MixedLoader(range(40), MixedBatchSampler(LABELS, mixer, batch_size=8))
+    return MixedLoader(MixedStream({0: range(30), 1: range(10)}, mixer, batch_size=8))
+
+
+HALF = "its state is taken in the middle of a batch"
+
+
+@pytest.mark.parametrize("kind", ["sampler", "stream"])
+def test_a_state_that_a_signal_handler_takes_in_the_middle_of_a_batch_says_so(kind):
+    loader = made(kind, Interrupted(lambda: signal.raise_signal(signal.SIGUSR1)))
+    states = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: states.append(loader.state_dict()))
+    try:
+        batches = iter(loader)
+        next(batches)
+        with pytest.warns(UserWarning, match=HALF):
+            loader.observe(np.ones(8))
+        next(batches)
+        signal.raise_signal(signal.SIGUSR1)  # between a batch and its losses, where a state is whole: no warning
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(states) == 2
+    again = made(kind, Interrupted(lambda: None))
+    again.load_state_dict(states[1], strict=True)
+    assert again.state_dict() == states[1], "which is whole"
+
+
+@pytest.mark.parametrize("kind", ["sampler", "stream"])
+def test_so_does_one_that_is_taken_after_ctrl_c_in_the_middle_of_a_batch(kind):
+    loader = made(kind, Interrupted(lambda: signal.raise_signal(signal.SIGINT)))
+    whole = loader.state_dict()
+    next(iter(loader))
+    with pytest.raises(KeyboardInterrupt):
+        loader.observe(np.ones(8))
+    with pytest.warns(UserWarning, match=HALF):
+        loader.state_dict()
+    loader.state_dict()  # said once
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(loader)), loader.observe(np.ones(8))
+    loader.load_state_dict(whole)
+    assert loader.state_dict() == whole, "which is whole"

@@ -65,7 +65,7 @@ class Iterations(Progress):
         load_state(self, state)
         self.observing, self._split = bool(state["observing"]), (self.rank, self.num_replicas)
         self._renew(Delivery())
-        self._looks, self.lacks_losses = 0, bool(state.get("lacks_losses"))
+        self._looks, self.lacks_losses, self._lock.broken = 0, bool(state.get("lacks_losses")), False
 
     def _renew(self, delivery: Delivery) -> None:
         self._delivery = delivery

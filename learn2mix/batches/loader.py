@@ -149,7 +149,7 @@ class MixedLoader(MadeOnce):
         with sampler._lock:
             sampler._check_current(iteration)
             if self._carrier is None:
-                self._carrier, self._settings = self._new_carrier(), {}
+                self._carrier, self._settings = _new_carrier(self), {}
             self._settings = warn_of_changes(self.dataset, self._settings)
             answers = self._carrier.answers(self._requests(iteration))
         for answer in answers:
@@ -157,17 +157,6 @@ class MixedLoader(MadeOnce):
                 yield answer.batch if self.device is None else to_device(answer.batch, self.device)
             sampler._check_current(iteration)  # another may have taken the place of this one
         sampler._end_iteration(iteration)
-
-    def _new_carrier(self) -> Pipeline:
-        at, loader_args = self.sampler._composition, self._loader_args
-        if (at.composed if self._keeps_workers else at.position) and loader_args.get("generator") is None:
-            # A run that was not stopped has its workers by now: to seed these draws nothing from the global generator.
-            seed = zlib.crc32(torch.get_rng_state().numpy().tobytes())
-            loader_args = loader_args | {"generator": torch.Generator("cpu").manual_seed(seed)}
-        if self.batch_sampler is None or not self.zero_lag:
-            return Pipeline(self._reader, self.dataset, self.num_workers, loader_args, self.sampler.rank)
-        max_ahead = self.num_workers * (self.prefetch_factor or 0)
-        return AheadDecoder(self._reader, self.batch_sampler, self.num_workers, max_ahead, loader_args)
 
     def _requests(self, iteration: int) -> Iterator[Any]:
         if self.batch_sampler is None:
@@ -271,6 +260,20 @@ class _Batches:
 
     def __del__(self) -> None:
         self._loader._release()
+
+
+def _new_carrier(loader: MixedLoader) -> Pipeline:
+    """Return what brings the batches, with workers of its own."""
+    sampler, reader, num_workers, loader_args = loader.sampler, loader._reader, loader.num_workers, loader._loader_args
+    at = sampler._composition
+    if (at.composed if loader._keeps_workers else at.position) and loader_args.get("generator") is None:
+        # A run that was not stopped has its workers by now: to seed these draws nothing from the global generator.
+        seed = zlib.crc32(torch.get_rng_state().numpy().tobytes())
+        loader_args = loader_args | {"generator": torch.Generator("cpu").manual_seed(seed)}
+    if loader.batch_sampler is None or not loader.zero_lag:
+        return Pipeline(reader, loader.dataset, num_workers, loader_args, sampler.rank)
+    max_ahead = num_workers * (loader.prefetch_factor or 0)
+    return AheadDecoder(reader, loader.batch_sampler, num_workers, max_ahead, loader_args)
 
 
 def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:

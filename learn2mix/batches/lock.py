@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -15,7 +16,18 @@ T = TypeVar("T")
 
 
 class Lock(type(threading.RLock())):  # type: ignore[misc]
-    """A lock that its thread may take again; a copy is free."""
+    """A lock that its thread may take again; a copy is free.
+
+    Attributes:
+        broken: whether a call that had it was broken off, as by Ctrl-C, in the middle of whatever it changed.
+    """
+
+    broken = False
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self.broken = True
+        super().__exit__(kind, *rest)
 
     def __reduce__(self) -> Any:
         return Lock, ()
@@ -36,6 +48,25 @@ def locked(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any
             return method(self, *args, **kwargs)
 
     return holding
+
+
+def snapshot(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Let a method be as :func:`locked`, and warn if it would tell of what is changed by half."""
+
+    @wraps(method)
+    def taking(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._lock.broken or self._lock._is_owned():  # this thread has it: then a signal handler asks
+            warnings.warn(
+                f"{type(self).__name__}: its state is taken in the middle of a batch that is composed or observed (in "
+                "a signal handler, or after Ctrl-C), so a run that goes on from it may have this batch twice, or not "
+                "at all, or count its losses twice; let a handler only note the signal, and save after the step",
+                stacklevel=3,
+            )
+            self._lock.broken = False
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return taking
 
 
 @_disable_dynamo

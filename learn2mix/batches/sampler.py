@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Sampler
 
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.label_order import warn_of_another_order
-from learn2mix.batches.lock import locked
+from learn2mix.batches.lock import locked, snapshot
 from learn2mix.batches.map_reader import MapRequest
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
@@ -184,7 +184,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
     def _identity(self) -> dict[str, int]:
         return {"partition": self.partition.fingerprint()}
 
-    @locked
+    @snapshot
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, the same on every process: numbers, strings and lists.
 

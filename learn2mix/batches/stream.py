@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from learn2mix.batches.delivery import BATCHED_TWICE
 from learn2mix.batches.ends import ON_EXHAUSTED
-from learn2mix.batches.lock import locked
+from learn2mix.batches.lock import locked, snapshot
 from learn2mix.batches.resume import fit_stream_state, state_of
 from learn2mix.batches.shards import WHOLE
 from learn2mix.batches.sources import name_sources
@@ -158,7 +158,7 @@ class MixedStream(Requesting, IterableDataset[Any]):
                 identity[f"{FIRST} {self.group_names[source]!r}"] = found
         return identity | {"number of workers": self._shards.num_parts}
 
-    @locked
+    @snapshot
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: numbers, strings and lists; any process may ask alone.
 
