@@ -43,6 +43,10 @@ NEVER_VALIDATED = (
     "observe_validation(loss, group_losses) after each validation run, or under Lightning pass "
     "Trainer(callbacks=[MixingCallback()])"
 )
+LEFT_OUT = (
+    "{} batch(es) of the last {} were never observed. They will be drawn again, and unless they came last, losses were "
+    "taken for those of others; call observe(None) after a batch without losses"
+)
 OUT_OF_DATE = (
     "this iterator is out of date: a newer one, or a loaded state, took its place. Where the same data are iterated "
     "within their own epoch (validation on the training loader), make two loaders, each with a sampler or stream of "
@@ -243,11 +247,7 @@ class Iterations(Progress):
             self._warn(NEVER_VALIDATED.format(type(self.mixer).__name__))
 
     def _warn_of_left_out(self, count: int) -> None:
-        self._warn(
-            f"{count} batch(es) of the last {self._delivery.num_handed} were never observed. They will be drawn again, "
-            "and unless they came last, losses were taken for those of others; call observe(None) after a batch "
-            "without losses"
-        )
+        self._warn(LEFT_OUT.format(count, self._delivery.num_handed))
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"{type(self).__name__}: {text}", stacklevel=5)

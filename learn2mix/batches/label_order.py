@@ -68,7 +68,7 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
 
 
 def _checksum(labels: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(labels))
+    return zlib.crc32(np.ascontiguousarray(labels).view(np.uint8).data)
 
 
 def _num_apart(labels: Array, partition: Partition) -> int | None:
