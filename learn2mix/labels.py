@@ -271,6 +271,8 @@ def _describe_rows(labels: Any, error: ValueError) -> Exception:
     _refuse_data_sets(labels)
     lengths = sorted({len(row) for row in labels})
     found = f"rows of {lengths[0]} to {lengths[-1]}"
+    if any(hasattr(row, "tolist") for row in labels):  # a Counter takes each tensor for a label of its own
+        found += "; make lists of them: labels = [row.tolist() for row in labels]"
     return ValueError(f"labels must be 1-D, one label a sample, got {found}{FOR_SEVERAL}")
 
 

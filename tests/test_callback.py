@@ -233,6 +233,7 @@ class TestValidation:
         assert_steps(run.steps, expected(loss_of=tools.unseen_at(3, 4)))
         assert len(validates.left) == 1 + 2 * {1.0: 1, 3: 2, 0.25: 4}[interval]  # with the sanity check
 
+    @pytest.mark.filterwarnings("ignore:MixedBatchSampler. an epoch of training data went by without gradients")
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_a_sanity_check_on_the_training_loader_draws_nothing_of_the_training_s(self, tmp_path, num_workers):
         sampler, mixing = tools.make_sampler(AnnealedMix("uniform", None, num_steps=9)), MixingCallback()
@@ -242,6 +243,21 @@ class TestValidation:
         assert record.steps[0][0] == pytest.approx([1 / 3] * 3)
         plain = tools.make_sampler(AnnealedMix("uniform", None, num_steps=9))
         assert record.indices == [batch for _ in range(2) for batch in plain]
+
+    @pytest.mark.filterwarnings("ignore:You are using a custom batch sampler")  # Lightning's, of predictions
+    @pytest.mark.parametrize("stage", ["fit", "predict", "test"])
+    def test_one_on_the_training_loader_is_told_to_be_of_the_mix(self, tmp_path, stage):
+        class Net(tools.module_class()):
+            def predict_step(self, batch, batch_idx):
+                return batch[1]
+
+        loader, trainer = tools.make_loader(tools.make_sampler()), tools.make_trainer(tmp_path, [MixingCallback()])
+        module = Net("criterion")
+        module.test_step = module.validation_step
+        if stage != "fit":
+            trainer.fit(module, loader)
+        with pytest.warns(UserWarning, match="went by without gradients, as for validation or predictions"):
+            trainer.fit(module, loader, loader) if stage == "fit" else getattr(trainer, stage)(module, loader)
 
     def test_a_criterion_used_only_there_is_not_taken_for_a_second_one(self, tmp_path):
         class Net(tools.module_class()):

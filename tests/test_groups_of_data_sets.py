@@ -93,6 +93,21 @@ def test_data_sets_in_another_order_than_the_groups_are_an_error_where_their_siz
         next(iter(loader(ConcatDataset([web, books, code]), sampler)))
 
 
+def test_a_data_set_that_grows_is_an_error_though_what_concatenates_it_has_the_length_of_before():
+    """As the buffer of earlier samples does, of continual learning; torch's own goes on without the new ones."""
+    new, buffer = range(40), list(range(20))
+    sampler = MixedBatchSampler(Partition.by_dataset({"new": new, "buffer": buffer}), FixedMix("uniform"), batch_size=6)
+    both = ConcatDataset([new, buffer])
+    loader = MixedLoader(both, sampler)
+    assert len(list(loader)) == 10
+    buffer.extend(range(20))
+    assert len(both) == 60
+    with pytest.raises(
+        ValueError, match=r"data set 1 of it has 40 samples, but group 'buffer' has 20; .* anew, with a"
+    ):
+        next(iter(loader))
+
+
 def test_a_group_may_be_several_data_sets():
     web, books, code = (range(size) for size in SIZES.values())
     groups = Partition.by_dataset([ConcatDataset([web, books]), code])

@@ -187,6 +187,18 @@ def test_so_are_lists_of_several_labels(kind):
     assert [count for count in map(space["count"].get, eval(each, space)) if count] == [2, 4, 1, 1]
 
 
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_so_are_tensors_of_several_labels_as_detection_has_them(kind):
+    rows = [[0, 1], [0], [], [1, 0, 2], [0, 3]]
+    said = said_of_several([kind(row, dtype=int) for row in rows])
+    lists = re.search(r"labels = (\[.*?\]); where", said)[1]
+    space = {"labels": [kind(row, dtype=int) for row in rows], "collections": collections, "NO_LABEL": None}
+    space["labels"] = eval(lists, space)
+    count, each = re.search(r"count = (.*); (\[.*\])$", said).groups()
+    space["count"] = eval(count, space)
+    assert eval(each, space) == [1, 0, None, 2, 3]
+
+
 def said_of_several(rows):
     with pytest.raises((TypeError, ValueError), match=r"labels.*multi-label") as caught:
         Partition.by_class(rows)

@@ -139,3 +139,51 @@ def test_all_others_are_not(dataset, groups):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         next(iter(loader_of(MixedLoader, dataset, groups)))
+
+
+def replaced(dataset):
+    """As relabelling and negatives that are drawn anew do."""
+    dataset.targets = OTHERS.tolist()
+
+
+def written_to(dataset):
+    dataset.tensors[1][:] = OTHERS
+
+
+def moved_on(subset):
+    """As a buffer of earlier samples does."""
+    subset.indices = [*range(10, 90)]
+
+
+@pytest.mark.parametrize("kind", [MixedLoader, DataLoader])
+@pytest.mark.parametrize(
+    ("dataset", "labels", "change"),
+    [
+        (lambda: Folder(targets=LABELS.tolist()), LABELS, replaced),
+        (lambda: TensorDataset(torch.zeros(100), LABELS.clone()), LABELS, written_to),
+        (lambda: InMemory(torch.arange(100), (torch.arange(100) % 2).clone()), torch.arange(100) % 2, None),
+        (lambda: Subset(PAIRS, [*range(80)]), LABELS[:80], moved_on),
+    ],
+)
+def test_labels_that_change_in_the_middle_of_training_are_told_once(kind, dataset, labels, change):
+    """A data set of groups of one size, whose labels stay, is told of nothing."""
+    dataset = dataset()
+    loader = loader_of(kind, dataset, labels)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            list(loader)
+            if change is not None:
+                change(dataset)
+    assert len(told) == (change is not None), [str(one.message) for one in told]
+    assert all("its labels have changed since the sampler got them" in str(one.message) for one in told)
+
+
+def test_so_are_those_of_groups_of_one_size():
+    labels = torch.arange(100) % 2
+    dataset = TensorDataset(torch.zeros(100), labels)
+    loader = loader_of(MixedLoader, dataset, labels.clone())
+    next(iter(loader))
+    labels[:50] = 0
+    with pytest.warns(UserWarning, match="its labels have changed"):
+        next(iter(loader))

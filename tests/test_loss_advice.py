@@ -123,3 +123,10 @@ def test_losses_of_several_batches_are_no_views_of_one():
     for losses in parts:
         sampler.observe(losses)
     assert sampler.group_losses.tolist() == true.tolist()
+
+
+def test_a_loss_of_each_pair_is_told_to_be_of_predictions_with_an_axis_more_or_of_pairs():
+    predictions, targets = TRUE[:, None] + 1, TRUE
+    assert "predictions.squeeze(1); of pairs give" in message((predictions - targets) ** 2)
+    check_losses((predictions.squeeze(1) - targets) ** 2, 6)
+    assert "squeeze" not in message(torch.zeros(6, 4))

@@ -81,6 +81,32 @@ def test_a_criterion_that_returns_a_scalar_is_refused(criterion):
     assert wrapped.losses is None
 
 
+def test_a_criterion_without_reduction_is_told_where_its_losses_are():
+    class Focal(nn.Module):
+        def __init__(self, gamma=2.0):
+            super().__init__()
+
+        def forward(self, logits, targets):
+            return nn.functional.cross_entropy(logits, targets)
+
+    with pytest.raises(ValueError, match=r"Focal returned a scalar; let its forward return the losses from before it"):
+        PerSampleLoss(Focal())(seeded(4, 2), torch.tensor([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("wrap", [PerSampleLoss, lambda one: ReweightedLoss(one, FixedMix(), groups=[0, 1])])
+@pytest.mark.parametrize("shapes", [((4, 1), (4,)), ((4,), (4, 1))])
+def test_predictions_that_are_compared_with_the_targets_of_all_samples_are_refused(wrap, shapes):
+    groups = {} if wrap is PerSampleLoss else {"groups": torch.tensor([0, 1, 0, 1])}
+    criterion, (first, second) = wrap(lambda x, y: (x - y) ** 2), (seeded(*shape) for shape in shapes)
+    with pytest.raises(ValueError, match=r"of each of 4 samples; squeeze\(1\) the one of two axes"):
+        criterion(first, second, **groups)
+    right = criterion(first.flatten(), second.flatten(), **groups)
+    assert torch.isclose(right, ((first.flatten() - second.flatten()) ** 2).mean())
+    if not groups:
+        criterion(first[:1], second[:1])  # a single sample is compared with itself
+        PerSampleLoss(lambda x, y: torch.cdist(x, x) * y)(seeded(4, 2), seeded(4))  # losses of pairs that are meant
+
+
 @pytest.mark.parametrize("wrap", [PerSampleLoss, lambda one: ReweightedLoss(one, FixedMix(), groups=[0, 1])])
 def test_what_else_is_no_loss_of_each_sample_is_named(wrap):
     groups = {} if wrap is PerSampleLoss else {"groups": torch.tensor([0, 1])}

@@ -1,6 +1,9 @@
 """Law 9: a mix that follows losses, in a loop that observes nothing."""
 
+import warnings
+
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader
@@ -67,3 +70,49 @@ def test_epochs_of_one_batch_that_are_no_longer_observed_are_told_of():
     one_epoch(loader)
     with pytest.warns(UserWarning, match=r"1 batch\(es\) of the last 1 were never observed"):
         one_epoch(loader)
+
+
+def evaluated(loader):
+    with torch.no_grad():
+        one_epoch(loader)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", ["plain", "mixed", "of a held-out set"])
+def test_an_evaluation_on_what_the_training_draws_from_is_told_once(kind, num_workers):
+    sampler = MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=5)
+    loader, other = (
+        DataLoader(Data(), batch_sampler=sampler, num_workers=num_workers)
+        if kind == "plain"
+        else MixedLoader(Data(), sampler, num_workers=num_workers)
+        for _ in range(2)
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            one_epoch(loader)
+            evaluated(other if kind == "of a held-out set" else loader)
+        one_epoch(loader)
+    (message,) = [str(one.message) for one in told]
+    assert "without gradients, as for validation or predictions" in message
+    assert "use DataLoader(dataset, batch_size=...)" in message
+
+
+def test_so_is_one_in_a_loop_that_observes():
+    loader = MixedLoader(Data(), MixedBatchSampler(LABELS, Learn2Mix(), batch_size=5))
+    for batch in loader:
+        loader.observe(1.0 + batch)
+    loader.load_state_dict(loader.state_dict())  # also where the run goes on from a state
+    with pytest.warns(UserWarning, match="without gradients, as for validation"):
+        evaluated(loader)
+
+
+def test_what_only_evaluates_or_only_looks_is_not():
+    sampler = MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=5)
+    for _ in range(3):
+        evaluated(MixedLoader(Data(), sampler))
+    loader = MixedLoader(Data(), MixedBatchSampler(LABELS, FixedMix("uniform"), batch_size=5))
+    one_epoch(loader)
+    with torch.no_grad():
+        next(iter(loader))  # as to give lazy layers their shapes
+    one_epoch(loader)

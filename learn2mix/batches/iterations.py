@@ -6,6 +6,8 @@ import warnings
 import weakref
 from typing import Any
 
+import torch
+
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import locked
@@ -31,15 +33,31 @@ NEVER_OBSERVED = (
     "{} follows losses, but none of the {} batches handed out was observed, so the mix never moves; call "
     "observe(losses) after each step, or under Lightning pass Trainer(callbacks=[MixingCallback()])"
 )
+EVALUATED = (
+    "an epoch of training data went by without gradients, as for validation or predictions, after one with them. Its "
+    "batches are of the mix and in an order of their own: some samples came several times and others not at all, and "
+    "where nothing is observed they count as trained on; use DataLoader(dataset, batch_size=...) there"
+)
 NEVER_VALIDATED = (
     "{} follows the results of validation, but none was reported, so the mix never moves; call "
     "observe_validation(loss, group_losses) after each validation run, or under Lightning pass "
     "Trainer(callbacks=[MixingCallback()])"
 )
+LEFT_OUT = (
+    "{} batch(es) of the last {} were never observed. They will be drawn again, and unless they came last, losses were "
+    "taken for those of others; call observe(None) after a batch without losses"
+)
+OUT_OF_DATE = (
+    "this iterator is out of date: a newer one, or a loaded state, took its place. Where the same data are iterated "
+    "within their own epoch (validation on the training loader), make two loaders, each with a sampler or stream of "
+    "its own"
+)
 
 
 class Iterations(Progress):
     """Begins and ends iterations and epochs, and warns of batches that were never observed, once that is known."""
+
+    _had_gradients: bool | None = False  # whether the iteration before began with gradients; None once it was told
 
     @locked
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
@@ -52,7 +70,7 @@ class Iterations(Progress):
         of_last = self._delivery.still_held if self.observing else 0
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
-        self._in_trainer = called_by_trainer()
+        self._in_trainer, self._without_gradients = called_by_trainer(), not torch.is_grad_enabled()
         self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead(), of_last=of_last))
         self._in_search = self._delivery.told = called_by_search()  # does not observe, and MixingCallback undoes it
         if loader is not None:
@@ -100,6 +118,7 @@ class Iterations(Progress):
         """
         if not self.observing:
             self._count_handed()
+        self._warn_if_evaluated(self._iteration)
         self._delivery = Delivery(self._delivery.fetch_ahead, by_loader=self._delivery.by_loader)
         self._take_back()
         if self._composition.position > 0:
@@ -140,10 +159,7 @@ class Iterations(Progress):
     def _looked(self) -> bool:
         """Whether the last iteration was only a look at a batch: next(iter(loader))."""
         look = self._got_one_of_several()
-        if not look:
-            self._looks = 0
-        elif self._delivery.num_handed:
-            self._looks += 1
+        self._looks = self._looks + (self._delivery.num_handed > 0) if look else 0
         if look and self._looks == LOOKS + 1:
             self._warn(
                 "next(iter(loader)) for each batch begins an epoch each time; keep the iterator, batches = "
@@ -154,9 +170,8 @@ class Iterations(Progress):
     def _got_one_of_several(self) -> bool:
         """Whether the loop trained on at most one batch of this iteration, and the epoch has more than it fetched."""
         self._delivery.catch_up()
-        handed = self._delivery.num_handed
-        is_one = handed <= 1 + self._delivery.fetch_ahead
-        return is_one and (self._composition.lag > handed or not self._epoch_composed())
+        handed, of_one = self._delivery.num_handed, 1 + self._delivery.fetch_ahead
+        return handed <= of_one and (self._composition.lag > handed or not self._epoch_composed())
 
     @property
     @locked
@@ -168,11 +183,7 @@ class Iterations(Progress):
     def _check_current(self, iteration: int) -> None:
         """Raise a RuntimeError if an iteration is not the newest."""
         if iteration != self._iteration:
-            raise RuntimeError(
-                "this iterator is out of date: a newer one, or a loaded state, took its place. Where the same data are "
-                "iterated within their own epoch (validation on the training loader), make two loaders, each with a "
-                "sampler or stream of its own"
-            )
+            raise RuntimeError(OUT_OF_DATE)
 
     def _announce(self, batch: Batch) -> None:
         """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
@@ -184,8 +195,7 @@ class Iterations(Progress):
 
     def _watch(self, iterator: Any) -> None:
         """Warn of what was left out, once nobody holds this iterator any more: a loop may observe until then."""
-        gone = weakref.WeakMethod(self._gone)
-        weakref.finalize(iterator, call_if_alive, gone, self._iteration).atexit = False
+        weakref.finalize(iterator, call_if_alive, weakref.WeakMethod(self._gone), self._iteration).atexit = False
 
     def _gone(self, iteration: int) -> None:
         """Note that nobody holds the iterator; a thread that fetched ahead may be done while the loop is not."""
@@ -195,6 +205,7 @@ class Iterations(Progress):
     def _over(self, iteration: int, *, left: bool = True) -> None:
         """Warn, once, of batches never observed; a loop that has not ``left`` yet may still observe what it holds."""
         delivery = self._delivery
+        self._warn_if_evaluated(iteration)
         if iteration != self._iteration or delivery.told or self.trusted:
             return
         waits = not left and delivery.fetch_ahead > 0
@@ -213,14 +224,20 @@ class Iterations(Progress):
             if self._num_unobserved == LOOKS:
                 self._warn_of_left_out(delivery.num_handed)
 
+    def _warn_if_evaluated(self, iteration: int) -> None:
+        if iteration == self._iteration and self._delivery.num_handed > 1 and self._had_gradients is not None:
+            told = self._without_gradients and (self._had_gradients or self.observing)
+            self._had_gradients = None if told else not self._without_gradients
+            if told:
+                self._warn(EVALUATED)
+
     def _warn_if_never_observed(self) -> None:
         if self._warned or not self.mixer.needs_losses or self._delivery.num_observed or self._got_one_of_several():
             return
-        handed = self._observed - self._delivery.num_forgotten + self._delivery.num_handed  # an epoch may have only one
-        if handed < 2:
-            return
-        self._warned = True
-        self._warn(NEVER_OBSERVED.format(type(self.mixer).__name__, handed))
+        handed = self._observed - self._delivery.num_forgotten + self._delivery.num_handed
+        if handed >= 2:  # an epoch may have only one
+            self._warned = True
+            self._warn(NEVER_OBSERVED.format(type(self.mixer).__name__, handed))
 
     def _warn_if_never_validated(self) -> None:
         if self._validated or getattr(self.mixer, "needs_validation", None) is None or self._delivery.num_handed < 2:
@@ -230,11 +247,7 @@ class Iterations(Progress):
             self._warn(NEVER_VALIDATED.format(type(self.mixer).__name__))
 
     def _warn_of_left_out(self, count: int) -> None:
-        self._warn(
-            f"{count} batch(es) of the last {self._delivery.num_handed} were never observed. They will be drawn again, "
-            "and unless they came last, losses were taken for those of others; call observe(None) after a batch "
-            "without losses"
-        )
+        self._warn(LEFT_OUT.format(count, self._delivery.num_handed))
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"{type(self).__name__}: {text}", stacklevel=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,22 +17,38 @@ from learn2mix.labels import Array
 from learn2mix.partition import Partition, is_in_order
 
 MOST_SAMPLES = 10_000_000  # that are compared: to sort more takes seconds
-_compared: WeakKeyDictionary[Partition, int] = WeakKeyDictionary()  # with which data set, by its id
+# With which data set, by its id, and checksums of the labels in it that are those of the groups.
+_compared: WeakKeyDictionary[Partition, tuple[int, set[int]]] = WeakKeyDictionary()
 
 
 def warn_of_another_order(dataset: Any, partition: Partition) -> None:
     """Warn, once, where a data set has the same labels as the groups, each as often, and in another order.
 
-    So too where they are those of other samples of the set that a Subset, or a split of a split, is of.
+    So too where they are those of other samples of the set that a Subset, or a split of a split, is of, and where they
+    have been written to or replaced since.
     Groups that are all of one size are not compared: those of anything else may well have the same sizes.
     """
     num_samples, sizes = partition.num_samples, partition.sizes
-    if _compared.get(partition) == id(dataset) or num_samples > MOST_SAMPLES:
+    if num_samples > MOST_SAMPLES or is_in_order(partition):
         return
-    _compared[partition] = id(dataset)
-    if is_in_order(partition) or (sizes == sizes[0]).all():
+    before, same = _compared.get(partition, (0, set()))
+    if before == id(dataset):
+        now = set(map(_checksum, _labels_in(dataset))) if same else same
+        if now and not now & same:
+            _compared[partition] = before, set()
+            warnings.warn(
+                "dataset: its labels have changed since the sampler got them, and the groups are those of the labels "
+                "before; make a sampler of the new ones, and keep the mix: new.load_state_dict(old.state_dict(), "
+                "strict=False)",
+                stacklevel=4,
+            )
         return
-    numbers = [_num_apart(labels, partition) for labels in _labels_in(dataset)]
+    found = _labels_in(dataset)
+    numbers = [_num_apart(labels, partition) for labels in found]
+    same = {_checksum(labels) for labels, number in zip(found, numbers, strict=True) if number == 0}
+    _compared[partition] = id(dataset), set() if _never_changes(dataset) else same
+    if (sizes == sizes[0]).all():
+        return
     others = [number for number in numbers if number is not None]
     if others and min(others) > 0:
         warnings.warn(
@@ -48,6 +65,10 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
             "labels[subset.indices], of a split of a split labels[first.indices][second.indices]",
             stacklevel=4,
         )
+
+
+def _checksum(labels: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(labels).view(np.uint8).data)
 
 
 def _num_apart(labels: Array, partition: Partition) -> int | None:
@@ -73,13 +94,18 @@ def _is_subset(dataset: Any) -> bool:
     return getattr(dataset, "__dict__", {}).keys() >= {"indices", "dataset"}
 
 
+def _never_changes(dataset: Any) -> bool:
+    """Whether it is one of Hugging Face's, whose labels take long to read too; or a Subset of one."""
+    return type(dataset.dataset if _is_subset(dataset) else dataset).__module__.startswith("datasets.")
+
+
 def _labels_in(dataset: Any) -> list[Array]:
     """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
     if _is_subset(dataset):
         return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
     if isinstance(dataset, ConcatDataset):
         return [np.concatenate(parts) for parts in zip(*map(_labels_in, dataset.datasets), strict=False)]
-    if type(dataset).__module__.startswith("datasets."):
+    if _never_changes(dataset):
         columns = [column for column in USUAL_NAMES if column in dataset.column_names]
         found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
     else:

@@ -79,7 +79,7 @@ class Progress:
         self._num_unobserved = 0  # whole iterations in a row, of a loop that observes
         self._warned = False  # that nothing is observed though the mixer follows losses
         self._trained_before = 0  # batches that a Trainer had before the epoch that it is about to begin
-        self._in_trainer = self._in_search = False  # whether a Trainer, or its tuner, began this iteration
+        self._in_trainer = self._in_search = self._without_gradients = False  # how this iteration began
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 

@@ -272,12 +272,13 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
         )
     if isinstance(dataset, ConcatDataset) and is_in_order(partition):
         sizes, of_groups = [len(one) for one in dataset.datasets], partition.sizes.tolist()  # type: ignore[arg-type]
-        if sizes != of_groups and sorted(sizes) == sorted(of_groups):
+        if sizes != of_groups and len(sizes) == len(of_groups):
             first = next(number for number, size in enumerate(sizes) if size != of_groups[number])
             name = partition.group_names[first]
             raise ValueError(
                 f"dataset: data set {first} of it has {sizes[first]} samples, but group {name!r} has "
-                f"{of_groups[first]}; concatenate the data sets in the order of the groups"
+                f"{of_groups[first]}; concatenate the data sets in the order of the groups, and anew, with a new "
+                "sampler, where one has grown"
             )
     warn_of_another_order(dataset, partition)
 

@@ -99,6 +99,11 @@ def _advice(shape: tuple[int, ...], count: int) -> str:
         return f"{hint}; if it is the only sample that is left, {FEWER}" if shape else hint
     if shape == (count, 1):
         return "give losses.squeeze(1)"
+    if shape == (count, count):
+        return (
+            "if predictions of shape (n, 1) were compared with targets of shape (n,), squeeze the predictions first: "
+            "predictions.squeeze(1); of pairs give the mean of each sample: losses.mean(1)"
+        )
     if shape[0] == count:
         return f"give the mean of each sample: losses.flatten(1).mean(1){WITHOUT_PADS}"
     if len(shape) > 1 and shape[1] == count:

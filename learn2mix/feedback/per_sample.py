@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -31,9 +32,10 @@ def check_criterion(criterion: Any) -> None:
         raise ValueError(f'criterion must return one loss a sample, but {found}; make it with reduction="none"')
 
 
-def refuse_no_vector(criterion: Any, losses: Any) -> None:
-    """Raise a TypeError or a ValueError where a criterion did not return one loss per sample."""
+def refuse_no_vector(criterion: Any, losses: Any, args: tuple[Any, ...] = ()) -> None:
+    """Raise a TypeError or a ValueError where a criterion of ``args`` did not return one loss per sample."""
     if isinstance(losses, Tensor) and losses.ndim > 0:
+        _refuse_pairs(losses, args)
         return
     name = getattr(criterion, "__name__", type(criterion).__name__)
     if not isinstance(losses, Tensor):
@@ -44,11 +46,24 @@ def refuse_no_vector(criterion: Any, losses: Any) -> None:
         )
     if type(criterion).__module__ == nn.CrossEntropyLoss.__module__:  # so reduction="none", as was checked
         hint = "give it a batch of samples, as of inputs[None], and not a single one"
+    elif isinstance(criterion, nn.Module) and "reduction" not in signature(type(criterion)).parameters:
+        hint = "let its forward return the losses from before it takes their mean"
     elif isinstance(criterion, nn.Module):
         hint = 'make it with reduction="none"'
     else:
         hint = f'give functools.partial({name}, reduction="none")'
     raise ValueError(f"criterion must return one loss a sample, but {name} returned a scalar; {hint}")
+
+
+def _refuse_pairs(losses: Tensor, args: tuple[Any, ...]) -> None:
+    """Raise a ValueError where each prediction was compared with the target of each sample: (n, 1) with (n,)."""
+    if losses.ndim == 2 and {getattr(one, "ndim", 0) for one in args[:2]} == {1, 2} and (count := len(losses)) > 1:
+        shapes = [tuple(one.shape) for one in args[:2]]
+        if (count, 1) in shapes and (count,) in shapes and losses.shape[1] == count:
+            raise ValueError(
+                f"criterion was given the shapes {shapes[0]} and {shapes[1]}, so that each prediction was compared "
+                f"with the target of each of {count} samples; squeeze(1) the one of two axes"
+            )
 
 
 class Transparent(nn.Module):
@@ -117,7 +132,7 @@ class PerSampleLoss(Transparent):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean loss, a scalar; the arguments go to the criterion."""
         losses: Tensor = self.criterion(*args, **kwargs)
-        refuse_no_vector(self.criterion, losses)
+        refuse_no_vector(self.criterion, losses, args)
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         # torch.compile compiles anew where a number or a list that forward reads has changed; this reads none.
         before = self._kept

@@ -93,7 +93,7 @@ class ReweightedLoss(Transparent):
             TypeError: if the groups are not whole numbers.
         """
         losses: Tensor = self.criterion(*args, **kwargs)
-        refuse_no_vector(self.criterion, losses)
+        refuse_no_vector(self.criterion, losses, args)
         mean, each = mean_and_each(self.criterion, losses, args, kwargs)
         if not self.training:
             return mean
