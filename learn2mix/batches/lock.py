@@ -24,10 +24,10 @@ class Lock(type(threading.RLock())):  # type: ignore[misc]
 
     broken = False
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None and not issubclass(kind, Exception):
             self.broken = True
-        super().__exit__(kind, *rest)
+        self.release()
 
     def __reduce__(self) -> Any:
         return Lock, ()
