@@ -144,8 +144,7 @@ class Delivery:
         # Where batches are fetched in another thread, it is no use to count.
         if self._thread == threading.get_ident():
             message = None if self.loader is None else self._why_not_known()
-            message = message or (None if trusted else self._why_not_oldest())
-            if message is not None:
+            if message := message or (None if trusted else self._why_not_oldest()):
                 self.told = True
                 raise RuntimeError(message)
         return self.handed[0]

@@ -103,8 +103,7 @@ class MixingCallback(Callback):
         """Find the live sampler, and restore it where the run goes on from a checkpoint."""
         trainer.fit_loop.setup_data()  # a run that goes on may be due for a new loader (see on_train_epoch_start)
         self._losses.find_criteria(pl_module)
-        if (restored := self._search.end(finding.find_sampler(trainer))) is None:
-            finding.warn_if_begun_anew(trainer)
+        restored = self._search.end(trainer)
         self._steer(trainer, restored)
         if self._followed(trainer) is not None:
             finding.check_validates(trainer, self.sampler)

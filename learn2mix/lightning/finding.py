@@ -44,16 +44,6 @@ def find_sampler(trainer: Trainer) -> Mixed:
     )
 
 
-def warn_if_begun_anew(trainer: Trainer) -> None:
-    """Warn where a run goes on from a checkpoint that has nothing of its sampler, and the user gave it no state."""
-    if trainer.ckpt_path and trainer.global_step and find_sampler(trainer)._observed == 0:
-        warnings.warn(
-            "MixingCallback: the checkpoint was saved without this callback, so it has no state of the sampler: the "
-            "mix and the passes over the data begin anew; load a state that you saved yourself before fit",
-            stacklevel=3,
-        )
-
-
 def mixed_in(loaders: list[Any]) -> list[Mixed]:
     """Return the samplers and streams of these loaders, each once."""
     parts = [getattr(loader, name, None) for loader in loaders for name in ("batch_sampler", "sampler", "dataset")]

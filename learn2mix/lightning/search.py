@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -9,6 +10,10 @@ from pytorch_lightning import LightningModule, Trainer
 from learn2mix.lightning import finding
 from learn2mix.lightning.finding import LossFinder, Mixed
 
+NO_STATE = (
+    "MixingCallback: the checkpoint was saved without this callback, so it has no state of the sampler: the mix and "
+    "the passes over the data begin anew; load a state that you saved yourself before fit"
+)
 SEARCHES = ("lr_find", "scale_batch_size")  # methods of the callbacks that search; a Tuner adds them too
 
 
@@ -39,10 +44,16 @@ class Search:
             self._sampler.trusted = True  # not told that nothing is observed: nothing has to be
             self.state = self._sampler.state_dict()
 
-    def end(self, sampler: Mixed) -> dict[str, Any] | None:
-        """Return the state that the sampler of the training goes on from: none of the search's, if it is another."""
+    def end(self, trainer: Trainer) -> dict[str, Any] | None:
+        """Return the state that the sampler of the training goes on from: none of the search's, if it is another.
+
+        Warn where a run goes on from a checkpoint that has nothing of its sampler, and the user gave that no state.
+        """
+        sampler = finding.find_sampler(trainer)
         state = self.state if self._sampler in (None, sampler) else None
         self.state = self._sampler = None
+        if state is None and trainer.ckpt_path and trainer.global_step and sampler._observed == 0:
+            warnings.warn(NO_STATE, stacklevel=3)
         return state
 
     def undo(self) -> None:
