@@ -151,3 +151,24 @@ def test_a_copy_made_in_the_middle_of_a_batch_is_free_for_another_thread(copied)
     sampler = sampler_of(FixedMix())
     with sampler._lock:
         assert len(list(InThread(copied(sampler)))) == EPOCH
+
+
+def test_two_threads_that_take_batches_of_one_iteration_are_told_so():
+    class Waits(Data):
+        waits, may_go_on = threading.Event(), threading.Event()
+
+        def __getitem__(self, index):
+            self.waits.set()
+            assert self.may_go_on.wait(60)
+            return index
+
+    data, sampler = Waits(), sampler_of(FixedMix())
+    batches = iter(MixedLoader(data, sampler))
+    other = InThread(batches)
+    assert data.waits.wait(60)
+    try:
+        with pytest.raises(RuntimeError, match="two threads take batches of one iteration"):
+            next(batches)
+    finally:
+        data.may_go_on.set()
+    assert [batch.tolist() for batch in other] == list(sampler_of(FixedMix())), "and the first goes on"

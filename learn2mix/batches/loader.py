@@ -237,7 +237,7 @@ class _Batches:
 
     def __init__(self, loader: MixedLoader, iteration: int) -> None:
         self._loader, self._iteration = loader, iteration
-        self._batches: Iterator[Any] | None = None
+        self._batches: Any = None  # a generator, once it is asked
         loader.sampler._watch(self)
 
     def __iter__(self) -> Iterator[Any]:
@@ -246,6 +246,11 @@ class _Batches:
     def __next__(self) -> Any:
         if self._batches is None:
             self._batches = self._loader._read(self._iteration)
+        if self._batches.gi_running:
+            raise RuntimeError(
+                "MixedLoader: two threads take batches of one iteration at the same time, so nobody knows which batch "
+                "losses are of; let one thread take them, and hand them on in their order (queue.Queue)"
+            )
         try:
             return next(self._batches)
         except StopIteration:
