@@ -108,6 +108,13 @@ def test_a_data_set_that_grows_is_an_error_though_what_concatenates_it_has_the_l
         next(iter(loader))
 
 
+def test_a_group_may_be_a_part_of_a_data_set():
+    web, books, code = (range(size) for size in SIZES.values())
+    groups = Partition.by_dataset([ConcatDataset([web, books]), code])
+    both = ConcatDataset([web, ConcatDataset([books, code])])
+    assert len(list(MixedLoader(both, MixedBatchSampler(groups, FixedMix(), batch_size=10))))
+
+
 def test_a_group_may_be_several_data_sets():
     web, books, code = (range(size) for size in SIZES.values())
     groups = Partition.by_dataset([ConcatDataset([web, books]), code])

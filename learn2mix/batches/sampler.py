@@ -272,7 +272,8 @@ def check_dataset(dataset: Any, partition: Partition) -> None:
         )
     if isinstance(dataset, ConcatDataset) and is_in_order(partition):
         sizes, of_groups = [len(one) for one in dataset.datasets], partition.sizes.tolist()  # type: ignore[arg-type]
-        if sizes != of_groups and len(sizes) == len(of_groups):
+        as_many = len(sizes) == len(of_groups) and sizes != of_groups
+        if as_many and (sorted(sizes) == sorted(of_groups) or sum(sizes) != size):
             first = next(number for number, size in enumerate(sizes) if size != of_groups[number])
             name = partition.group_names[first]
             raise ValueError(
