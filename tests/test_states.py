@@ -216,3 +216,24 @@ def test_a_state_resumes_on_another_number_of_processes(num_replicas):
         part.load_state_dict(through_a_file(state))
         parts.append(list(part))
     assert [sorted(index for piece in pieces for index in piece) for pieces in zip(*parts, strict=True)] == batches[2:]
+
+
+@pytest.mark.parametrize("kind", [MixedBatchSampler, MixedStream])
+def test_a_subclass_may_add_to_its_state(kind):
+    class Noted(kind):
+        note = ""
+
+        def state_dict(self):
+            return super().state_dict() | {"note": self.note}
+
+        def load_state_dict(self, state, **settings):
+            super().load_state_dict(state, **settings)
+            self.note = state["note"]
+
+    data = LABELS if kind is MixedBatchSampler else {"a": [1, 2], "b": [3]}
+    saved, fresh = (Noted(data, FixedMix("uniform"), batch_size=5) for _ in range(2))
+    saved.note = "hello"
+    next(iter(saved))
+    fresh.load_state_dict(saved.state_dict())
+    assert fresh.note == "hello"
+    assert same_state(fresh.state_dict(), saved.state_dict())

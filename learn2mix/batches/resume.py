@@ -56,7 +56,7 @@ def fit_sampler_state(state: dict[str, Any], sampler: MixedBatchSampler, *, stri
         TypeError: if the state is no dictionary.
     """
     _check_version(state)
-    here = sampler.state_dict.__wrapped__(sampler)  # type: ignore[attr-defined]  # whoever loads a state has the lock
+    here = sampler._state()
     found = _different(state, here, "sampler", "num_groups", "fingerprint", "global_batch_size")
     if not found and state["position"] > len(sampler):
         found = [f"saved at batch {state['position']} of an epoch, but an epoch has {len(sampler)}"]
@@ -85,7 +85,7 @@ def fit_stream_state(state: dict[str, Any], stream: MixedStream, *, strict: bool
             'the mix, call stream.mixer.load_state_dict(state["feedback"]["mixer"])'
         )
     _check_version(state)
-    here = stream.state_dict.__wrapped__(stream)  # type: ignore[attr-defined]  # whoever loads a state has the lock
+    here = stream._state()
     found = _different(state, here, "stream", "global_batch_size", "on_exhausted")
     if found and strict:
         raise ValueError(

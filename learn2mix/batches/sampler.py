@@ -190,6 +190,9 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
 
         Any process may ask alone, at any time. A resumed run composes the batches composed ahead again, as they were.
         """
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
         return state_of(self) | {
             "fingerprint": self.partition.fingerprint(),
             "num_groups": self.partition.num_groups,

@@ -164,6 +164,9 @@ class MixedStream(Requesting, IterableDataset[Any]):
 
         A resumed run composes the batches that were not observed again, by the same mixes.
         """
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
         state = state_of(self)
         drawn = np.array(state["draws"]) - (self._epoch_start if self._ends.stops else 0)
         shards = self._shards.state_dict(state["composed"], len(state["ahead"]), drawn, self._split[0])
