@@ -61,14 +61,17 @@ def collated(
         raise RuntimeError(
             f"collate_fn failed: {type(error).__name__}: {error}; {_odd_one(readable, kept, name)}"
         ) from error
-    kept = order_of(readable, samples, kept)
+    as_given = kept
+    if collate is not default_collate:
+        kept = order_of(readable, samples, kept)
+    in_order = kept is as_given
     length = 0 if batch is None else batch_length(batch)
     if skip and length not in (None, len(readable)):
         survives = [bool(length) and _survives(sample, collate) for sample in readable]
         if sum(survives) == length:
             skipped += [f"{name(place)}: dropped by collate_fn" for place in compress(kept, map(not_, survives))]
             kept = list(compress(kept, survives))
-    return (batch if kept else None), (None if kept == list(range(len(samples))) else kept), skipped
+    return (batch if kept else None), (None if in_order and len(kept) == len(samples) else kept), skipped
 
 
 def order_of(collated: list[Any], samples: list[Any], kept: list[int]) -> list[int]:

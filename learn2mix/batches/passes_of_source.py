@@ -6,7 +6,6 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -164,7 +163,10 @@ class SourcePasses:
         info, worker._worker_info = worker._worker_info, self.seen  # type: ignore[assignment]  # as seen_as, at no cost
         may_draw = self.randomness.used or (self._start == 0 and self._next < WATCHED)
         try:
-            with self.randomness if may_draw else nullcontext():  # it takes as long as some hundred samples
+            if may_draw:
+                with self.randomness:  # it takes as long as some hundred samples
+                    self._kept.extend(islice(samples, count))
+            else:
                 self._kept.extend(islice(samples, count))
         finally:
             worker._worker_info = info

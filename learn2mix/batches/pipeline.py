@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-import random
-import stat
-import threading
-import traceback
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import partial
-from multiprocessing import connection, parent_process
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
-from multiprocessing.util import Finalize
 from typing import Any
 
-import numpy as np
 import torch
-from torch._utils import ExceptionWrapper
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
-from learn2mix.batches.answers import Answer
 from learn2mix.batches.lock import Lock
 from learn2mix.batches.packing import SMALL, Packed
+from learn2mix.batches.worker import begin_worker
 from learn2mix.data.default_device import on_cpu
-
-OPEN_FILES = "/proc/self/fd"  # by number, on Linux; elsewhere workers are not forked
 
 
 class Pipeline:
@@ -49,7 +38,7 @@ class Pipeline:
         self._requests, self._lock = _Requests(), Lock()
         if num_workers:
             user_init = loader_args.get("worker_init_fn")
-            loader_args = loader_args | {"worker_init_fn": partial(_init_worker, dataset, rank, user_init)}
+            loader_args = loader_args | {"worker_init_fn": partial(begin_worker, dataset, rank, user_init)}
         answering = _Answering(reader, packs=num_workers > 0 and not loader_args.get("pin_memory"))
         self._loader: Any = DataLoader(
             answering,  # type: ignore[arg-type]
@@ -172,76 +161,6 @@ class _Answering:
     def __getitem__(self, request: Any) -> Any:
         answer = None if request is None else self._reader[request]
         return Packed(answer) if self._packs and _is_small(answer) else answer
-
-
-def _init_worker(dataset: Any, rank: int, user_init: Callable[[int], None] | None, worker_id: int) -> None:
-    """Show the user's data set to the user's ``worker_init_fn``, and to what else asks for the worker."""
-    parent = parent_process()
-    if parent is not None and parent.pid != os.getppid():  # of a fork server, which lives on as long as its workers
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    Finalize(None, _end_if_orphaned, (os.getppid(),), exitpriority=1)
-    object.__setattr__(get_worker_info(), "dataset", dataset)
-    _open_anew()
-    Queue._on_queue_feeder_error = _send_failure  # type: ignore[attr-defined]
-    if rank:
-        _seed_apart(rank)
-    if user_init is not None:
-        user_init(worker_id)
-
-
-def _open_anew() -> None:
-    """Give this worker places of its own in the files that are open: it shares them with those it was forked with.
-
-    Where a data set holds a file open, one worker would read where another has just gone to.
-    """
-    for number in map(int, os.listdir(OPEN_FILES) if os.path.isdir(OPEN_FILES) else []):
-        with suppress(OSError):  # the list's own, or a file that may not be opened any more
-            import fcntl
-
-            flags = fcntl.fcntl(number, fcntl.F_GETFL)
-            if stat.S_ISREG(os.fstat(number).st_mode) and flags & os.O_ACCMODE == os.O_RDONLY:
-                own = os.open(f"{OPEN_FILES}/{number}", flags)
-                os.lseek(own, os.lseek(number, 0, os.SEEK_CUR), os.SEEK_SET)
-                os.dup2(own, number, inheritable=os.get_inheritable(number))
-                os.close(own)
-
-
-def _send_failure(queue: Any, error: Exception, message: Any) -> None:
-    """Send an error in the place of an answer that cannot be sent, for which the loop would wait for ever."""
-    number, answer = message if isinstance(message, tuple) and len(message) == 2 else (None, None)
-    if isinstance(answer, ExceptionWrapper):  # of a class that cannot be sent
-        said = answer.exc_msg
-    elif isinstance(answer, (Answer, Packed)):
-        said = (
-            f"a batch cannot be sent from a worker process: {type(error).__name__}: {error}; let it hold tensors, "
-            "arrays and what else pickle.dumps takes, or use num_workers=0"
-        )
-    else:  # a message of the user's, on a queue of the user's
-        traceback.print_exception(error)
-        return
-    failure = RuntimeError(f"MixedLoader: {said}")
-    queue.put((number, ExceptionWrapper((RuntimeError, failure, error.__traceback__), "in a worker process")))
-
-
-def _seed_apart(rank: int) -> None:
-    """Let this worker draw other random numbers than those of other processes, all of which may be seeded alike."""
-    info: Any = get_worker_info()
-    seed = info.seed + rank * info.num_workers
-    object.__setattr__(info, "seed", seed)
-    random.seed(seed)
-    torch.manual_seed(seed)
-    np.random.seed(np.random.SeedSequence(seed).generate_state(4))
-
-
-def _end_if_orphaned(parent: int) -> None:
-    """End a worker whose loop was killed: it would wait for ever until somebody takes its last answers."""
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _end_workers(answers: Any, owner: int) -> None:

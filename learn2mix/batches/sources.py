@@ -28,7 +28,7 @@ COUNT_SAMPLES = {"SkipExamplesIterable", "TakeExamplesIterable"}
 
 
 class UnusableError(Exception):
-    """A source cannot be read as it has to be here: what is wrong with it, and what to do; the reader adds its name."""
+    """A source cannot be used in a stream. Says why, and what to do instead; the reader adds the name of the source."""
 
 
 class Source:
