@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from learn2mix.batches.loader import MixedLoader, ZeroLagLoader
 from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
 from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
 from learn2mix.feedback.per_sample import PerSampleLoss
 from learn2mix.feedback.reweighting import ReweightedLoss
+from learn2mix.loader.loader import MixedLoader, ZeroLagLoader
 from learn2mix.mixers import (
     AlternatingMix,
     AnnealedMix,
@@ -23,6 +22,7 @@ from learn2mix.mixers import (
     StagedMix,
 )
 from learn2mix.partition import Partition
+from learn2mix.streams.stream import MixedStream
 from learn2mix.version import __version__ as __version__
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from learn2mix.batches import packing
-from learn2mix.batches.chunks import Chunk, Chunks, match
-from learn2mix.batches.packing import Block, Packed
-from learn2mix.batches.stacking import Stacked, block_size, common_kind, gather, is_stacked, stack
+from learn2mix.loader.chunks import Chunk, Chunks, match
+from learn2mix.workers import packing
+from learn2mix.workers.packing import Block, Packed
+from learn2mix.workers.stacking import Stacked, block_size, common_kind, gather, is_stacked, stack
 
 
 class Point(NamedTuple):

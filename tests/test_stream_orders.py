@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 import forks
 from learn2mix import FixedMix, Learn2Mix, MixedLoader, MixedStream
-from learn2mix.batches.surroundings import RankQuestions
+from learn2mix.streams.surroundings import RankQuestions
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import default_collate
 
 from learn2mix import FixedMix, Learn2Mix, MixedLoader, MixedStream
-from learn2mix.batches.copies import copy_of
+from learn2mix.workers.copies import copy_of
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, load, sources
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)

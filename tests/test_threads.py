@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from learn2mix import FixedMix, MixedBatchSampler, MixedLoader, MixedStream
-from learn2mix.batches.pipeline import Pipeline
+from learn2mix.workers.pipeline import Pipeline
 from loops import EPOCH, LABELS, LOSSES, Data, Heard, Loop
 
 SOURCES = [np.flatnonzero(group == LABELS).tolist() for group in range(3)]

@@ -1,1 +1,1 @@
-"""From proportions to batches: composed in the process that trains, read by workers, carried to the loop."""
+"""From proportions to exact batches, composed in the process that trains, and the losses that come back for them."""

@@ -15,8 +15,8 @@ from learn2mix.labels import as_name
 if TYPE_CHECKING:
     from learn2mix.batches.progress import Progress
     from learn2mix.batches.sampler import MixedBatchSampler
-    from learn2mix.batches.stream import MixedStream
     from learn2mix.checks import Counts
+    from learn2mix.streams.stream import MixedStream
 
 VERSION = 3
 VERSIONS = (1, 2, VERSION)

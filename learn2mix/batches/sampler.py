@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import ArrayLike, NDArray
 from torch.distributed import ProcessGroup
@@ -12,7 +12,6 @@ from torch.utils.data import ConcatDataset, Sampler
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.label_order import warn_of_another_order
 from learn2mix.batches.lock import locked, snapshot
-from learn2mix.batches.map_reader import MapRequest
 from learn2mix.batches.mixed import MixedBatches
 from learn2mix.batches.passes import Passes
 from learn2mix.batches.resume import fit_sampler_state, state_of
@@ -22,6 +21,14 @@ from learn2mix.checks import check_whole
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers import Mixer
 from learn2mix.partition import Partition, is_in_order
+
+
+class MapRequest(NamedTuple):
+    """A batch to read."""
+
+    number: int
+    generation: int  # of requests: see Progress
+    indices: NDArray[Any]
 
 
 class MixedBatchSampler(MixedBatches, Sampler[list[int]]):

@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import BatchSampler, RandomSampler, SubsetRandomSampler
 
 from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations.sample_losses import PASS_A_FUNCTION, SampleLosses
+from learn2mix.streams.stream import MixedStream
 
 TOLERANCE, IN_HALVES = 1e-3, 0.02  # of a loss in float32; in bfloat16
 # Batches whose loss is compared with those of the samples: a head that begins with zeros has one loss for all classes.

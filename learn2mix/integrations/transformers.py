@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from learn2mix.batches.loader import MixedLoader
-from learn2mix.batches.pipeline import as_it_is
 from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
 from learn2mix.integrations import trainer_checks
 from learn2mix.integrations.sample_losses import (
     SampleLosses,
@@ -25,7 +22,10 @@ from learn2mix.integrations.sample_losses import (
     loss_and_outputs,
     mean_of_passes,
 )
+from learn2mix.loader.loader import MixedLoader
 from learn2mix.mix_entry import MixEntry
+from learn2mix.streams.stream import MixedStream
+from learn2mix.workers.pipeline import as_it_is
 
 OLDEST = (4, 57)
 

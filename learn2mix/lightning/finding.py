@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from learn2mix.batches.loader import MixedLoader
 from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stream import MixedStream
 from learn2mix.feedback.meter import GroupLossMeter
 from learn2mix.feedback.mix_adjusted import MixAdjustedLoss
 from learn2mix.feedback.per_sample import PerSampleLoss
+from learn2mix.loader.loader import MixedLoader
+from learn2mix.streams.stream import MixedStream
 
 Asked = Callable[[Any, Any], Any] | str | None
 Mixed = MixedBatchSampler | MixedStream

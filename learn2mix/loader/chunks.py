@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2mix.batches.packing import Packed
-from learn2mix.batches.stacking import Stacked, gather
+from learn2mix.workers.packing import Packed
+from learn2mix.workers.stacking import Stacked, gather
 
 Indices = NDArray[np.int64]
 

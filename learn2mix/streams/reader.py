@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, collated
-from learn2mix.batches.copies import copy_of
-from learn2mix.batches.passes_of_source import ReadError, SampleError, StuckError
-from learn2mix.batches.shards import WHOLE, Segment
-from learn2mix.batches.source_reader import Settings, SourceReader
-from learn2mix.batches.sources import Source, UnusableError, reads_open_file
+from learn2mix.streams.passes import ReadError, SampleError, StuckError
+from learn2mix.streams.shards import WHOLE, Segment
+from learn2mix.streams.source_reader import Settings, SourceReader
+from learn2mix.streams.sources import Source, UnusableError, reads_open_file
+from learn2mix.workers.answers import Answer, Unreadable, collated
+from learn2mix.workers.copies import copy_of
 
 OPENS = "an object that can be pickled, such as one whose __iter__ opens the data"
 DEFINED = "a function that is defined at the top of a module, as no lambda is"

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learn2mix.batches.passes_of_source import IndexedPasses, Shuffled, SourcePasses
 from learn2mix.batches.permutation import keys_at, parts_of_passes
-from learn2mix.batches.shards import WHOLE
-from learn2mix.batches.sources import Source, UnusableError, digest, has_exact_state, peek, twin
-from learn2mix.batches.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
+from learn2mix.streams.passes import IndexedPasses, Shuffled, SourcePasses
+from learn2mix.streams.shards import WHOLE
+from learn2mix.streams.sources import Source, UnusableError, digest, has_exact_state, peek, twin
+from learn2mix.streams.surroundings import OwnRandomness, RankQuestions, Seen, seen_as
 
 LARGEST_SHUFFLE, PART = 1 << 16, 1 << 12  # samples that are shuffled whole, and about so many found at a time
 

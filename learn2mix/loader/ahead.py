@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from torch.utils.data import default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable
-from learn2mix.batches.chunks import Chunk, Chunks, Indices, Taken
 from learn2mix.batches.lock import locked
-from learn2mix.batches.map_reader import ChunkRequest, MapReader, MapRequest, SampleReader
-from learn2mix.batches.packing import pinned
-from learn2mix.batches.pipeline import Pipeline
-from learn2mix.batches.sampler import MixedBatchSampler
-from learn2mix.batches.stacking import gather, is_stacked
+from learn2mix.batches.sampler import MapRequest, MixedBatchSampler
 from learn2mix.batches.torch_loader import call_if_alive
+from learn2mix.loader.chunks import Chunk, Chunks, Indices, Taken
+from learn2mix.workers.answers import Answer, Unreadable
+from learn2mix.workers.map_reader import ChunkRequest, MapReader, SampleReader
+from learn2mix.workers.packing import pinned
+from learn2mix.workers.pipeline import Pipeline
+from learn2mix.workers.stacking import gather, is_stacked
 
 
 class AheadDecoder(Pipeline):

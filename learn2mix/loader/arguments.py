@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
-from learn2mix.batches.stream import MixedStream
 from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.data.in_memory import InMemory
+from learn2mix.streams.stream import MixedStream
 
 MADE_WITH = {"dataset", "batch_sampler", "sampler", "stream", "collate_fn", "zero_lag", "on_error"}
 OWN = ("zero_lag", "on_error", "device")  # arguments of MixedLoader that DataLoader does not have

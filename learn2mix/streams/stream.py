@@ -14,19 +14,19 @@ from torch.distributed import ProcessGroup
 from torch.utils.data import IterableDataset, default_collate, get_worker_info
 
 from learn2mix.batches.delivery import BATCHED_TWICE
-from learn2mix.batches.ends import ON_EXHAUSTED
 from learn2mix.batches.lock import locked, snapshot
 from learn2mix.batches.resume import fit_stream_state, state_of
-from learn2mix.batches.shards import WHOLE
-from learn2mix.batches.sources import name_sources
-from learn2mix.batches.stream_reader import StreamReader
-from learn2mix.batches.stream_requests import Requesting
 from learn2mix.batches.torch_loader import find_torch_loader
 from learn2mix.checks import check_function, check_whole, did_you_mean
 from learn2mix.feedback.pending import FIRST
 from learn2mix.feedback.processes import Processes
 from learn2mix.mixers.base import Mixer
 from learn2mix.mixers.mixes import by_name
+from learn2mix.streams.ends import ON_EXHAUSTED
+from learn2mix.streams.reader import StreamReader
+from learn2mix.streams.requests import Requesting
+from learn2mix.streams.shards import WHOLE
+from learn2mix.streams.sources import name_sources
 
 
 class MixedStream(Requesting, IterableDataset[Any]):

@@ -19,8 +19,8 @@ import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import get_worker_info
 
-from learn2mix.batches.answers import Answer
-from learn2mix.batches.packing import Packed
+from learn2mix.workers.answers import Answer
+from learn2mix.workers.packing import Packed
 
 OPEN_FILES = "/proc/self/fd"  # by number, on Linux; elsewhere workers are not forked
 

@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from learn2mix.batches.lock import Lock
-from learn2mix.batches.packing import SMALL, Packed
-from learn2mix.batches.worker import begin_worker
 from learn2mix.data.default_device import on_cpu
+from learn2mix.workers.packing import SMALL, Packed
+from learn2mix.workers.process import begin_worker
 
 
 class Pipeline:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from learn2mix.batches.shards import WHOLE
+from learn2mix.streams.shards import WHOLE
 
 MOST_KEPT = 64  # marks of each source and shard
 SHUFFLE = "shuffle by shuffle_buffer= or by random, numpy.random or torch, which the stream seeds"

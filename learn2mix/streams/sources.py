@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from learn2mix.batches.surroundings import Seen
 from learn2mix.partition import plain_names
+from learn2mix.streams.surroundings import Seen
 
 ONE_SHOT = ("builtins", "itertools", "_csv", "_io")  # where the iterators that never begin anew are defined
 # Steps of Hugging Face's data sets: shuffle begins a new buffer where it resumes; skip and take are another number of

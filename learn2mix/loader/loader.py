@@ -13,18 +13,18 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from learn2mix.batches.ahead import AheadDecoder
-from learn2mix.batches.answers import Answer
-from learn2mix.batches.loader_arguments import MadeOnce, check_kinds, check_loader_args, place, warn_of_changes
-from learn2mix.batches.map_reader import MapReader, tell_epoch
-from learn2mix.batches.pipeline import Pipeline
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
-from learn2mix.batches.stream import MixedStream
-from learn2mix.batches.stream_requests import PROBE
-from learn2mix.batches.to_device import to_device
 from learn2mix.checks import check_whole
 from learn2mix.history import History
+from learn2mix.loader.ahead import AheadDecoder
+from learn2mix.loader.arguments import MadeOnce, check_kinds, check_loader_args, place, warn_of_changes
+from learn2mix.loader.to_device import to_device
 from learn2mix.mixers import Mixer
+from learn2mix.streams.requests import PROBE
+from learn2mix.streams.stream import MixedStream
+from learn2mix.workers.answers import Answer
+from learn2mix.workers.map_reader import MapReader, tell_epoch
+from learn2mix.workers.pipeline import Pipeline
 
 MOST_NAMED = 20  # samples that could not be read, each with a warning of its own
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from learn2mix.batches.packing import Block, aligned, pinned
 from learn2mix.data import samples as of_arrays
+from learn2mix.workers.packing import Block, aligned, pinned
 
 Places = NDArray[np.int64]
 Kind = tuple[Any, ...]  # (type, data type, shape), (type,) or (type, names, kinds of the parts)

@@ -5,27 +5,22 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch._utils import ExceptionWrapper
 from torch.utils.data import IterableDataset, default_collate
 
-from learn2mix.batches.answers import Answer, Unreadable, collated, order_of
-from learn2mix.batches.packing import Block, Packed
-from learn2mix.batches.stacking import Stacked, block_size, common_kind, stack
 from learn2mix.data.samples import Samples
+from learn2mix.workers.answers import Answer, Unreadable, collated, order_of
+from learn2mix.workers.packing import Block, Packed
+from learn2mix.workers.stacking import Stacked, block_size, common_kind, stack
+
+if TYPE_CHECKING:
+    from learn2mix.batches.sampler import MapRequest
 
 NO_END = "raised StopIteration, which would end the epoch early; catch it there, or raise another error"
-
-
-class MapRequest(NamedTuple):
-    """A batch to read."""
-
-    number: int
-    generation: int
-    indices: NDArray[np.integer[Any]]
 
 
 class MapReader:

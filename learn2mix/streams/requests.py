@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learn2mix.batches.composition import Batch
-from learn2mix.batches.ends import Ends, tell_of_no_epoch
 from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
-from learn2mix.batches.orders import Orders
-from learn2mix.batches.shards import WHOLE, Shards
-from learn2mix.batches.source_reader import Settings
-from learn2mix.batches.sources import Source
-from learn2mix.batches.stream_reader import News, Part, Request, StreamReader
 from learn2mix.batches.torch_loader import in_stateful_worker
 from learn2mix.feedback.pending import FIRST
 from learn2mix.mixers.base import Mixer
+from learn2mix.streams.ends import Ends, tell_of_no_epoch
+from learn2mix.streams.orders import Orders
+from learn2mix.streams.reader import News, Part, Request, StreamReader
+from learn2mix.streams.shards import WHOLE, Shards
+from learn2mix.streams.source_reader import Settings
+from learn2mix.streams.sources import Source
 
 PROBE = -1  # in the place of a batch's number: asks only where the sources end
 UNEQUAL = (

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch.utils.data._utils import worker
 
-from learn2mix.batches.copies import share_memory
-from learn2mix.batches.sources import UnusableError, digest
-from learn2mix.batches.surroundings import OwnRandomness, Seen
+from learn2mix.streams.sources import UnusableError, digest
+from learn2mix.streams.surroundings import OwnRandomness, Seen
+from learn2mix.workers.copies import share_memory
 
 SKIPPED_AT_ONCE = 256  # samples that nobody asked for
 WATCHED = 64  # samples of the first pass, in which a source that draws from the global random generators shows it

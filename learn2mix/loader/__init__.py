@@ -1,0 +1,1 @@
+"""From composed batches to the loop: handed out by number, with a state."""

@@ -1,0 +1,1 @@
+"""Iterable data: which samples of which source a batch has, and who reads them."""
