@@ -714,7 +714,16 @@ def test_a_copy_and_a_pickle_go_on_by_themselves():
 
 @pytest.mark.parametrize("zero_lag", [False, True])
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("how", ["dropped", "collected in a cycle", "closed", "iterated to the end"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "dropped",
+        "collected in a cycle",
+        "closed",
+        "closed, and an older iteration collected before",
+        "iterated to the end",
+    ],
+)
 def test_workers_end_at_once(how, persistent, zero_lag, monkeypatch):
     for module in (data_loading, data_loading.worker):
         monkeypatch.setattr(module, "MP_STATUS_CHECK_INTERVAL", 5.0)  # as it is outside of these tests
@@ -730,14 +739,20 @@ def test_workers_end_at_once(how, persistent, zero_lag, monkeypatch):
         list(batches)
         if not (persistent or zero_lag):
             assert wait_for(lambda: processes() <= before)
-    if how == "closed":
+    if how == "closed, and an older iteration collected before":
+        older, batches = batches, iter(loader)
+        next(batches)
+        del older
+        gc.collect()
+    if "closed" in how:
         loader.close()
+        assert wait_for(lambda: processes() <= before)
     if how == "collected in a cycle":  # as an error's traceback makes one
         cycle = [loader, batches]
         cycle.append(cycle)
         del cycle
     del batches
-    if how != "closed":
+    if "closed" not in how:
         del loader
     gc.collect()
     assert wait_for(lambda: processes() <= before)

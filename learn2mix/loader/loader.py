@@ -99,6 +99,7 @@ class MixedLoader(MadeOnce):
         )
         self.collate_fn = self._reader.collate
         self._carrier: Pipeline | None = None  # with the workers
+        self._read_by = -1  # the iteration that has them
         self._settings: dict[str, Any] = {}  # of the data set, when these last began an epoch
 
     @property
@@ -148,10 +149,12 @@ class MixedLoader(MadeOnce):
         sampler = self.sampler
         with sampler._lock:
             sampler._check_current(iteration)
-            if self._carrier is None:
-                self._carrier, self._settings = _new_carrier(self), {}
+            carrier, self._read_by = self._carrier, iteration
+            if carrier is None:
+                self._carrier = carrier = _new_carrier(self)
+                self._settings = {}
             self._settings = warn_of_changes(self.dataset, self._settings)
-            answers = self._carrier.answers(self._requests(iteration))
+            answers = carrier.answers(self._requests(iteration))
         for answer in answers:
             if self._take(answer):
                 yield answer.batch if self.device is None else to_device(answer.batch, self.device)
@@ -182,9 +185,9 @@ class MixedLoader(MadeOnce):
                 sampler._drop(answer.number)
         return answer.batch is not None
 
-    def _release(self) -> None:
-        """End the workers of an iteration that is over, unless they are kept for the next."""
-        if not self._keeps_workers:
+    def _release(self, iteration: int) -> None:
+        """End the workers of an iteration that is over, unless they are kept for the next, or it has them already."""
+        if not self._keeps_workers and iteration == self._read_by:
             self._carrier = None
 
     def close(self) -> None:
@@ -254,7 +257,7 @@ class _Batches:
         try:
             return next(self._batches)
         except StopIteration:
-            self._loader._release()
+            self._loader._release(self._iteration)
             raise
         except Exception:
             self._batches = None
@@ -264,7 +267,7 @@ class _Batches:
             raise
 
     def __del__(self) -> None:
-        self._loader._release()
+        self._loader._release(self._iteration)
 
 
 def _new_carrier(loader: MixedLoader) -> Pipeline:
