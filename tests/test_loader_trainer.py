@@ -121,7 +121,7 @@ def test_a_state_that_lightning_does_not_give_back_is_told_of(tmp_path, step):
         sampler = make_sampler(FixedMix("uniform"))
         trainer = make_trainer(tmp_path, [*callbacks], max_epochs=3)
         trainer.fit(Net(), MixedLoader(tools.Data(), sampler), ckpt_path=ckpt_path)
-        return sampler.num_composed
+        return sampler.state_dict()["composed"]
 
     assert run(MixingCallback(), *saves(tmp_path)) == 3 * EPOCH
     with pytest.warns(UserWarning, match=f"goes on after {step} batches, but gave back no state.*MixingCallback"):

@@ -163,6 +163,25 @@ def test_one_that_drops_what_it_fetched_where_it_cuts_an_epoch_short_goes_on(loo
     loop.check(6)
 
 
+@pytest.mark.parametrize("kind", [MixedLoader, lambda dataset, sampler: DataLoader(dataset, batch_sampler=sampler)])
+def test_one_that_observes_nothing_has_not_trained_on_what_it_fetched_ahead(kind):
+    """That comes first after a stop, and after an epoch that is cut short."""
+
+    def begin(state=None):
+        sampler = MixedBatchSampler(LABELS, FixedMix(), batch_size=5, seed=3)
+        sampler.fetch_ahead = 1
+        if state is not None:
+            sampler.load_state_dict(state)
+        return sampler, kind(Data(), sampler)
+
+    whole = [batch.tolist() for batch in begin()[1]]
+    sampler, loader = begin()
+    first = [batch.tolist() for batch, _ in itertools.islice(itertools.pairwise(loader), 3)]
+    _, resumed = begin(sampler.state_dict())
+    assert first + [batch.tolist() for batch in resumed] == whole
+    assert first + [batch.tolist() for batch in itertools.islice(loader, EPOCH - 3)] == whole
+
+
 def test_losses_of_a_copy_s_batches_say_whom_to_tell(loop):
     """As of a loader in the place of ours, which Opacus makes of a DataLoader."""
     for batch in copy.deepcopy(loop.loader):

@@ -11,7 +11,20 @@ import pytest
 from torch.utils.data import DataLoader
 
 from learn2mix import Learn2Mix, MixedBatchSampler, MixedLoader
-from loops import EPOCH, KINDS, LABELS, LOSSES, Data, by_hand, make, sampler_of
+from loops import EPOCH, KINDS, LABELS, LOSSES, Data, Loop, by_hand, make, sampler_of
+
+
+def test_a_batch_size_that_is_set_in_the_middle_of_an_epoch_is_that_of_the_next_batches():
+    """As a ramp of the batch size sets it: batches that were composed or foreseen by then keep their losses."""
+    sampler, sizes = sampler_of(num_batches=EPOCH * 3), []
+    loop = Loop(MixedLoader(Data(), sampler), sampler)
+    for batch in loop.loader:
+        if len(sizes) == EPOCH:
+            sampler.batch_size = 10
+        loop(batch)
+        sizes.append(len(batch))
+    assert sizes == [5] * (EPOCH + 1) + [10] * (2 * EPOCH - 1)
+    loop.check(3 * EPOCH)
 
 
 def progress(batches):

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import re
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 import forks
+from learn2mix import FixedMix, Learn2Mix, MixedBatchSampler
 from learn2mix.feedback.processes import Processes
 from observing import Batch, make, observe
 
@@ -95,6 +98,58 @@ def test_a_process_that_does_something_else_is_not_waited_for(tmp_path):
     assert on_processes(train, 3, tmp_path) == [[1.5, 2.5], [1.5, 2.5], None]
 
 
+def test_a_group_that_is_gone_is_looked_up_again_and_an_iteration_for_other_processes_ends(tmp_path):
+    """As where a process has left, and the others go on without a new start; here one plays a rank of many."""
+
+    def meet(num_processes):
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+
+        dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=num_processes)
+
+    def train(_rank):
+        meet(4)
+        of_pair = Processes(process_group=dist.new_group([0, 1]))
+        of_pair.start_all_reduce(torch.zeros(1)).wait()
+        sampler = MixedBatchSampler([0] * 60 + [1] * 20, FixedMix(), batch_size=4)
+        batches = iter(sampler)
+        next(batches)
+        dist.destroy_process_group()
+        meet(2)
+        of_pair.start_all_reduce(torch.zeros(1)).wait()
+        with pytest.raises(RuntimeError, match=r"rank 1 of 4 when .* and is rank 1 of 2 now.* begin a new iteration"):
+            next(batches)
+        return len(list(sampler))
+
+    assert forks.results(train, 1, tmp_path) == [10]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_replicas": 1, "rank": 0}])
+def test_processes_that_torch_does_not_know_of_are_told_once(monkeypatch, settings):
+    monkeypatch.setenv("HOROVOD_SIZE", "2")
+    sampler = MixedBatchSampler([0, 0, 1, 1], FixedMix(), batch_size=2, **settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert [len(list(sampler)) for _ in range(2)] == [2, 2]
+    texts = [] if settings else ["not set up.*HOROVOD_SIZE.* trains on the same samples.* pass num_replicas= and rank="]
+    assert len(caught) == len(texts)
+    assert all(re.search(text, str(warning.message)) for text, warning in zip(texts, caught, strict=True))
+
+
+def test_losses_of_processes_that_torch_does_not_know_of_are_gathered_by_the_user():
+    labels = np.repeat([0, 1, 2], [12, 8, 4])
+    one, *parts = [
+        MixedBatchSampler(labels, Learn2Mix(0.5), batch_size=8 // number, num_replicas=number, rank=rank)
+        for number, rank in ((1, 0), (2, 0), (2, 1))
+    ]
+    for whole, *of_each in zip(one, *parts, strict=True):
+        assert sorted(index for part in of_each for index in part) == sorted(whole)
+        for sampler in (one, *parts):
+            sampler.observe(1.0 + labels[whole], groups=labels[whole])
+    next(iter(parts[0]))
+    with pytest.warns(UserWarning, match=r"follows the losses of this process alone.* gather"):
+        parts[0].observe([1.0] * 4)
+
+
 def test_copies_and_pickles(tmp_path):
     def train(rank):
         before = pickle.dumps([Processes(), Processes(3, 1)])
@@ -128,7 +183,7 @@ def test_without_torch_distributed_the_mix_follows_the_losses_of_this_process():
         ({"num_replicas": 0, "rank": 0}, ValueError, "num_replicas must be at least 1, got 0"),
         ({"num_replicas": 2.0, "rank": 0}, TypeError, "num_replicas must be a whole number"),
         ({"process_group": "pair"}, TypeError, r"process_group must be a torch\.distributed\.ProcessGroup, .* got str"),
-        ({"process_group": [0, 1]}, TypeError, "process_group must be .* got list"),
+        ({"process_group": [0, 1]}, TypeError, r"process_group must be .* mesh\['dp'\].get_group\(\) .* got list"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, error, message):

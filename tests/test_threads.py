@@ -124,6 +124,17 @@ def test_many_epochs_that_are_left_while_a_thread_fetches(kind):
     loop.check(300)
 
 
+def test_a_state_that_cannot_tell_what_was_trained_on_says_so():
+    """Of batches that a thread fetches for a loop that observes nothing; with ``observe(None)`` it can."""
+    loader = KINDS["no workers"](FixedMix())
+    fetched = InThread(islice(loader, 3))
+    fetched.thread.join()
+    with pytest.warns(UserWarning, match=r"another thread fetches its batches.* call observe\(None\) after each step"):
+        loader.state_dict()
+    loader.observe(None)
+    assert loader.state_dict()["composed"] == 1
+
+
 class Alone(Heard):
     """Takes its time over an update, and notes whether a mix was asked for meanwhile."""
 

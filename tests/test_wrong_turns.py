@@ -85,7 +85,7 @@ def test_a_batch_sampler_passed_as_a_sampler_is_refused_before_its_first_batch(m
     mixed = sampler()
     with pytest.raises(ValueError, match=r"sampler: .* as sampler=.*; pass DataLoader\(dataset, batch_sampler=sampler"):
         next(iter(make(mixed, num_workers=num_workers)))
-    assert mixed.num_composed == 0
+    assert mixed.draws.sum() == 0
     assert len(list(DataLoader(DATA, batch_sampler=mixed))) == 4  # it is as good as new
 
 

@@ -96,7 +96,6 @@ class Composition:
             self._asked, self._asked_size, self._share, self._in_a_row = proportions, size, proportions * size, 0
 
     def _foresee(self, number: int) -> None:
-        """Compose so many batches ahead of their turn."""
         ahead = self.foreseen
         while len(ahead) < number:
             ahead.append(self._after(ahead[-1] if ahead else None))

@@ -32,8 +32,9 @@ NOT_HANDED = (
 )
 NOTHING_HANDED = (
     "{}: no batch has been handed out yet, by this sampler or stream, in this iteration; where the loop has one, it is "
-    "of another: of a copy (copy.deepcopy, pickle), whose loader.observe takes its losses, or of a loader made in the "
-    "place of this one (Opacus: make_private(..., poisson_sampling=False) keeps it)"
+    "from before a state was loaded (then begin a new iteration), or of another: of a copy (copy.deepcopy, pickle), "
+    "whose loader.observe takes its losses, or of a loader made in the place of this one (Opacus: make_private(..., "
+    "poisson_sampling=False) keeps it)"
 )
 
 NEVER_REACHED = (
@@ -76,7 +77,7 @@ class Delivery:
         self.told = False  # whether the user was told of batches that were left out
         self.handed: deque[Handed] = deque()  # what the loop has and has not observed, oldest first
         self.num_handed = self.num_observed = self.num_forgotten = 0
-        self._drawn: deque[int] = deque()  # numbers of batches that are drawn and on their way to the loop
+        self.in_flight: deque[int] = deque()  # numbers of batches that are drawn and on their way to the loop
         self._thread = 0  # that draws
         self._num_failed = 0  # batches that the loop told of, though it never got them
         self._most = 0  # batches that the loop had at an observation, learnt at the first
@@ -91,7 +92,7 @@ class Delivery:
     def draw(self, number: int, num_groups: int) -> list[int]:
         """Note that a batch was drawn; return those to forget in a loop that never observes, where many wait."""
         self._thread = threading.get_ident()
-        self._drawn.append(number)
+        self.in_flight.append(number)
         self.catch_up()
         if self.num_observed or len(self.handed) <= LEAST_KEPT:  # as in most loops
             return []
@@ -103,7 +104,7 @@ class Delivery:
     def hand_out(self, number: int, kept: list[int] | None) -> None:
         """Note that a MixedLoader hands a batch to the loop; ``kept`` says which of its samples are left."""
         self._thread = threading.get_ident()
-        self._drawn.remove(number)
+        self.in_flight.remove(number)
         self.handed.append(Handed(number, kept))
         self.num_handed += 1
 
@@ -112,11 +113,11 @@ class Delivery:
         if self.by_loader:
             return
         self._num_failed += max(self._num_lost(), 0) if lost else 0
-        total = self.num_handed + len(self._drawn)
+        total = self.num_handed + len(self.in_flight)
         known = None if self.loader is None else self.loader.num_handed
         now = total if known is None else min(known + self._num_failed, total)
         while self.num_handed < now:
-            self.handed.append(Handed(self._drawn.popleft()))
+            self.handed.append(Handed(self.in_flight.popleft()))
             self.num_handed += 1
 
     def oldest(self, *, trusted: bool, failed: bool = False, asked: str = "losses") -> Handed:
@@ -127,12 +128,12 @@ class Delivery:
         """
         if self.batched_twice:
             raise ValueError(f"losses: {BATCHED_TWICE}")
-        if self._drawn:
+        if self.in_flight:
             self.catch_up()
         if failed and not self.handed and self._num_lost() > 0:
             self._num_failed += 1
             self.catch_up()
-        if not self.num_handed and not self._drawn:
+        if not self.num_handed and not self.in_flight:
             raise ValueError(NOTHING_HANDED.format(asked))
         if not self.handed and asked != "losses":
             raise ValueError(
@@ -142,7 +143,7 @@ class Delivery:
         if not self.handed:
             raise ValueError(NOT_HANDED if failed and self.by_loader else ALL_OBSERVED)
         # Where batches are fetched in another thread, it is no use to count.
-        if self._thread == threading.get_ident():
+        if self.fetched_here:
             message = None if self.loader is None else self._why_not_known()
             if message := message or (None if trusted else self._why_not_oldest()):
                 self.told = True
@@ -154,7 +155,7 @@ class Delivery:
         handed = self.oldest(trusted=trusted, asked=asked)
         number, num_handed = self._asked_of
         self._asked_of = handed.number, self.num_handed
-        if handed.number == number and num_handed != self.num_handed and self._thread == threading.get_ident():
+        if handed.number == number and num_handed != self.num_handed and self.fetched_here:
             self.told = True
             raise RuntimeError(
                 f"{asked}: the batch that was asked of last was never observed; call observe(losses), or "
@@ -165,14 +166,14 @@ class Delivery:
     def newest(self, *, in_search: bool = False, moves: bool = False) -> Handed:
         """Return the batch in training of a loop that has one at a time and does not observe; else raise an error.
 
-        Where the mix ``moves`` from batch to batch, it has to be known which one it is.
-
-        In a search of Lightning's it is known how many batches are fetched ahead.
+        Where the mix ``moves`` from batch to batch, it has to be known which one it is. In a search of
+        Lightning's it is known how many batches are fetched ahead.
         """
         self.catch_up()
         if not self.handed:
             raise ValueError("log_mix: the loop has no batch yet; ask for it between getting a batch and observing it")
-        if (self.fetch_ahead and not in_search) or not self._in_order or self._thread != threading.get_ident():
+        out_of_order = self.loader is not None and not self.loader.in_order
+        if (self.fetch_ahead and not in_search) or out_of_order or not self.fetched_here:
             raise RuntimeError(
                 "log_mix: this loop has several batches at a time, so it is not known which one it trains on; call "
                 "observe(losses), or observe(None), after each step"
@@ -187,13 +188,17 @@ class Delivery:
         return len(self.handed) if self.num_handed else self.of_last  # a DataLoader asks for an iterator twice
 
     @property
+    def fetched_here(self) -> bool:
+        """Whether the thread that asks fetched the batches."""
+        return self._thread in (0, threading.get_ident())
+
+    @property
     def in_main_thread(self) -> bool:
         """Whether the batches were fetched in the main thread."""
         return self._thread in (0, threading.main_thread().ident)
 
     def _why_not_known(self) -> str | None:
-        """Say why it is not known which batches the loop has; None if it is."""
-        if not self._in_order:
+        if self.loader is not None and not self.loader.in_order:
             return (
                 "losses: a DataLoader with in_order=False hands batches out in another order than they were drawn in, "
                 "so it is not known which batch these losses are of; use MixedLoader(dataset, sampler, "
@@ -202,15 +207,11 @@ class Delivery:
         lost = self._num_lost()
         return f"losses: {NEVER_REACHED.format(lost)}" if lost > 0 else None
 
-    @property
-    def _in_order(self) -> bool:
-        return self.loader is None or self.loader.in_order
-
     def _num_lost(self) -> int:
         """Return how many batches never reached the loop, besides those that it has told of."""
         if self.loader is None:
             return 0
-        return self.loader.num_lost(self.num_handed + len(self._drawn)) - self._num_failed
+        return self.loader.num_lost(self.num_handed + len(self.in_flight)) - self._num_failed
 
     def _why_not_oldest(self) -> str | None:
         """Say how many batches before the oldest were left out; None if there are none."""
@@ -249,5 +250,5 @@ class Delivery:
     def left_out(self, exhausted: bool) -> int:
         """Return how many batches the loop never observed, as far as that is known once it has left the iteration."""
         self.catch_up()
-        all_handed = exhausted and not self._drawn
+        all_handed = exhausted and not self.in_flight
         return len(self.handed) if all_handed else max(self._left - self.fetch_ahead, 0)

@@ -14,11 +14,12 @@ from learn2mix.batches.lock import locked
 from learn2mix.batches.progress import Progress
 from learn2mix.batches.resume import load_state
 from learn2mix.batches.torch_loader import (
+    SEARCH,
+    TRAINER,
     LoopsAhead,
     TorchLoader,
     call_if_alive,
-    called_by_search,
-    called_by_trainer,
+    called_by,
     refuse_repeats,
     refuse_second_skip,
     refuse_second_split,
@@ -48,9 +49,13 @@ LEFT_OUT = (
     "taken for those of others; call observe(None) after a batch without losses"
 )
 OUT_OF_DATE = (
-    "this iterator is out of date: a newer one, or a loaded state, took its place. Where the same data are iterated "
-    "within their own epoch (validation on the training loader), make two loaders, each with a sampler or stream of "
-    "its own"
+    "this iterator is out of date: a newer one, or a loaded state, took its place. After load_state_dict (back to "
+    "before a loss spike) begin a new one: for batch in loader. Where data are iterated within their own epoch "
+    "(validation on the training loader), make two loaders, each with a sampler or stream of its own"
+)
+OTHER_PROCESSES = (
+    "{}: this process was rank {} of {} when this iteration began, and is rank {} of {} now, so the batches under way "
+    "are split in another way than their processes: begin a new iteration (for batch in loader) in each"
 )
 
 
@@ -61,8 +66,8 @@ class Iterations(Progress):
 
     @locked
     def _begin(self, loader: TorchLoader | None, *, by_loader: bool = False) -> int:
-        """End the iteration before, begin the next, and return its number."""
-        self._split = self.rank, self.num_replicas
+        self._split = self._processes.place
+        self._processes.warn_if_unknown(type(self).__name__)
         refuse_second_split(type(self).__name__, self._split[1], loader)
         self._delivery.catch_up()
         in_flight = self._composition.lag - len(self._delivery.handed)
@@ -70,9 +75,9 @@ class Iterations(Progress):
         of_last = self._delivery.still_held if self.observing else 0
         self._leave()
         refuse_second_skip(type(self).__name__, self._composition.position)
-        self._in_trainer, self._without_gradients = called_by_trainer(), not torch.is_grad_enabled()
+        self._in_trainer, self._without_gradients = called_by(TRAINER), not torch.is_grad_enabled()
         self._renew(Delivery(self.fetch_ahead, loader, by_loader=by_loader, loops=LoopsAhead(), of_last=of_last))
-        self._in_search = self._delivery.told = called_by_search()  # does not observe, and MixingCallback undoes it
+        self._in_search = self._delivery.told = called_by(SEARCH)  # does not observe, and MixingCallback undoes it
         if loader is not None:
             self._watch(loader.iterator)
         self._agreement.compare("run", lambda: with_mix(self.mixer, self._must_match()))
@@ -81,7 +86,7 @@ class Iterations(Progress):
     def _go_on_from(self, state: dict[str, Any]) -> None:
         """Load what both kinds of state hold, and let every iterator so far be out of date."""
         load_state(self, state)
-        self.observing, self._split = bool(state["observing"]), (self.rank, self.num_replicas)
+        self.observing, self._split = bool(state["observing"]), self._processes.place
         self._renew(Delivery())
         self._looks, self.lacks_losses, self._lock.broken = 0, bool(state.get("lacks_losses")), False
 
@@ -106,7 +111,7 @@ class Iterations(Progress):
         """End the epoch where the loop has got all its batches and none waits to be observed."""
         self._check_current(iteration)
         if not self.observing and not self.mixer.needs_losses:
-            self._count_handed()
+            self._count_handed(ended=True)
         if self._exhausted and not self._composition.waiting and self._composition.position:
             self._end_epoch()
 
@@ -124,11 +129,11 @@ class Iterations(Progress):
         if self._composition.position > 0:
             self._end_epoch()
 
-    def _count_handed(self) -> None:
+    def _count_handed(self, *, ended: bool = False) -> None:
         """Count what the loop has as trained on, and what it skipped before it."""
         self._delivery.catch_up(lost=True)
-        for handed in self._delivery.handed:
-            self._mark_trained(handed.number)
+        for number in [handed.number for handed in self._delivery.handed] if ended else self._had():
+            self._mark_trained(number)
         self._delivery.handed.clear()
 
     def _take_back(self) -> None:
@@ -181,9 +186,11 @@ class Iterations(Progress):
         return max(len(self._delivery.handed) - self._delivery.fetch_ahead, 0)
 
     def _check_current(self, iteration: int) -> None:
-        """Raise a RuntimeError if an iteration is not the newest."""
+        """Raise a RuntimeError if an iteration is not the newest, or its batches are split for other processes."""
         if iteration != self._iteration:
             raise RuntimeError(OUT_OF_DATE)
+        if self._split[1] > 1 and self._split != (now := self._processes.place):
+            raise RuntimeError(OTHER_PROCESSES.format(type(self).__name__, *self._split, *now))
 
     def _announce(self, batch: Batch) -> None:
         """Note that a batch is on its way; warn once so many were never observed that the first are forgotten."""
@@ -218,11 +225,11 @@ class Iterations(Progress):
         elif delivery.num_observed:
             self._num_unobserved = 0
             if left_out:
-                self._warn_of_left_out(left_out)
+                self._warn(LEFT_OUT.format(left_out, delivery.num_handed))
         elif left and delivery.num_handed and not self._got_one_of_several():
             self._num_unobserved += 1
             if self._num_unobserved == LOOKS:
-                self._warn_of_left_out(delivery.num_handed)
+                self._warn(LEFT_OUT.format(delivery.num_handed, delivery.num_handed))
 
     def _warn_if_evaluated(self, iteration: int) -> None:
         if iteration == self._iteration and self._delivery.num_handed > 1 and self._had_gradients is not None:
@@ -245,9 +252,6 @@ class Iterations(Progress):
         self._num_unvalidated += 1
         if self._num_unvalidated == (1 if self._in_trainer else UNVALIDATED):
             self._warn(NEVER_VALIDATED.format(type(self.mixer).__name__))
-
-    def _warn_of_left_out(self, count: int) -> None:
-        self._warn(LEFT_OUT.format(count, self._delivery.num_handed))
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"{type(self).__name__}: {text}", stacklevel=5)

@@ -61,6 +61,8 @@ class MixedBatches(Iterations):
         if groups is None:
             handed = self._delivery.oldest(failed=losses is None, trusted=self.trusted)
             if losses is not None:
+                if self._split[1] > 1:
+                    self._processes.warn_if_unknown(type(self).__name__, losses=self.mixer.needs_losses)
                 batch = self._composition.find(handed.number)
                 whole = handed.kept is None and weights is None and self._split[1] == 1
                 self._add(losses, weights, self._members(batch, handed), batch.number, batch.counts if whole else None)
@@ -84,7 +86,6 @@ class MixedBatches(Iterations):
         self._feedback.add(losses, members, batch=number, weights=weights, counts=counts)
 
     def _mark_observed(self) -> None:
-        """Count the oldest batch that the loop has as observed."""
         batch = self._last_observed = self._composition.find(self._delivery.observe().number)
         self.observing, self._looks = True, 0
         self._mark_trained(batch.number)
@@ -175,8 +176,7 @@ class MixedBatches(Iterations):
         places = own_places(batch.counts, batch.draws, rank, num_replicas) if num_replicas > 1 else None
         order = None
         if self.order == "shuffled":
-            size = batch.size if places is None else len(places)
-            order = shuffled_order(size, self.seed, rank, batch.number, usual=size == self.batch_size)
+            order = shuffled_order(batch.size if places is None else len(places), self.seed, rank, batch.number)
         self._own_of = batch, places, order
         return places, order
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Progress:
     mixer: Mixer = settled("mixer", "Decides the proportions.")
     seed: int = settled("seed", "Of the draws; after a state was loaded, that of the state.")
     order: str = settled("order", "Of the samples in a batch.")
-    batch_size: int = checked("batch_size", check_whole, "Samples per batch and process; may be set between epochs.")
+    batch_size: int = checked("batch_size", check_whole, "Samples per batch and process; may be set for later batches.")
 
     def __init__(
         self,
@@ -83,20 +84,13 @@ class Progress:
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 
-    @property
-    def num_replicas(self) -> int:
-        """How many processes share each global batch."""
-        return self._processes.num_replicas
-
-    @property
-    def rank(self) -> int:
-        """Which of them this is."""
-        return self._processes.rank
+    rank = property(attrgetter("_processes.rank"), doc="Which of the processes that share each global batch this is.")
+    num_replicas = property(attrgetter("_processes.num_replicas"), doc="How many processes share each global batch.")
 
     @property
     def global_batch_size(self) -> int:
         """Samples per batch, over all processes."""
-        return self.batch_size * self.num_replicas
+        return int(self.batch_size * self.num_replicas)
 
     @property
     def group_names(self) -> list[Any]:
@@ -184,12 +178,19 @@ class Progress:
         """Return how far the run is and what was written down; what a loop that never observes has, it trained on."""
         if self.observing or self.mixer.needs_losses:
             return self._composition, self._recorder
-        self._delivery.catch_up()
-        at, left = self._composition.as_if_trained(handed.number for handed in self._delivery.handed)
+        at, left = self._composition.as_if_trained(self._had())
         recorder = self._recorder.copy()
         for batch in left:
             self._note(recorder, batch)
         return at, recorder
+
+    def _had(self) -> list[int]:
+        """Return what a loop that observes nothing has trained on: not what it fetched ahead, until it has got all."""
+        delivery = self._delivery
+        delivery.catch_up()
+        got_all = self._exhausted and not delivery.in_flight and not delivery.by_loader
+        num_had = len(delivery.handed) - (0 if got_all else delivery.fetch_ahead)
+        return [handed.number for handed in delivery.handed][: max(num_had, 0)]
 
     def _mark_trained(self, number: int) -> None:
         """Count a batch that waits as trained on, and write down what leaves."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learn2mix.batches.composition import as_list
-from learn2mix.batches.torch_loader import in_thread_of_nodes
+from learn2mix.batches.torch_loader import THREAD_OF_NODES, called_by
 from learn2mix.checks import differences, warn_of_differences
 from learn2mix.labels import as_name
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 VERSION = 3
 VERSIONS = (1, 2, VERSION)
+IN_THREAD = (
+    "another thread fetches its batches, ahead of a loop that observes none, so this state takes those that are only "
+    "fetched as trained on, and a run that goes on from it never has them; call observe(None) after each step"
+)
 PER_GROUP = {"remembered", "rewards", "sum"}  # what else the state of a mixer has one value a group of
 
 
 def state_of(mixed: Progress) -> dict[str, Any]:
     """Return the part of a state that samplers and streams have in common."""
     at, recorder = mixed._so_far()
+    if not (mixed.observing or mixed.mixer.needs_losses or mixed._delivery.fetched_here):
+        warnings.warn(f"{type(mixed).__name__}: {IN_THREAD}", stacklevel=5)
     return {
         "version": VERSION,
         "group_names": mixed.group_names,
@@ -33,7 +39,7 @@ def state_of(mixed: Progress) -> dict[str, Any]:
         "order": mixed.order,
         "seed": mixed.seed,
         "observing": mixed.observing,
-        "lacks_losses": in_thread_of_nodes(),
+        "lacks_losses": called_by(THREAD_OF_NODES),
         **at.state_dict(),
         "feedback": mixed._feedback.state_dict(),
         "history": recorder.state_dict(),
@@ -224,5 +230,4 @@ def _shares_of(shares: list[float], old: list[int | None]) -> list[float]:
 
 
 def _places(names: list[Any]) -> dict[Any, int]:
-    """Return the place of each name."""
     return {as_name(name): place for place, name in enumerate(names)}

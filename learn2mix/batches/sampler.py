@@ -129,9 +129,9 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         if self._delivery.loader is not None:  # not in __iter__: Lightning hides the errors of that behind its own
             check_dataset(self._delivery.loader.dataset, self.partition)
         self._warn_if_begun_anew()
-        composition, epoch, length, size = self._composition, self._composition.epoch, len(self), self.global_batch_size
-        while composition.epoch == epoch and composition.position < length:
-            batch = composition.compose(size, self._find_mix)
+        composition, epoch = self._composition, self._composition.epoch
+        while composition.epoch == epoch and not self._epoch_composed():
+            batch = composition.compose(self.batch_size * self._split[1], self._find_mix)
             self._announce(batch)
             indices = self.indices_of(batch)
             self._indices.pop(batch.number, None)
@@ -140,7 +140,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         self._exhausted = True
 
     def _requests(self, iteration: int) -> Iterator[MapRequest]:
-        """Compose the batches of an epoch, each when it is asked for."""
         batches = self._batches(iteration)
         while True:
             with self._lock:
@@ -167,11 +166,6 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
         batches = self._composition.foresee(self.mixer.proportions, self.global_batch_size, num_batches)
         return [self.indices_of(batch) for batch in batches]
 
-    @property
-    def num_composed(self) -> int:
-        """Batches composed so far, over all epochs."""
-        return self._composition.composed
-
     @locked
     def skip_to(self, num_composed: int) -> None:
         """Count the batches up to a number, over all epochs, as trained on."""
@@ -183,7 +177,7 @@ class MixedBatchSampler(MixedBatches, Sampler[list[int]]):
             self._end_epoch()
 
     def _epoch_composed(self) -> bool:
-        return self._composition.position == self._length(self._split[1])
+        return self._composition.position >= self._length(self._split[1])
 
     def _sizes(self) -> Any:
         return self.partition.sizes
@@ -249,7 +243,7 @@ class BatchIterator(Iterator[list[int]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether every batch given out so far was observed, and how many there were over all epochs."""
-        return {"observed": self._begun and self._sampler.lag == 0, "composed": self._sampler.num_composed}
+        return {"observed": self._begun and self._sampler.lag == 0, "composed": self._sampler._composition.composed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Tell the sampler, which was just restored, if the snapshot lacks losses.

@@ -71,19 +71,18 @@ def group_after_group(counts: Counts) -> Places:
     return groups
 
 
-def shuffled_order(size: int, seed: int, rank: int, number: int, *, usual: bool = True) -> Places:
+def shuffled_order(size: int, seed: int, rank: int, number: int) -> Places:
     """Return the order of a process's part of a batch, a permutation of ``range(size)``: a function of its arguments.
 
     Orders of ``POOL ** 2`` batches in a row are products of ``2 * POOL`` random ones. Each is as likely as any other,
     and any two are independent, as of orders that are drawn one by one; but a product takes a tenth of the time.
-    ``usual`` says that the batches around it have the same size; else its order is drawn for it alone.
 
     Example:
         >>> sorted(shuffled_order(4, seed=0, rank=0, number=7).tolist())
         [0, 1, 2, 3]
     """
     order: Places
-    if not usual or size > LARGE:
+    if size > LARGE:
         (order,) = shuffled(keys_at(seed, OF_ORDERS, rank, number, np.arange(1)), size)
         return order
     block, place = divmod(number, POOL * POOL)

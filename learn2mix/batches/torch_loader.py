@@ -18,6 +18,9 @@ from torch.utils.data.distributed import DistributedSampler
 
 ACCELERATE = "accelerate.data_loader"
 SPLITTERS = {"BatchSamplerShard", "DataLoaderDispatcher", "IterableDatasetShard"}  # among the processes, of Accelerate
+TRAINER, SEARCH = ".loops.fit_loop", ".tuner."  # Lightning's; in a search callbacks are taken out
+STATEFUL_WORKER = "torchdata.stateful_dataloader"  # saves and restores what it iterates
+THREAD_OF_NODES = "torchdata.nodes._populate_queue"  # fetches ahead of the loop and saves a state with each item
 DEPTH = 30  # frames between the loop and the sampler, at most
 
 
@@ -114,23 +117,16 @@ class LoopsAhead:
 
 def refuse_second_split(whose: str, num_replicas: int, loader: TorchLoader | None) -> None:
     """Raise a RuntimeError if a wrapper splits the batches, which are split already, over the processes once more."""
-    for splitter in _callers(ACCELERATE):
-        processes = splitter if hasattr(splitter, "num_processes") else getattr(splitter, "state", None)
-        num_processes = getattr(processes, "num_processes", 1)
-        if type(splitter).__name__ in SPLITTERS and num_processes > 1:
-            raise RuntimeError(
-                f"{whose}: Accelerate splits its batches over {num_processes} processes "
-                f"({type(splitter).__name__}), but they are parts of global batches over {num_replicas} already, so "
-                "most would be lost; use MixedLoader, which accelerator.prepare leaves as it is, or leave the loader "
-                "out of prepare"
-            )
     wrapper = None if loader is None else getattr(loader.iterator, "_index_sampler", None)
-    for splitter in (wrapper, getattr(wrapper, "sampler", None)):
-        if isinstance(splitter, DistributedSampler) and splitter.num_replicas > 1:
+    for splitter in (*_callers(ACCELERATE), wrapper, getattr(wrapper, "sampler", None)):
+        name, state = type(splitter).__name__, getattr(splitter, "state", splitter)
+        attribute = "num_replicas" if isinstance(splitter, DistributedSampler) else "num_processes"
+        num_processes = getattr(splitter, attribute, getattr(state, attribute, 1))
+        if (name in SPLITTERS or attribute == "num_replicas") and num_processes > 1:
             raise RuntimeError(
-                f"{whose}: a {type(splitter).__name__} gives each of {splitter.num_replicas} processes some of its "
-                f"batches, but they are parts of global batches over {num_replicas} already, so most would be lost; "
-                "pass DataLoader(dataset, batch_sampler=sampler), or MixedLoader(dataset, sampler), without it"
+                f"{whose}: a {name} gives each of {num_processes} processes some of its batches, but they are parts of "
+                f"global batches over {num_replicas} already, so most would be lost; use MixedLoader, which "
+                "Accelerate's prepare leaves as it is, or DataLoader(dataset, batch_sampler=sampler), without it"
             )
 
 
@@ -166,30 +162,15 @@ def refuse_wrapping(sampler: Any) -> None:
             )
 
 
-def called_by_trainer() -> bool:
-    """Whether Lightning's fit loop is on the call stack."""
-    return any(module.endswith(".loops.fit_loop") for module, _ in _frames())
+def called_by(part: str) -> bool:
+    """Whether a function is on the call stack whose module has this part in its name."""
+    return any(part in module for module, _ in _frames())
 
 
 def trained_by_trainer() -> int:
     """Return how many batches Lightning's fit loop had, with those before a stop; 0 where none is on the call stack."""
     loops = _callers("pytorch_lightning.loops.fit_loop", "lightning.pytorch.loops.fit_loop")
     return max((getattr(loop, "total_batch_idx", -1) + 1 for loop in loops), default=0)
-
-
-def called_by_search() -> bool:
-    """Whether Lightning searches for a learning rate or a batch size, with the callbacks taken out."""
-    return any(".tuner." in module for module, _ in _frames())
-
-
-def in_stateful_worker() -> bool:
-    """Whether this is a worker of torchdata's StatefulDataLoader, which saves and restores what it iterates."""
-    return any(module.startswith("torchdata.stateful_dataloader") for module, _ in _frames())
-
-
-def in_thread_of_nodes() -> bool:
-    """Whether this is a thread of torchdata.nodes, which fetches ahead of the loop and saves a state with each item."""
-    return any(module == "torchdata.nodes._populate_queue" for module, _ in _frames())
 
 
 def _callers(*modules: str) -> list[Any]:

@@ -50,7 +50,6 @@ class Agreement:
             warnings.warn(f"{self._name}: {message}", stacklevel=2)
 
     def _exchange(self, store: Any, key: str, values: dict[str, int]) -> dict[int, dict[str, int]]:
-        """Leave these values, and return them with those that are there, by rank in ascending order."""
         rank = self._processes.rank
         found = {rank: values}
         store.set(f"{key}/{rank}", json.dumps(values))

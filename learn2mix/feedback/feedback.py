@@ -149,7 +149,6 @@ class Feedback:
             self._update()
 
     def _sum(self, must_match: Callable[[], dict[str, int]]) -> None:
-        """Send the sums of the batch on their way over the processes."""
         nothing = torch.zeros(2 * len(self._names), dtype=torch.float64, device="cpu")
         sums, batch, self._sums, self._batch = self._sums, self._batch, None, None
         matching = with_mix(self.mixer, must_match())

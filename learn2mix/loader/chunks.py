@@ -121,7 +121,6 @@ class Chunks:
             self._close(chunk, rows)
 
     def _close(self, chunk: Chunk, rows: Indices) -> None:
-        """Mark samples of a chunk as taken."""
         if not len(rows):
             return
         self._untouched.pop(chunk.indices.tobytes(), None)

@@ -108,11 +108,7 @@ class MixedLoader(MadeOnce):
         return self.sampler.mixer
 
     batch_size = property(attrgetter("sampler.batch_size"), doc="Samples per batch and process.")
-
-    @property
-    def lag(self) -> int:
-        """Batches composed but not yet observed."""
-        return self.sampler.lag
+    lag = property(attrgetter("sampler.lag"), doc="Batches composed but not yet observed.")
 
     @property
     def history(self) -> History:
@@ -271,7 +267,6 @@ class _Batches:
 
 
 def _new_carrier(loader: MixedLoader) -> Pipeline:
-    """Return what brings the batches, with workers of its own."""
     sampler, reader, num_workers, loader_args = loader.sampler, loader._reader, loader.num_workers, loader._loader_args
     at = sampler._composition
     if (at.composed if loader._keeps_workers else at.position) and loader_args.get("generator") is None:
@@ -285,7 +280,6 @@ def _new_carrier(loader: MixedLoader) -> Pipeline:
 
 
 def _count_skipped(samples: Sequence[str], counts: dict[str, int]) -> None:
-    """Count samples that were left out, and name the first of them in warnings."""
     for sample in samples:
         counts[sample] = counts.get(sample, 0) + 1
         if counts[sample] == 1 and len(counts) <= MOST_NAMED:

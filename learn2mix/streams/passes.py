@@ -120,7 +120,6 @@ class SourcePasses:
             self._forget(self._next - self.keep)
 
     def _forget(self, number: int) -> None:
-        """Drop what was read before a sample."""
         if number > self._oldest:
             del self._kept[: number - self._oldest]
             self._oldest = number

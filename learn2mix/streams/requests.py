@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.lock import locked
 from learn2mix.batches.mixed import MixedBatches
-from learn2mix.batches.torch_loader import in_stateful_worker
+from learn2mix.batches.torch_loader import STATEFUL_WORKER, called_by
 from learn2mix.feedback.pending import FIRST
 from learn2mix.mixers.base import Mixer
 from learn2mix.streams.ends import Ends, tell_of_no_epoch
@@ -85,7 +85,7 @@ class Requesting(MixedBatches):
 
     def _in_worker(self, worker: int, num_workers: int) -> Iterator[Any]:
         """Give every batch that is this worker's, where the stream itself was sent to the workers."""
-        if not in_stateful_worker() or self.mixer.needs_losses or self.mixer.needs_validation:
+        if not called_by(STATEFUL_WORKER) or self.mixer.needs_losses or self.mixer.needs_validation:
             raise RuntimeError(
                 "MixedStream: the copies in a DataLoader's workers hear nothing of losses and leave this stream's "
                 f"state_dict behind; use MixedLoader(stream, num_workers={num_workers})"
@@ -146,7 +146,6 @@ class Requesting(MixedBatches):
         return self._ends.mix_of_those_left(super()._find_mix(batch, epoch), self._drawn())
 
     def _request(self, batch: Batch | None, drawn: NDArray[np.int64]) -> Request:
-        """Return the request for a batch, or for news of the ends alone."""
         rank, num_replicas = self._split
         own = self._shards.own[rank].tolist()
         nothing: list[Any] = [None] * len(own)
@@ -182,7 +181,6 @@ class Requesting(MixedBatches):
             )
 
     def _learn(self, news: dict[tuple[int, int], News]) -> None:
-        """Take note of what a reader found out about the sources, by source and shard."""
         self._sizes_so_far = None
         for (source, shard), found in news.items():
             length = found.length if self._settings.restart and not self._reader.skip else None
