@@ -176,10 +176,6 @@ def as_tuples(labels: Any, count: int | None) -> list[Any]:
     """Return tuples, one per sample, of rows or, as torch's ``default_collate`` makes it of them, of columns.
 
     Where the ``count`` of samples is known, as many columns as samples are an error.
-
-    Example:
-        >>> as_tuples([("cat", "dog", "cat"), np.array([0, 1, 1])], count=3)
-        [('cat', 0), ('dog', 1), ('cat', 1)]
     """
     try:
         parts = [as_name(label) for label in labels]
