@@ -20,13 +20,7 @@ TABLE = 1 << 16  # integers below this are looked up in a table; of many samples
 
 @dataclass(frozen=True)
 class Codes:
-    """The number of each sample's group: its label, looked up in a table a chunk at a time.
-
-    Example:
-        >>> codes = Codes(np.array([7, 3, 3]), np.array([0, 0, 0, 0, 0, 0, 0, 1], dtype=np.uint8))
-        >>> len(codes), codes[:2]
-        (3, array([1, 0], dtype=uint8))
-    """
+    """The number of each sample's group: its label, looked up in a table a chunk at a time."""
 
     labels: Array  # shape (num_samples,), at least 0
     table: Array  # the number of the group of each label
@@ -39,13 +33,8 @@ class Codes:
 
 
 def encode(labels: Any) -> tuple[list[Any], Array | Codes]:
-    """Return the labels that occur, sorted, and the number of each sample's among them.
-
-    Example:
-        >>> names, codes = encode([7, 3, 3])
-        >>> names, codes[:]
-        ([3, 7], array([1, 0, 0], dtype=uint8))
-    """
+    """Return the labels that occur, sorted, and the number of each sample's among them."""
+    labels = at_once(labels)
     columns = _as_columns(labels)
     if columns is not None:
         return encode_combinations([encode(column) for column in columns])
@@ -90,12 +79,7 @@ def encode_combinations(columns: list[tuple[list[Any], Array | Codes]]) -> tuple
 
 
 def sort_by_group(codes: Array | Codes, num_groups: int) -> tuple[Counts, Array]:
-    """Return the samples of each group, and all samples, group after group, by a counting sort in chunks.
-
-    Example:
-        >>> sort_by_group(np.array([1, 0, 1]), 2)
-        (array([1, 2]), array([1, 0, 2], dtype=int32))
-    """
+    """Return the samples of each group, and all samples, group after group, by a counting sort in chunks."""
     sizes = np.zeros(num_groups, dtype=np.int64)
     for start in range(0, len(codes), CHUNK):
         sizes += np.bincount(codes[start : start + CHUNK], minlength=num_groups)
@@ -145,7 +129,7 @@ def _smallest_type(num_groups: int) -> Any:
 
 def as_targets(targets: ArrayLike) -> Array:
     """Return targets as an array of finite numbers, shape ``(num_samples,)``."""
-    array = np.asarray(_one_for_each(targets, "targets"))
+    array = np.asarray(_one_for_each(at_once(targets), "targets"))
     if array.dtype.kind not in "iuf":
         hint = "; for a group of each label give Partition.by_class(labels)" if array.dtype.kind in "UTOb" else ""
         raise TypeError(f"targets must be real numbers, got {array.dtype}{hint}")
@@ -162,12 +146,20 @@ def as_targets(targets: ArrayLike) -> Array:
     return array
 
 
+def at_once(labels: Any) -> Any:
+    """Return a column of Hugging Face's, which is read sample by sample, as the array or list that it reads at once."""
+    if not (hasattr(labels, "column_name") and hasattr(labels, "__len__")):
+        return labels
+    table = getattr(labels.source, "format", {"type": None})  # a transform gets few samples at a time
+    return list(labels) if table["type"] == "custom" else labels[:]
+
+
 def _as_columns(labels: Any) -> list[Any] | None:
     """Return the columns of labels that are tuples, or None where they are something else."""
     is_array = getattr(getattr(labels, "dtype", None), "kind", "") == "O"
     if not (isinstance(labels, Sequence) or is_array) or isinstance(labels, (str, bytes)) or not len(labels):
         return None
-    rows = list(labels)
+    rows = list(np.asarray(labels) if is_array else labels)  # text of HDF5 comes at once
     if not any(isinstance(row, tuple) for row in rows):
         return None
     others = sorted({type(row).__name__ for row in rows if not isinstance(row, tuple)})
@@ -184,10 +176,6 @@ def as_tuples(labels: Any, count: int | None) -> list[Any]:
     """Return tuples, one per sample, of rows or, as torch's ``default_collate`` makes it of them, of columns.
 
     Where the ``count`` of samples is known, as many columns as samples are an error.
-
-    Example:
-        >>> as_tuples([("cat", "dog", "cat"), np.array([0, 1, 1])], count=3)
-        [('cat', 0), ('dog', 1), ('cat', 1)]
     """
     try:
         parts = [as_name(label) for label in labels]
@@ -212,12 +200,7 @@ def as_name(label: Any) -> Any:
 
 
 def as_plain(label: Any) -> Any:
-    """Return NumPy's numbers and strings as those of Python, and members of an Enum of these by their value.
-
-    Example:
-        >>> as_plain(Enum("Kind", {"CAT": "cat"}, type=str).CAT), as_plain(np.int64(3))
-        ('cat', 3)
-    """
+    """Return NumPy's numbers and strings as those of Python, and members of an Enum of these by their value."""
     if isinstance(label, Enum) and isinstance(label, (int, str)):
         return label.value
     return label.item() if isinstance(label, np.generic) else label

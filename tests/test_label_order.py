@@ -1,6 +1,8 @@
 """Labels that were read in another order than the data set's are told where the data set has them too."""
 
+import tracemalloc
 import warnings
+from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +132,7 @@ def test_labels_of_other_samples_of_the_set_that_a_subset_is_of_are_told(kind, n
         (Folder(), OTHERS),
         (Asked(), OTHERS),
         (Folder(targets=[[0], [1, 2]] * 50), OTHERS),
+        (Folder(labels=deque(OTHERS.tolist())), OTHERS),
         (Folder(targets=None), OTHERS),
         (TensorDataset(LABELS[:, None].expand(100, 3)), OTHERS),
         (PAIRS, Partition.by_dataset([range(60), range(30), range(10)])),
@@ -139,6 +142,23 @@ def test_all_others_are_not(dataset, groups):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         next(iter(loader_of(MixedLoader, dataset, groups)))
+
+
+@pytest.mark.parametrize("long", [[7] * 20_000, "a text " * 20_000], ids=["tokens", "texts"])
+@pytest.mark.parametrize("hugging_face", [False, True])
+def test_tokens_and_texts_of_such_a_name_are_not_read(hugging_face, long):
+    values = [long] * 100
+    dataset = Folder(targets=values)
+    if hugging_face:
+        datasets = pytest.importorskip("datasets", exc_type=ImportError)
+        dataset = datasets.Dataset.from_dict({"target": values})
+    sampler = MixedBatchSampler(np.arange(100) % 7, FixedMix(), batch_size=10)
+    tracemalloc.start()
+    try:
+        MixedLoader(dataset, sampler)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
 
 
 def replaced(dataset):

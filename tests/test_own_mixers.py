@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import NAN, Scripted, counts_of
-from learn2mix import AnnealedMix, Learn2Mix, MixedBatchSampler, Mixer, Partition
+from learn2mix import AnnealedMix, Learn2Mix, MixedBatchSampler, Mixer, Partition, ReweightedLoss
 
 
 def test_a_mixer_that_assigns_its_mix_gives_exact_counts():
@@ -186,6 +187,16 @@ def test_a_rule_that_saves_its_state_is_not_told_what_to_save(kind, recwarn):
     drawn_once(kind()).state_dict()
     MixedBatchSampler([0, 1] * 8, Remembers(), batch_size=4).state_dict()  # nothing has changed yet
     assert not recwarn.list
+
+
+def test_arguments_of_due_may_have_any_name():
+    rule = type("Rule", (Follows,), {"due": lambda self, n, ended: True, "update": lambda *_: None})
+    ReweightedLoss(torch.nn.MSELoss(reduction="none"), rule(), groups=[0, 1])
+    sampler = MixedBatchSampler([0, 1] * 8, rule(), batch_size=4)
+    next(batches := iter(sampler))
+    sampler.observe(np.ones(4))
+    next(batches)
+    sampler.finish_epoch()
 
 
 class SavesLittle(Remembers):

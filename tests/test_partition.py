@@ -113,6 +113,44 @@ def test_by_class_takes_pandas():
             assert members(Partition.by_class(column)) == by_loops(labels)
 
 
+class Text:
+    """As HDF5 gives text: an array that is read from the file sample by sample where it is iterated."""
+
+    dtype = np.dtype(object)
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        raise AssertionError
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype or object)
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "HDF5's text"])
+def test_a_column_of_a_file_is_read_at_once(form, monkeypatch):
+    labels = ["dog", "cat", "dog"] if form == "HDF5's text" else [1, 0, 1]
+    if form == "HDF5's text":
+        column = Text(labels)
+    else:
+        module = pytest.importorskip("datasets.arrow_dataset", exc_type=ImportError)
+        column = module.Dataset.from_dict({"label": labels}).with_format(form)["label"]
+        monkeypatch.setattr(module.Column, "__iter__", Text.__iter__)
+        assert members(Partition.by_quantile(column, 2)) == by_loops(labels)
+    assert members(Partition.by_class(column)) == by_loops(labels)
+
+
+def test_a_transform_is_given_each_sample_of_a_column_once():
+    module, given = pytest.importorskip("datasets.arrow_dataset", exc_type=ImportError), []
+    dataset = module.Dataset.from_dict({"label": [1, 0, 1]}).with_transform(lambda rows: given.append(rows) or rows)
+    assert members(Partition.by_class(dataset["label"])) == {0: [1], 1: [0, 2]}
+    assert [rows["label"] for rows in given] == [[1], [0], [1]]
+
+
 def test_by_class_sorts_more_samples_than_it_holds_at_a_time():
     labels = np.arange(CHUNK + 1000) * 7 % 5
     partition = Partition.by_class(labels)

@@ -12,7 +12,7 @@ import torch._dynamo.testing
 from torch import nn
 from torch.nn import functional as F
 
-from learn2mix import PerSampleLoss
+from learn2mix import FixedMix, MixAdjustedLoss, PerSampleLoss, ReweightedLoss
 
 
 def classes(shape, seed=0):
@@ -111,6 +111,21 @@ def test_what_the_criterion_has_is_found_and_what_it_has_not_is_named():
     for criterion in (wrapped, PerSampleLoss(torch.abs)):
         with pytest.raises(AttributeError, match="has no attribute 'colour'"):
             _ = criterion.colour
+
+
+WRAPPED = [PerSampleLoss, MixAdjustedLoss, lambda inner: ReweightedLoss(inner, FixedMix(), groups=[0, 1])]
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_what_a_schedule_sets_is_set_at_the_criterion(wrap):
+    """Deferred re-weighting (LDAM-DRW), smoothing that fades."""
+    wrapped, weight = wrap(nn.CrossEntropyLoss(reduction="none")).eval(), torch.tensor([0.1, 1.0, 5.0, 9.0])
+    wrapped.weight, wrapped.label_smoothing, wrapped.of_ones_own = weight, 0.3, 7
+    logits, targets = torch.randn(5, 4), classes((5,))
+    expected = nn.CrossEntropyLoss(weight=weight, label_smoothing=0.3)(logits, targets)
+    torch.testing.assert_close(wrapped(logits, targets, **{"groups": targets} if wrap is WRAPPED[2] else {}), expected)
+    assert (wrapped.label_smoothing, wrapped.of_ones_own) == (0.3, 7)
+    assert not hasattr(wrapped.criterion, "of_ones_own")
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])

@@ -28,6 +28,20 @@ LABELS = torch.tensor([0] * 12 + [1] * 6 + [2] * 2)
 DATA = TensorDataset(torch.randn(20, 4), LABELS)
 
 
+class Packed(MixedStream):
+    """Makes another batch of each batch."""
+
+    def __iter__(self):
+        return map(list, super().__iter__())
+
+
+class Scaled(MixedBatchSampler):
+    """Gives each batch a size of its images."""
+
+    def __iter__(self):
+        return ([(index, 32) for index in batch] for batch in super().__iter__())
+
+
 class Classifier(LightningModule):
     def __init__(self):
         super().__init__()
@@ -130,6 +144,8 @@ def test_an_argument_that_the_loader_does_not_have(arguments, message):
         (sampler(), DATA, "batch_sampler must be .* TensorDataset; the data set comes first"),
         (Endless(), sampler(), "dataset must be map-style, .* got Endless; .* MixedStream"),
         (iter(DATA), sampler(), "dataset must be map-style, .* MixedStream"),
+        (DATA, Scaled(LABELS, FixedMix(), batch_size=5), r"a Scaled composes, .* DataLoader \(as batch_sampler="),
+        (Packed([DATA, DATA], FixedMix(), batch_size=5), None, "a Packed composes, .* a stream with batch_size=None"),
     ],
 )
 def test_a_loader_of_other_parts(dataset, batch_sampler, message):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,9 +14,10 @@ from torch.utils.data import ConcatDataset
 
 from learn2mix.data.in_memory import InMemory
 from learn2mix.label_advice import USUAL_NAMES
-from learn2mix.labels import Array
+from learn2mix.labels import Array, at_once
 from learn2mix.partition import Partition, is_in_order
 
+FEW = 8  # samples that say whether they have labels
 MOST_SAMPLES = 10_000_000  # that are compared: to sort more takes seconds
 # With which data set, by its id, and checksums of the labels in it that are those of the groups.
 _compared: WeakKeyDictionary[Partition, tuple[int, set[int]]] = WeakKeyDictionary()
@@ -33,7 +35,7 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
         return
     before, same = _compared.get(partition, (0, set()))
     if before == id(dataset):
-        now = set(map(_checksum, _labels_in(dataset))) if same else same
+        now = {_checksum(one) for one in _labels_in(dataset, partition.group_names)} if same else same
         if now and not now & same:
             _compared[partition] = before, set()
             warnings.warn(
@@ -43,7 +45,7 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
                 stacklevel=4,
             )
         return
-    found = _labels_in(dataset)
+    found = _labels_in(dataset, partition.group_names)
     numbers = [_num_apart(labels, partition) for labels in found]
     same = {_checksum(labels) for labels, number in zip(found, numbers, strict=True) if number == 0}
     _compared[partition] = id(dataset), set() if _never_changes(dataset) else same
@@ -58,7 +60,7 @@ def warn_of_another_order(dataset: Any, partition: Partition) -> None:
             "set its column after shuffle(). Groups of something else need other names than these labels",
             stacklevel=4,
         )
-    if not others and any(_num_apart(labels, partition) == 0 for labels in _mistaken_labels(dataset)):
+    if not others and any(_num_apart(labels, partition) == 0 for labels in _mistaken_labels(dataset, partition)):
         warnings.warn(
             "dataset: the labels that the sampler got are those of other samples of the set that this Subset is of "
             f"(its first {num_samples}, or, of a split of a split, those at the indices of the last); give "
@@ -79,13 +81,15 @@ def _num_apart(labels: Array, partition: Partition) -> int | None:
     return int((labels[partition.at(np.arange(len(labels)))] != names.repeat(counts)).sum())
 
 
-def _mistaken_labels(dataset: Any) -> list[Array]:
+def _mistaken_labels(dataset: Any, partition: Partition) -> list[Array]:
     """Return labels of other samples that are taken for those of a Subset: of a set that it is of, however deep."""
     found, whole = [], dataset
     while _is_subset(whole):
         whole = whole.dataset
         parts = np.arange(len(dataset)), np.asarray(dataset.indices)
-        found += [labels.take(part, mode="clip") for labels in _labels_in(whole) for part in parts]
+        found += [
+            labels.take(part, mode="clip") for labels in _labels_in(whole, partition.group_names) for part in parts
+        ]
     return found
 
 
@@ -99,31 +103,39 @@ def _never_changes(dataset: Any) -> bool:
     return type(dataset.dataset if _is_subset(dataset) else dataset).__module__.startswith("datasets.")
 
 
-def _labels_in(dataset: Any) -> list[Array]:
+def _labels_in(dataset: Any, names: list[Any]) -> list[Array]:
     """Return what may be the labels in a data set, each of shape ``(num_samples,)``; no property is asked."""
     if _is_subset(dataset):
-        return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset)]
+        return [labels[np.asarray(dataset.indices)] for labels in _labels_in(dataset.dataset, names)]
     if isinstance(dataset, ConcatDataset):
-        return [np.concatenate(parts) for parts in zip(*map(_labels_in, dataset.datasets), strict=False)]
+        return [np.concatenate(one) for one in zip(*(_labels_in(one, names) for one in dataset.datasets), strict=False)]
     if _never_changes(dataset):
-        columns = [column for column in USUAL_NAMES if column in dataset.column_names]
-        found = [dataset.select_columns([column]).with_format("numpy")[:][column] for column in columns]
+        found = [dataset.with_format(None)[name] for name in USUAL_NAMES if name in dataset.column_names]
     else:
         own = getattr(dataset, "__dict__", {})
         members = dataset.arrays if isinstance(dataset, InMemory) else own.get("tensors", ())  # of a TensorDataset
         found = list(members.values() if isinstance(members, Mapping) else members)
         found += [own[name] for name in USUAL_NAMES if name in own]
-    vectors = [_as_vector(one, len(dataset)) for one in found]
+    vectors = [_as_vector(one, len(dataset), names) for one in found]
     return [one for one in vectors if one is not None]
 
 
-def _as_vector(values: Any, count: int) -> Array | None:
+def _may_be_labels(few: Iterable[Any], names: list[Any]) -> bool:
+    """Whether samples have labels there, and not tokens, boxes or texts, which would take long to read, and memory."""
+    return any(
+        one in names if isinstance(one, str) else isinstance(one, int) or getattr(one, "ndim", None) == 0 for one in few
+    )
+
+
+def _as_vector(values: Any, count: int, names: list[Any]) -> Array | None:
     """Return what may be labels as an array of shape ``(count,)``; None for anything else."""
     on_device = getattr(getattr(values, "device", None), "type", "cpu") != "cpu"  # it would be waited for
     if on_device or getattr(values, "ndim", 1) != 1 or not hasattr(values, "__len__") or len(values) != count:
         return None
+    if isinstance(values, Sequence) and not _may_be_labels(islice(values, FEW), names):
+        return None
     try:
-        array = np.asarray(values)
+        array = np.asarray(at_once(values))
     except ValueError:  # a list of lists of several lengths
         return None
     return array if array.ndim == 1 and array.dtype.kind in "iubU" else None

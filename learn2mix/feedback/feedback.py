@@ -145,7 +145,7 @@ class Feedback:
         """End an epoch whose last batch was never observed; raises what ``step`` raises."""
         self._settle(epoch_ended=True)
         self._raise_error()
-        if self._pool.num_observed and self.mixer.due(self._pool.num_observed, epoch_ended=True):
+        if self._pool.num_observed and self.mixer.due(self._pool.num_observed, True):
             self._update()
 
     def _sum(self, must_match: Callable[[], dict[str, int]]) -> None:

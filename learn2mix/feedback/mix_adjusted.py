@@ -41,7 +41,7 @@ class MixAdjustedLoss(PerSampleLoss):
         target: the mix ``t``: ``"uniform"`` for the balanced error, ``"prior"`` for the data's own mix, a vector of
             shape ``(num_classes,)``, or a mapping from names to shares.
         observed: the losses that are kept for the mixer: ``"adjusted"``, those that are trained on, or ``"plain"``,
-            those of the logits alone.
+            those of the logits alone, by a second call (a criterion that counts what it has seen counts twice).
 
     Attributes:
         losses: of the last batch, as :attr:`PerSampleLoss.losses`.

@@ -82,6 +82,23 @@ class Transparent(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._handle = new_handle(self)
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            criterion = vars(self).get("_modules", {}).get("criterion")
+            if criterion is None:
+                raise
+            return getattr(criterion, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set at the criterion what only that has; here a schedule of its weight or margin would have no effect."""
+        own = name.startswith("_") or name == "criterion" or hasattr(type(self), name) or name in vars(self)
+        if not own and hasattr(criterion := vars(self).get("_modules", {}).get("criterion"), name):
+            setattr(criterion, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return the criterion's state, with the criterion's own keys."""
         state = super().state_dict(*args, **kwargs)
@@ -173,15 +190,6 @@ class PerSampleLoss(Transparent):
             nothing = _Kept()
             vars(self).update(_kept=nothing, _counted=nothing)  # a module looks at what else it is told for 3 us each
         return losses
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            criterion = self.__dict__.get("_modules", {}).get("criterion")
-            if criterion is None:
-                raise
-            return getattr(criterion, name)
 
 
 class _Kept:

@@ -70,7 +70,8 @@ class ReweightedLoss(Transparent):
         mixer.attach(partition.proportions, partition.group_names, owner=self, sizes=partition.sizes)
         self.mixer = mixer
         self._num_batches = None if num_batches is None else check_whole(num_batches, "num_batches")
-        if self._num_batches is None and _follows_epochs(mixer):
+        waits = mixer.needs_losses and not mixer.due(10**9, False)  # for the end of an epoch, however late
+        if self._num_batches is None and (getattr(mixer, "every", None) == "epoch" or waits):
             raise ValueError("num_batches must be given for a mixer that updates once an epoch: how many it has")
         self._processes = Processes(process_group=process_group)
         self._feedback = Feedback(mixer, partition.group_names, self._processes)
@@ -147,11 +148,6 @@ class ReweightedLoss(Transparent):
             warnings.warn("ReweightedLoss: the state has no mix, so the mix stays as it is", stacklevel=2)
             state_dict[extra] = self.get_extra_state()
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _follows_epochs(mixer: Mixer) -> bool:
-    """Whether it has to be told where an epoch ends: it is not due before, after however many batches."""
-    return getattr(mixer, "every", None) == "epoch" or (mixer.needs_losses and not mixer.due(10**9, epoch_ended=False))
 
 
 define_operator("weigh", ReweightedLoss._weigh, torch.empty_like)

@@ -35,6 +35,12 @@ class MadeOnce:
 def check_kinds(dataset: Any, batch_sampler: Any, zero_lag: bool, collate_fn: Any) -> None:
     """Raise a TypeError or a ValueError unless the data set and the sampler belong together, or it is a stream."""
     check_function(collate_fn, "collate_fn")
+    for one, kind in ((dataset, MixedStream), (batch_sampler, MixedBatchSampler)):
+        if isinstance(one, kind) and type(one).__iter__ is not kind.__iter__:
+            raise TypeError(
+                f"MixedLoader: it takes what a {type(one).__name__} composes, and not what its own __iter__ yields; "
+                "give it to a DataLoader (as batch_sampler=, a stream with batch_size=None), or do it in collate_fn"
+            )
     if isinstance(dataset, MixedStream):
         if batch_sampler is not None or zero_lag or collate_fn is not None:
             raise TypeError(

@@ -15,6 +15,7 @@ from learn2mix.checks import (
     Vector,
     as_number,
     as_proportions,
+    check_floor,
     did_you_mean,
     differences,
     frozen,
@@ -130,12 +131,8 @@ class Mixer(Attached):
 
     def _check_bounds(self) -> None:
         num_present = int(np.count_nonzero(self.prior))
-        floor = as_number(self.floor, "floor", "of at least 0 and at most 1 / num_groups")
+        check_floor(self.floor, num_present)
         most = as_number(self.most, "most", "of at least 1 / num_groups and at most 1")
-        if not floor >= 0:
-            raise ValueError(f"floor must be at least 0, got {self.floor}")
-        if floor * num_present > 1:
-            raise ValueError(f"floor must be at most 1 / num_groups = {1 / num_present:.4g}, got {self.floor}")
         if not (most <= 1 <= most * num_present + ROUNDING):
             raise ValueError(f"most must be at least 1 / num_groups = {1 / num_present:.4g} and at most 1, got {most}")
 

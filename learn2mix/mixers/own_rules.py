@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from io import BytesIO
 from typing import Any
 
 MOST_BYTES = 1 << 20  # of an attribute that is looked into; of a larger one only a new value is noticed
@@ -35,16 +36,13 @@ def check_declared(rule: Any, general: type) -> None:
     warnings.warn(f"{kind.__name__}: {fault}", stacklevel=5)
 
 
-class _Pickled:
+class _Pickled(BytesIO):
     """Takes what pickle writes, and raises where that is too much."""
 
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-        if len(self.data) > MOST_BYTES:
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > MOST_BYTES:
             raise OverflowError
+        return super().write(data)
 
 
 def contents(rule: object) -> Contents:
@@ -72,7 +70,7 @@ def _content(value: Any) -> bytes | int:
         pickle.Pickler(written, protocol=5).dump(value)
     except Exception:  # whatever an object of the user's raises: it is told by what it is
         return id(value)
-    return bytes(written.data)
+    return written.getvalue()
 
 
 def warn_of_unsaved(rule: object, before: Contents) -> bool:
