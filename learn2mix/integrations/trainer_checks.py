@@ -51,6 +51,11 @@ def check_settings(trainer: Any) -> None:
     strategy = getattr(args, "train_sampling_strategy", older)
     if strategy != "random":
         raise ValueError(f"train_sampling_strategy must be 'random', for the sampler composes, got {strategy!r}")
+    if is_sft(trainer) and getattr(args, "shuffle_dataset", False):
+        raise ValueError(
+            "shuffle_dataset must be False, for the sampler shuffles: SFTTrainer puts the rows in another order than "
+            "the labels are in"
+        )
     if mixed.mixer.needs_validation == "group_losses":
         raise ValueError(
             f"train_sampler: a Trainer does not know the validation losses of the groups, which "
@@ -58,6 +63,11 @@ def check_settings(trainer: Any) -> None:
         )
     if mixed.mixer.needs_validation and isinstance(trainer.eval_dataset, dict):
         raise ValueError("eval_dataset must be one data set, for the mixer follows its eval_loss, got a dict of them")
+
+
+def is_sft(trainer: Any) -> bool:
+    """Whether it is TRL's SFTTrainer, which makes no logits, and runs the model once more to return them."""
+    return any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__)
 
 
 def check_parts(sample_losses: Any, callbacks: Any) -> None:
@@ -148,11 +158,8 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
 def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any, copies: int) -> bool:
     """Warn where the losses of the samples do not add up to the loss that is trained on; return whether it warned.
 
-    Args:
-        loss: of this process's batch, a scalar, as the Trainer has it.
-        each: those of its samples.
-        num_items: by which the Trainer divides, over all accumulated batches and processes; None: by those of ``each``.
-        copies: how many processes or GPUs take the mean of their losses, by which the Trainer may multiply.
+    The Trainer divides by ``num_items``, over all accumulated batches and processes (None: by those of ``each``), and
+    may multiply by ``copies``, the processes or GPUs that take the mean of their losses.
     """
     total, numbers = float((each.losses * each.weights).sum()), [float(each.weights.sum())]
     if num_items is not None:
