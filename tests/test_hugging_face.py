@@ -605,7 +605,7 @@ def test_forward_passes_of_parts_of_a_batch_are_refused(tmp_path):
 def test_evaluation_alone_needs_no_sampler(tmp_path):
     trainer = MixedTrainer(Classifier(), arguments(tmp_path), eval_dataset=Data())
     assert trainer.evaluate()["eval_loss"] > 0
-    with pytest.raises(TypeError, match="train_sampler must be a MixedBatchSampler .*got NoneType"):
+    with pytest.raises(TypeError, match=r"train_sampler must be a MixedBatchSampler .*got NoneType"):
         trainer.train()
 
 

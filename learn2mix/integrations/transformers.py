@@ -237,13 +237,14 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
             os.replace(unfinished, path)  # whole or not at all
 
     def _restore(self, folder: Path) -> None:
-        if not (folder / STATE).is_file():
-            if self.args.ignore_data_skip:
-                return  # a run of another Trainer goes on with a mix that begins
+        missing = [name for name in (STATE, "trainer_state.json") if not (folder / name).is_file()]
+        if missing and not self.args.ignore_data_skip:
             raise ValueError(
-                f"resume_from_checkpoint: {folder} has no {STATE}, so it is not known where its mix was; resume from "
-                "a checkpoint of a MixedTrainer, or begin the mix and an epoch with ignore_data_skip=True"
+                f"resume_from_checkpoint: {folder} has no {missing[0]}, so it is not known where its mix was; resume "
+                "from a checkpoint-N of a MixedTrainer, or begin the mix and an epoch with ignore_data_skip=True"
             )
+        if STATE in missing:
+            return  # a run of another Trainer goes on with a mix that begins
         state = torch.load(folder / STATE, weights_only=True)
         self.train_sampler.load_state_dict(state, strict=not self.args.ignore_data_skip)
         if self.args.ignore_data_skip:
