@@ -433,6 +433,34 @@ def test_rows_that_are_no_samples_are_refused(tmp_path):
     trainer = trainer_of(tmp_path, model=language_model(), train_dataset=Text(), data_collator=packed)
     with pytest.raises(ValueError, match=r"1 rows for a batch of 8 samples.*packing=False"):
         trainer.train()
+    for mixer in (FixedMix(), Learn2Mix()):  # the one asks for no losses
+        texts = [[Text()[index] for index in range(16)] for _ in range(2)]
+        stream = MixedStream(texts, mixer, batch_size=8, collate_fn=packed)
+        settings = {"train_dataset": stream, "train_sampler": None, "settings": {"max_steps": 2}}
+        trainer = trainer_of(tmp_path, model=language_model(), **settings)
+        if mixer.needs_losses:
+            with pytest.raises(ValueError, match=r"1 rows for a batch of 8 samples.*packing=False"):
+                trainer.train()
+        else:
+            trainer.train()
+            assert stream.draws.tolist() == [8, 8]
+
+
+def test_losses_find_their_samples_where_one_that_cannot_be_read_is_left_out(tmp_path):
+    class Broken(Data):
+        def __getitem__(self, index):
+            if index == 3:
+                raise OSError("cannot be read")
+            return super().__getitem__(index)
+
+    class Skips(MixedTrainer):
+        def get_mixed_loader(self):
+            return super().get_mixed_loader(on_error="skip")
+
+    trainer = trainer_of(tmp_path, kind=Skips, train_dataset=Broken())
+    with pytest.warns(UserWarning, match="skipped sample 3"):
+        trainer.train()
+    np.testing.assert_allclose(trainer.train_sampler.mixer.told, told_of(trainer.model), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.02, 0.0])
@@ -594,12 +622,8 @@ def test_forward_passes_of_parts_of_a_batch_are_refused(tmp_path):
             parts = [{name: values[part] for name, values in inputs.items()} for part in (slice(0, 5), slice(5, None))]
             return sum(super(InParts, self).compute_loss(model, part, **kwargs) for part in parts)
 
-    data = [Data()[index] for index in range(len(LABELS))]
-    of_each_group = [[sample for sample in data if sample["labels"] == group] for group in range(3)]
-    stream = MixedStream(of_each_group, Told(0.3), batch_size=BATCH_SIZE)
-    of_a_stream = {"train_dataset": stream, "train_sampler": None, "settings": {"max_steps": 2}}
-    with pytest.raises(ValueError, match=r"compute_loss got 5 and 3 samples in one step.*the whole batch each time"):
-        trainer_of(tmp_path, kind=InParts, **of_a_stream).train()
+    with pytest.raises(ValueError, match=r"compute_loss got 5 rows for a batch of 8 samples; give it the whole batch"):
+        trainer_of(tmp_path, kind=InParts).train()
 
 
 def test_evaluation_alone_needs_no_sampler(tmp_path):

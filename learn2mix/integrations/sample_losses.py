@@ -107,12 +107,6 @@ def with_outputs(compute: Callable[[], Any], model: Any) -> tuple[Any, Any]:
 
 def mean_of_passes(found: Sequence[SampleLosses]) -> SampleLosses:
     """Return the mean loss of each sample over the forward passes of a step: two dropouts (R-Drop), two views."""
-    sizes = [len(one.losses) for one in found]
-    if len(set(sizes)) > 1:
-        raise ValueError(
-            f"MixedTrainer: compute_loss got {' and '.join(map(str, sizes))} samples in one step; give it the whole "
-            "batch each time, for the mix follows the mean loss of each sample"
-        )
     return SampleLosses(torch.stack([one.losses for one in found]).mean(0), found[0].weights)
 
 

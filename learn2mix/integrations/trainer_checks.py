@@ -98,10 +98,11 @@ def as_sample_losses(found: Any) -> SampleLosses:
 
 def check_rows(each: SampleLosses, mixed: Any) -> None:
     """Raise a ValueError where the rows of a batch are not its samples."""
-    if isinstance(mixed, MixedBatchSampler) and len(each.losses) != mixed.batch_size:
+    rows, samples = len(each.losses), len(mixed.groups_in_training())
+    if rows != samples:
         raise ValueError(
-            f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples; use "
-            "packing=False and padding_free=False, for they join samples, or "
+            f"MixedTrainer: compute_loss got {rows} rows for a batch of {samples} samples; give it the whole batch, "
+            "use packing=False and padding_free=False, for they join samples, or "
             f"{PASS_A_FUNCTION} one loss for each sample"
         )
 

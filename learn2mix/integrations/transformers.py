@@ -89,7 +89,6 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
         self._loss_function = sample_losses
         self._loader: Any = None  # made for each training
         self._epoch: Any = None  # the Trainer's own iterator over it, of epoch _number
-        self._number = 0
         self._batches: Iterator[Any] | None = None  # ours
         self._found: list[SampleLosses | None] = []  # in each forward pass of the last training step
         self._passes: list[SampleLosses | None] | None = None  # the same list within a step; None outside of one
@@ -153,7 +152,7 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
         The Trainer's own would leave out the batches that were trained on before a checkpoint. Ours begins after them.
         """
         if epoch_iterator is not self._epoch:
-            self._number = int(self.state.epoch or 0) if self._epoch is None else self._number + 1
+            self._number: int = int(self.state.epoch or 0) if self._epoch is None else self._number + 1
             self._loader.set_epoch(self._number)
             self._epoch, self._batches = epoch_iterator, iter(self._loader)
         return super().get_batch_samples(self._batches, *args, **kwargs)
@@ -200,15 +199,16 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
             self._num_compared += told * max(trainer_checks.COMPARED)  # once is enough
         return (loss, outputs) if return_outputs else loss
 
+    @torch.no_grad()
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
-        if self._loss_function is not None:
-            with torch.no_grad():
-                return trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
         try:
-            found = fused_losses(outputs) or _losses_of_logits(self, outputs, batch)
+            if self._loss_function is None:
+                found = fused_losses(outputs) or _losses_of_logits(self, outputs, batch)
+            else:
+                found = trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
             trainer_checks.check_rows(found, self.train_sampler)
         except ValueError:
-            if self.train_sampler.mixer.needs_losses:
+            if self.train_sampler.mixer.needs_losses or self._loss_function is not None:
                 raise
             return None  # of a mixer that asks for none
         return found
