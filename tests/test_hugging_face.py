@@ -38,6 +38,17 @@ from learn2mix.integrations.transformers import MixedTrainer, MixedTrainerMixin
 PRIOR = (torch.bincount(LABELS) / len(LABELS)).tolist()
 
 
+def cross_entropies(logits, labels):
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def told_of(model):
+    """What a mixer has to be told of the batches that a model was trained on."""
+    return [
+        means_of_groups(LABELS[indices], cross_entropies(logits, LABELS[indices])) for indices, _, logits in model.seen
+    ]
+
+
 @pytest.mark.parametrize(("accumulated", "parts"), [(1, {}), (3, {}), (2, {"compute_loss_func": own_loss})])
 def test_the_mix_follows_the_losses_of_its_own_batches_evaluation_or_not(tmp_path, accumulated, parts):
     settings = {"gradient_accumulation_steps": accumulated, "eval_strategy": "steps", "eval_steps": 1}
@@ -45,8 +56,7 @@ def test_the_mix_follows_the_losses_of_its_own_batches_evaluation_or_not(tmp_pat
     trainer.train()
     model, sampler = trainer.model, trainer.train_sampler
     assert len(model.seen) == 3 * NUM_BATCHES
-    seen = [(LABELS[indices], logits) for indices, _, logits in model.seen]
-    told = [means_of_groups(y, F.cross_entropy(z, y, reduction="none")) for y, z in seen]
+    told = told_of(model)
     np.testing.assert_allclose(sampler.mixer.told, told, rtol=1e-5)
     mix = PRIOR
     for losses in told:
@@ -390,7 +400,7 @@ class OwnLoss(MixedTrainer):
         (
             {"kind": OwnLoss},
             RuntimeError,
-            "OwnLoss.compute_loss did not call .*class MyTrainer.MixedTrainerMixin, Your",
+            "OwnLoss did not call .*class MyTrainer.MixedTrainerMixin, Your",
         ),
     ],
 )
@@ -423,6 +433,34 @@ def test_rows_that_are_no_samples_are_refused(tmp_path):
     trainer = trainer_of(tmp_path, model=language_model(), train_dataset=Text(), data_collator=packed)
     with pytest.raises(ValueError, match=r"1 rows for a batch of 8 samples.*packing=False"):
         trainer.train()
+    for mixer in (FixedMix(), Learn2Mix()):  # the one asks for no losses
+        texts = [[Text()[index] for index in range(16)] for _ in range(2)]
+        stream = MixedStream(texts, mixer, batch_size=8, collate_fn=packed)
+        settings = {"train_dataset": stream, "train_sampler": None, "settings": {"max_steps": 2}}
+        trainer = trainer_of(tmp_path, model=language_model(), **settings)
+        if mixer.needs_losses:
+            with pytest.raises(ValueError, match=r"1 rows for a batch of 8 samples.*packing=False"):
+                trainer.train()
+        else:
+            trainer.train()
+            assert stream.draws.tolist() == [8, 8]
+
+
+def test_losses_find_their_samples_where_one_that_cannot_be_read_is_left_out(tmp_path):
+    class Broken(Data):
+        def __getitem__(self, index):
+            if index == 3:
+                raise OSError("cannot be read")
+            return super().__getitem__(index)
+
+    class Skips(MixedTrainer):
+        def get_mixed_loader(self):
+            return super().get_mixed_loader(on_error="skip")
+
+    trainer = trainer_of(tmp_path, kind=Skips, train_dataset=Broken())
+    with pytest.warns(UserWarning, match="skipped sample 3"):
+        trainer.train()
+    np.testing.assert_allclose(trainer.train_sampler.mixer.told, told_of(trainer.model), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.02, 0.0])
@@ -442,18 +480,80 @@ def test_a_mix_that_follows_no_losses_is_no_reason_to_tell(tmp_path):
     assert trainer.state.global_step > 0
 
 
-def test_a_loss_put_behind_the_mixin_is_found(tmp_path):
+@pytest.mark.parametrize("parts", [{}, {"sample_losses": lambda outputs, _: cross_entropies(*outputs["pair"])}])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_loss_put_behind_the_mixin_is_found_also_where_it_is_returned_alone(tmp_path, alone, parts):
     class Theirs(Trainer):
         def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
             outputs = model(**inputs)
-            return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+            outputs["pair"] = outputs["logits"], inputs["labels"]
+            return (outputs["loss"], outputs) if return_outputs and not alone else outputs["loss"]
 
     class Ours(MixedTrainerMixin, Theirs):
         pass
 
-    trainer = trainer_of(tmp_path, kind=Ours, settings={"max_steps": 3})
+    trainer = trainer_of(tmp_path, kind=Ours, settings={"max_steps": 3}, **parts)
     trainer.train()
-    assert len(trainer.train_sampler.mixer.told) == 3
+    np.testing.assert_allclose(trainer.train_sampler.mixer.told, told_of(trainer.model), rtol=1e-5)
+
+
+class LeavesOut:
+    """Goes on after a step that runs out of memory, and leaves out a batch, as in many public training scripts."""
+
+    num_steps = 0
+
+    def training_step(self, model, *args, **kwargs):
+        self.num_steps += 1
+        if self.num_steps == 7:
+            return torch.tensor(0.0)
+        try:
+            return super().training_step(model, *args, **kwargs)
+        except torch.OutOfMemoryError:
+            return torch.tensor(0.0)
+
+
+class RunsOutOfMemory(Classifier):
+    def forward(self, x, labels=None, index=None):
+        if self.training and len(self.seen) == 3 and not hasattr(self, "failed"):
+            self.failed = True
+            raise torch.OutOfMemoryError
+        return super().forward(x, labels, index)
+
+
+class BeforeTheMixin(LeavesOut, MixedTrainer):
+    pass
+
+
+class TheirsLeavesOut(LeavesOut, Trainer):
+    pass
+
+
+class BehindTheMixin(MixedTrainerMixin, TheirsLeavesOut):
+    pass
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("kind", [BeforeTheMixin, BehindTheMixin])
+def test_losses_find_their_batch_where_a_step_fails_or_is_left_out(tmp_path, kind, accumulated):
+    settings = {"num_train_epochs": 2, "gradient_accumulation_steps": accumulated}
+    trainer = trainer_of(tmp_path, model=RunsOutOfMemory(), kind=kind, settings=settings)
+    trainer.train()
+    assert len(trainer.model.seen) == 2 * NUM_BATCHES - 2
+    np.testing.assert_allclose(trainer.train_sampler.mixer.told, told_of(trainer.model), rtol=1e-5)
+    assert trainer.train_sampler.lag == 0
+
+
+def test_data_with_set_epoch_are_told_each_epoch_also_of_a_resumed_run(tmp_path):
+    class OfEpochs(Data):
+        def __init__(self):
+            super().__init__()
+            self.set_epoch, self.epochs = lambda epoch: self.epochs.append(epoch), []
+
+    whole, rest = OfEpochs(), OfEpochs()
+    settings = {"save_strategy": "steps", "save_steps": NUM_BATCHES + 2}
+    trainer_of(tmp_path, settings=settings, train_dataset=whole).train()
+    trainer_of(tmp_path, settings=settings, train_dataset=rest).train(str(tmp_path / f"checkpoint-{NUM_BATCHES + 2}"))
+    assert (whole.epochs, rest.epochs) == ([0, 1, 2], [1, 2])
 
 
 class Pairs(BatchSampler):
@@ -522,18 +622,14 @@ def test_forward_passes_of_parts_of_a_batch_are_refused(tmp_path):
             parts = [{name: values[part] for name, values in inputs.items()} for part in (slice(0, 5), slice(5, None))]
             return sum(super(InParts, self).compute_loss(model, part, **kwargs) for part in parts)
 
-    data = [Data()[index] for index in range(len(LABELS))]
-    of_each_group = [[sample for sample in data if sample["labels"] == group] for group in range(3)]
-    stream = MixedStream(of_each_group, Told(0.3), batch_size=BATCH_SIZE)
-    of_a_stream = {"train_dataset": stream, "train_sampler": None, "settings": {"max_steps": 2}}
-    with pytest.raises(ValueError, match=r"compute_loss got 5 and 3 samples in one step.*the whole batch each time"):
-        trainer_of(tmp_path, kind=InParts, **of_a_stream).train()
+    with pytest.raises(ValueError, match=r"compute_loss got 5 rows for a batch of 8 samples; give it the whole batch"):
+        trainer_of(tmp_path, kind=InParts).train()
 
 
 def test_evaluation_alone_needs_no_sampler(tmp_path):
     trainer = MixedTrainer(Classifier(), arguments(tmp_path), eval_dataset=Data())
     assert trainer.evaluate()["eval_loss"] > 0
-    with pytest.raises(ValueError, match="needs a train_dataset and its train_sampler"):
+    with pytest.raises(TypeError, match=r"train_sampler must be a MixedBatchSampler .*got NoneType"):
         trainer.train()
 
 

@@ -108,6 +108,13 @@ class MixedSFT(MixedTrainerMixin, SFTTrainer):
     pass
 
 
+def test_rows_that_sft_puts_in_another_order_are_refused(tmp_path):
+    trainer = trainer_of(tmp_path, kind=MixedSFT)
+    trainer.args.shuffle_dataset = True
+    with pytest.raises(ValueError, match="shuffle_dataset must be False, for the sampler shuffles"):
+        trainer.train()
+
+
 class NumberedText(Text):
     def __getitem__(self, index):
         return super().__getitem__(index) | {"index": torch.tensor(index)}

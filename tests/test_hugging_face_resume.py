@@ -206,6 +206,11 @@ def test_the_state_is_whole_beside_the_weights_and_safe_to_load(tmp_path):
 
 def test_a_checkpoint_without_a_mix_is_refused_or_begins_one(tmp_path):
     folder = stopped(tmp_path, 7)
+    alone = tmp_path / "of_save_model"
+    alone.mkdir()
+    (alone / STATE).write_bytes((folder / STATE).read_bytes())
+    with pytest.raises(ValueError, match=rf"{alone} has no trainer_state.json.*resume from a checkpoint-N"):
+        trainer_of(tmp_path).train(resume_from_checkpoint=str(alone))
     (folder / STATE).unlink()
     with pytest.raises(ValueError, match=rf"{folder} has no {STATE}.*ignore_data_skip=True"):
         trainer_of(tmp_path).train(resume_from_checkpoint=True)

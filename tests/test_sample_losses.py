@@ -110,6 +110,16 @@ def test_smoothed_labels_are_those_of_the_trainer(name):
     torch.testing.assert_close(found.losses, torch.stack(alone), rtol=1e-5, atol=1e-6)
 
 
+def test_logits_of_virtual_tokens_before_a_text_have_no_loss():
+    logits, labels = torch.randn(2, 5, 4), torch.tensor([[0, 1, 2], [3, -100, 1]])  # 2 of them, as PEFT's prompts
+    found = label_losses(logits, labels, shifted=True)
+    for row in range(2):  # the last virtual token predicts the first token, and so on
+        kept = labels[row] != -100
+        expected = torch.nn.functional.cross_entropy(logits[row, 1:4][kept], labels[row][kept])
+        assert torch.isclose(found.losses[row], expected)
+        assert found.weights[row] == kept.sum()
+
+
 def test_a_sample_whose_labels_are_all_ignored_counts_for_nothing():
     found = label_losses(torch.randn(2, 3, 4), torch.tensor([[0, 1, 2], [-100, -100, -100]]))
     assert found.weights.tolist() == [3, 0]

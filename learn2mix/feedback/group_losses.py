@@ -29,8 +29,8 @@ TO_THE_CALLBACK = (
     'are not known, or {..., "labels": labels} and MixingCallback(groups="labels") for losses of other samples'
 )
 LEAVE_OUT = (
-    "; a batch whose step is skipped (GradScaler) is reported by observe(None), under MixingCallback by "
-    'returning {"loss": loss, "losses": None}'
+    "; a sample without a label (all masked) counts for nothing with a weight of 0 (weights=); a batch whose step is "
+    'skipped (GradScaler) is reported by observe(None), under MixingCallback by {"loss": loss, "losses": None}'
 )
 OF_SEVERAL = (
     "the loop has {} batches (accumulated gradients?): observe the losses of each alone, in their order; for views of "

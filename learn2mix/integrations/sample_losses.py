@@ -61,8 +61,10 @@ def label_losses(
         binary = problem_type == "multi_label_classification"
         each = (F.binary_cross_entropy_with_logits if binary else F.mse_loss)(logits, labels, reduction="none")
         return SampleLosses(each.mean(1), torch.ones(len(labels), device=labels.device))
-    if labels.shape != logits.shape[:-1] and labels.shape == (*logits.shape[:-1], 1):
+    if labels.shape == (*logits.shape[:-1], 1):
         labels = labels.squeeze(-1)
+    if shifted and labels.ndim == 2 and (more := logits.shape[1] - labels.shape[1]) > 0:  # PEFT's virtual tokens
+        labels = F.pad(labels, (more, 0), value=IGNORED)
     if labels.shape != logits.shape[:-1]:
         raise _not_a_pair(logits, labels)
     if shifted:
@@ -88,8 +90,8 @@ def fused_losses(outputs: Any) -> SampleLosses | None:
     return SampleLosses(-log_probs.detach().float().sum(1) / numbers.clamp(min=1), numbers)
 
 
-def loss_and_outputs(compute_loss: Callable[[], Tensor], model: Any) -> tuple[Tensor, Any]:
-    """Return a loss, and what the model returned last while it was computed; passes without gradients do not count."""
+def with_outputs(compute: Callable[[], Any], model: Any) -> tuple[Any, Any]:
+    """Return what is computed, and what the model returned last meanwhile; passes without gradients do not count."""
     outputs: list[Any] = [None]
 
     def keep(module: Any, args: Any, returned: Any) -> None:
@@ -98,28 +100,13 @@ def loss_and_outputs(compute_loss: Callable[[], Tensor], model: Any) -> tuple[Te
 
     hook = model.register_forward_hook(keep)
     try:
-        return compute_loss(), outputs[0]
+        return compute(), outputs[0]
     finally:
         hook.remove()
 
 
 def mean_of_passes(found: Sequence[SampleLosses]) -> SampleLosses:
-    """Return the mean loss of each sample over the forward passes of a step: two dropouts (R-Drop), two views.
-
-    Raises:
-        ValueError: if they are not all of the same samples.
-
-    Example:
-        >>> one, other = (SampleLosses(torch.tensor(losses), torch.ones(2)) for losses in ([1.0, 2.0], [3.0, 2.0]))
-        >>> mean_of_passes([one, other]).losses
-        tensor([2., 2.])
-    """
-    sizes = [len(one.losses) for one in found]
-    if len(set(sizes)) > 1:
-        raise ValueError(
-            f"MixedTrainer: compute_loss got {' and '.join(map(str, sizes))} samples in one step; give it the whole "
-            "batch each time, for the mix follows the mean loss of each sample"
-        )
+    """Return the mean loss of each sample over the forward passes of a step: two dropouts (R-Drop), two views."""
     return SampleLosses(torch.stack([one.losses for one in found]).mean(0), found[0].weights)
 
 

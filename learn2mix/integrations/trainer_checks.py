@@ -51,6 +51,11 @@ def check_settings(trainer: Any) -> None:
     strategy = getattr(args, "train_sampling_strategy", older)
     if strategy != "random":
         raise ValueError(f"train_sampling_strategy must be 'random', for the sampler composes, got {strategy!r}")
+    if is_sft(trainer) and getattr(args, "shuffle_dataset", False):
+        raise ValueError(
+            "shuffle_dataset must be False, for the sampler shuffles: SFTTrainer puts the rows in another order than "
+            "the labels are in"
+        )
     if mixed.mixer.needs_validation == "group_losses":
         raise ValueError(
             f"train_sampler: a Trainer does not know the validation losses of the groups, which "
@@ -58,6 +63,11 @@ def check_settings(trainer: Any) -> None:
         )
     if mixed.mixer.needs_validation and isinstance(trainer.eval_dataset, dict):
         raise ValueError("eval_dataset must be one data set, for the mixer follows its eval_loss, got a dict of them")
+
+
+def is_sft(trainer: Any) -> bool:
+    """Whether it is TRL's SFTTrainer, which makes no logits, and runs the model once more to return them."""
+    return any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__)
 
 
 def check_parts(sample_losses: Any, callbacks: Any) -> None:
@@ -88,10 +98,11 @@ def as_sample_losses(found: Any) -> SampleLosses:
 
 def check_rows(each: SampleLosses, mixed: Any) -> None:
     """Raise a ValueError where the rows of a batch are not its samples."""
-    if isinstance(mixed, MixedBatchSampler) and len(each.losses) != mixed.batch_size:
+    rows, samples = len(each.losses), len(mixed.groups_in_training())
+    if rows != samples:
         raise ValueError(
-            f"MixedTrainer: the model got {len(each.losses)} rows for a batch of {mixed.batch_size} samples; use "
-            "packing=False and padding_free=False, for they join samples, or "
+            f"MixedTrainer: compute_loss got {rows} rows for a batch of {samples} samples; give it the whole batch, "
+            "use packing=False and padding_free=False, for they join samples, or "
             f"{PASS_A_FUNCTION} one loss for each sample"
         )
 
@@ -148,11 +159,8 @@ def check_place_in_epoch(folder: Path, position: int, num_batches: int, args: An
 def warn_of_another_loss(loss: torch.Tensor, each: SampleLosses, num_items: Any, copies: int) -> bool:
     """Warn where the losses of the samples do not add up to the loss that is trained on; return whether it warned.
 
-    Args:
-        loss: of this process's batch, a scalar, as the Trainer has it.
-        each: those of its samples.
-        num_items: by which the Trainer divides, over all accumulated batches and processes; None: by those of ``each``.
-        copies: how many processes or GPUs take the mean of their losses, by which the Trainer may multiply.
+    The Trainer divides by ``num_items``, over all accumulated batches and processes (None: by those of ``each``), and
+    may multiply by ``copies``, the processes or GPUs that take the mean of their losses.
     """
     total, numbers = float((each.losses * each.weights).sum()), [float(each.weights.sum())]
     if num_items is not None:

@@ -19,8 +19,8 @@ from learn2mix.integrations.sample_losses import (
     find_logits_and_labels,
     fused_losses,
     label_losses,
-    loss_and_outputs,
     mean_of_passes,
+    with_outputs,
 )
 from learn2mix.loader.loader import MixedLoader
 from learn2mix.mix_entry import MixEntry
@@ -31,7 +31,7 @@ OLDEST = (4, 57)
 
 try:
     import transformers
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel, Trainer, TrainerCallback
     from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.trainer_utils import get_last_checkpoint
@@ -47,6 +47,8 @@ if not transformers.utils.is_torch_available():
 __all__ = ["MixedTrainer", "MixedTrainerMixin"]
 
 STATE = "learn2mix.pt"  # in each checkpoint's folder
+# TrainingArguments after "dataloader_"; 4.57 has not all of them.
+FOR_LOADER = "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "in_order"
 
 
 class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -86,13 +88,17 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
         self.train_sampler: Any = train_sampler
         self._loss_function = sample_losses
         self._loader: Any = None  # made for each training
-        self._epoch: Any = None  # the Trainer's own iterator over it
+        self._epoch: Any = None  # the Trainer's own iterator over it, of epoch _number
         self._batches: Iterator[Any] | None = None  # ours
-        self._passes: list[SampleLosses] | None = None  # forward passes of this training step; None outside of one
+        self._found: list[SampleLosses | None] = []  # in each forward pass of the last training step
+        self._passes: list[SampleLosses | None] | None = None  # the same list within a step; None outside of one
         self._num_compared = 0  # batches whose loss was, or could have been, compared with those of its samples
         self._mix_entry: MixEntry | None = None  # from the first batch of a training on
         self._beginning: dict[str, Any] | None = None  # the state of the mix where each model of model_init begins
         super().__init__(*args, **kwargs)
+        after: Any = TrainerCallback()
+        after.on_step_end = after.on_substep_end = self._observe
+        self.callback_handler.callbacks.insert(0, after)
         if train_sampler is None and isinstance(self.train_dataset, MixedStream):
             self.train_sampler = self.train_dataset
         if self.train_sampler is not None or self.train_dataset is not None:
@@ -100,22 +106,14 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
 
     def get_train_dataloader(self) -> Any:
         """Return a loader of the mixed batches."""
-        if self.train_sampler is None:
-            raise ValueError("MixedTrainer: training needs a train_dataset and its train_sampler")
         trainer_checks.check_settings(self)
         self._loader = self.get_mixed_loader()
         return DataLoader(_Ready(self._loader), batch_size=None, collate_fn=as_it_is, generator=torch.Generator())
 
     def get_mixed_loader(self, **settings: Any) -> MixedLoader:
         """Return the loader of the batches; override it to give it more, such as ``zero_lag=True``."""
-        settings = {
-            "num_workers": self.args.dataloader_num_workers,
-            "pin_memory": self.args.dataloader_pin_memory,
-            "persistent_workers": self.args.dataloader_persistent_workers,
-            "prefetch_factor": self.args.dataloader_prefetch_factor,
-            "multiprocessing_context": getattr(self.args, "dataloader_multiprocessing_context", None),
-            "in_order": getattr(self.args, "dataloader_in_order", True),
-        } | settings
+        names = {name: f"dataloader_{name}" for name in FOR_LOADER}
+        settings = {name: getattr(self.args, its) for name, its in names.items() if hasattr(self.args, its)} | settings
         if isinstance(self.train_sampler, MixedStream):
             return MixedLoader(self.train_sampler, **settings)
         made: Any = super().get_train_dataloader()  # never iterated: it knows what to leave out
@@ -154,39 +152,45 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
         The Trainer's own would leave out the batches that were trained on before a checkpoint. Ours begins after them.
         """
         if epoch_iterator is not self._epoch:
+            self._number: int = int(self.state.epoch or 0) if self._epoch is None else self._number + 1
+            self._loader.set_epoch(self._number)
             self._epoch, self._batches = epoch_iterator, iter(self._loader)
         return super().get_batch_samples(self._batches, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Train on a batch, and report the losses of its samples."""
-        passes = self._passes = []
+        """Train on a batch, and keep the losses of its samples."""
+        self._passes = self._found = []
         try:
             loss: Tensor = super().training_step(*args, **kwargs)
         finally:
             self._passes = None
-        if not passes and self.train_sampler.mixer.needs_losses:
+        return loss
+
+    def _observe(self, *args: Any, **kwargs: Any) -> None:
+        """Report the losses of a batch: once for each, also where a subclass left it out, or it failed."""
+        if not self._found and not self._num_compared and self.train_sampler.mixer.needs_losses:
             raise RuntimeError(
-                f"MixedTrainer: {type(self).__name__}.compute_loss did not call MixedTrainerMixin.compute_loss, so the "
-                "losses of the samples are not known; give your own compute_loss to a Trainer and put the mixin before "
-                "it: class MyTrainer(MixedTrainerMixin, YourTrainer)"
+                f"MixedTrainer: {type(self).__name__} did not call MixedTrainerMixin.compute_loss, so that the losses "
+                "of the samples are not known; give your own compute_loss or training_step to a Trainer and put the "
+                "mixin before it: class MyTrainer(MixedTrainerMixin, YourTrainer)"
             )
-        losses, weights = mean_of_passes(passes) if passes else (None, None)
+        known, self._found = [one for one in self._found if one is not None], []
+        losses, weights = mean_of_passes(known) if known else (None, None)
         self.train_sampler.observe(losses, weights=weights)
         self._mix_entry = self._mix_entry or MixEntry(self.train_sampler.group_names)
         self._mix_entry.begin(self.train_sampler)
-        return loss
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         """Return the Trainer's own loss; in a training step, keep the loss of each sample, pass by pass."""
-        if self._passes is None:
+        if (passes := self._passes) is None:
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        passes.append(None)
         batch = dict(inputs)  # the Trainer takes the labels out
-        if self._loss_function is None and not return_outputs and _is_sft(self):
-            loss, outputs = loss_and_outputs(partial(super().compute_loss, model, inputs, **kwargs), model)
-        else:
-            loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        found = self._losses_of_samples(outputs, batch)
-        self._passes += [] if found is None else [found]
+        asked = return_outputs or self._loss_function is not None or not trainer_checks.is_sft(self)
+        compute = partial(super().compute_loss, model, inputs, return_outputs=asked, **kwargs)
+        returned, made = with_outputs(compute, model)
+        loss, outputs = returned if isinstance(returned, tuple) else (returned, made)
+        found = passes[-1] = self._losses_of_samples(outputs, batch)
         follows = self.train_sampler.mixer.needs_losses and self._loss_function is None
         self._num_compared += 1
         if found is not None and follows and self._num_compared in trainer_checks.COMPARED:
@@ -195,15 +199,16 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
             self._num_compared += told * max(trainer_checks.COMPARED)  # once is enough
         return (loss, outputs) if return_outputs else loss
 
+    @torch.no_grad()
     def _losses_of_samples(self, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses | None:
-        if self._loss_function is not None:
-            with torch.no_grad():
-                return trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
         try:
-            found = fused_losses(outputs) or _losses_of_logits(self, outputs, batch)
+            if self._loss_function is None:
+                found = fused_losses(outputs) or _losses_of_logits(self, outputs, batch)
+            else:
+                found = trainer_checks.as_sample_losses(self._loss_function(outputs, batch))
             trainer_checks.check_rows(found, self.train_sampler)
         except ValueError:
-            if self.train_sampler.mixer.needs_losses:
+            if self.train_sampler.mixer.needs_losses or self._loss_function is not None:
                 raise
             return None  # of a mixer that asks for none
         return found
@@ -232,13 +237,14 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
             os.replace(unfinished, path)  # whole or not at all
 
     def _restore(self, folder: Path) -> None:
-        if not (folder / STATE).is_file():
-            if self.args.ignore_data_skip:
-                return  # a run of another Trainer goes on with a mix that begins
+        missing = [name for name in (STATE, "trainer_state.json") if not (folder / name).is_file()]
+        if missing and not self.args.ignore_data_skip:
             raise ValueError(
-                f"resume_from_checkpoint: {folder} has no {STATE}, so it is not known where its mix was; resume from "
-                "a checkpoint of a MixedTrainer, or begin the mix and an epoch with ignore_data_skip=True"
+                f"resume_from_checkpoint: {folder} has no {missing[0]}, so it is not known where its mix was; resume "
+                "from a checkpoint-N of a MixedTrainer, or begin the mix and an epoch with ignore_data_skip=True"
             )
+        if STATE in missing:
+            return  # a run of another Trainer goes on with a mix that begins
         state = torch.load(folder / STATE, weights_only=True)
         self.train_sampler.load_state_dict(state, strict=not self.args.ignore_data_skip)
         if self.args.ignore_data_skip:
@@ -264,11 +270,6 @@ class _Ready(IterableDataset[Any]):
         return len(self._loader)
 
 
-def _is_sft(trainer: Any) -> bool:
-    """Whether it is TRL's SFTTrainer, which makes no logits, and runs the model once more to return them."""
-    return any(base.__name__ == "SFTTrainer" for base in type(trainer).__mro__)
-
-
 def _losses_of_logits(trainer: Any, outputs: Any, batch: Mapping[str, Any]) -> SampleLosses:
     logits, labels = find_logits_and_labels(outputs, batch, trainer.label_names)
     # Another model may wrap one of transformers': PEFT's adapters, one's own.
@@ -281,8 +282,6 @@ def _losses_of_logits(trainer: Any, outputs: Any, batch: Mapping[str, Any]) -> S
 
 def _shifts_labels(model: Any) -> bool:
     """Whether the logits of a model at one place are for the label at the next."""
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return False
-    if type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        return True
-    return LOSS_MAPPING.get(getattr(model, "loss_type", None)) is ForCausalLMLoss
+    causal = type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    causal = causal or LOSS_MAPPING.get(getattr(model, "loss_type", None)) is ForCausalLMLoss
+    return causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)

@@ -27,7 +27,8 @@ class AnnealedMix(ByBatch):
         start: the first mix: a vector of shape ``(num_groups,)`` that sums to 1, a mapping that gives each group its
             share by name, ``"uniform"``, None for the data's own, or another mixer, whose mix may move.
         end: the last mix, in the same ways.
-        num_steps: batches from the first mix to the last, both included, at least 1; 1 begins at the end.
+        num_steps: batches, not steps of the optimizer, from the first mix to the last, both included; 1 begins at the
+            end.
         schedule: ``"linear"``, ``"cosine"``, or a function of progress in [0, 1] that stays in [0, 1].
         floor: least share of each group, at most ``1 / num_groups``.
         most: largest share of each group, at least ``1 / num_groups``.
