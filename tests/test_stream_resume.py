@@ -436,9 +436,17 @@ def test_it_begins_anew_with_each_epoch_and_where_a_state_is_loaded(num_workers)
     assert len(epochs[0]) == 10
     stream = fresh()
     before, state = train(stream, 7, num_workers), stream.state_dict()
-    train(stream, 9, num_workers)
-    stream.load_state_dict(through_a_file(state))
-    assert before + train(stream, 33, num_workers) == train(fresh(), 40, num_workers)
+    loader = load(stream, num_workers)  # whose workers stay
+    unbroken = train(fresh(), 120, num_workers)
+    for further in (9, 60):  # samples of the first are still kept, those of the second are read again
+        for batch in islice(loader, further):
+            stream.observe(losses_of(batch))
+        stream.load_state_dict(through_a_file(state))
+    again = []
+    for batch in islice(loader, 113):
+        stream.observe(losses_of(batch))
+        again.append(batch.tolist())
+    assert again == [samples for samples, _ in unbroken[len(before) :]]
 
 
 class Told(Numbers):

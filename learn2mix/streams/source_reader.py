@@ -47,6 +47,7 @@ class SourceReader:
         self._source, self._settings, self._epoch = source, settings, epoch
         self.firsts: dict[int, int] = {}
         self._splits_itself = False
+        self._has_state = has_exact_state(source.samples)  # and may go on where a pass was left
         # Where an epoch ends with the sources, each process has to see where they end.
         self._questions = RankQuestions(alone=settings.stops and settings.num_replicas > 1)
         self._randomness: dict[int, OwnRandomness] = defaultdict(OwnRandomness)  # of each shard, alike in every reader
@@ -108,7 +109,7 @@ class SourceReader:
     def _begun_nowhere(self, *, split: bool = False) -> Any:
         """Return the source; a twin of one that is split, or that counts where it is and would go on there."""
         samples = self._source.samples
-        return twin(samples) if split or has_exact_state(samples) else samples
+        return twin(samples) if split or self._has_state else samples
 
     def _note_first(self, shard: int, first: list[Any] | Exception) -> None:
         if isinstance(first, list) and first:
@@ -128,7 +129,7 @@ class SourceReader:
         samples, settings = self._source.samples, self._settings
         if self._source.random_access:
             return IndexedPasses(samples, self._shuffled_part if settings.buffer > 1 else None)
-        saves = has_exact_state(samples) and settings.buffer <= 1 and not self._questions.misled
+        saves = self._has_state and settings.buffer <= 1 and not self._questions.misled
         passes = SourcePasses(
             lambda before: self._open_pass(shard, before),
             settings.keep,
@@ -157,6 +158,8 @@ class SourceReader:
     def _open_pass(self, shard: int, before: int) -> Iterator[Any]:
         samples = self._opened.pop(shard, None)
         if samples is None or before:
+            if self._has_state:
+                self._twins.pop(shard, None)
             self._live[shard] = self._shard_of(shard)
             samples, first = self._open(self._live[shard], shard, self._seen(shard), before)
             if shard != WHOLE and self._settings.num_replicas > 1 and not before:
