@@ -1,5 +1,6 @@
 """Law 4 for streams: a run that is stopped and resumed has the batches, by the mixes, of one that goes on unbroken."""
 
+import copy
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -348,6 +349,41 @@ def test_also_where_shards_differ_in_size(stop, unbroken_of_files):
     again = of_files()
     again.load_state_dict(through_a_file(stopped.state_dict()))
     assert before + list(islice(training(again, 2), 45 - stop)) == unbroken_of_files
+
+
+class Parts(Numbers):
+    """Shards that end soon."""
+
+    num_shards = 2
+
+    def shard(self, num_shards, index):
+        numbers, cut = list(self), self.size // 3
+        return (numbers[:cut], numbers[cut:])[index]
+
+
+@pytest.mark.parametrize("stop", [3, 5, 11, 14])
+@pytest.mark.parametrize("how", ["copied", "left", "its own state loaded"])
+def test_also_where_kept_workers_have_read_shards_to_their_ends(stop, how):
+    """They know lengths by then that an unbroken run does not know yet; what they plan is the same."""
+
+    def fresh():
+        return MixedStream([Parts(0, 23), Parts(1, 11), Parts(2, 6)], FixedMix("uniform"), batch_size=5)
+
+    def go_on(loader, number):
+        drawn = []
+        for batch in islice(loader, number):
+            loader.observe(losses_of(batch))
+            drawn.append(batch.tolist())
+        return drawn
+
+    unbroken = go_on(load(fresh(), 2), 24)
+    loader = load(fresh(), 2)
+    before = go_on(loader, stop)
+    if how == "copied":
+        loader = copy.deepcopy(loader)
+    if how == "its own state loaded":
+        loader.load_state_dict(through_a_file(loader.state_dict()))
+    assert before + go_on(loader, 24 - stop) == unbroken
 
 
 class Resumable(Numbers):

@@ -144,7 +144,9 @@ class StreamReader:
                     samples += [self._sample(source, passes, first + place, skipped) for place in mine]
                 else:
                     samples += self._to_collate(passes, passes.get(first, count, places))
-                key, length, state, marks = (part.source, shard), passes.length, passes.snapshot(), passes.marks
+                key, state, marks = (part.source, shard), passes.snapshot(), passes.marks
+                # A reader that went further before tells of the end of a shard no sooner than a new one would.
+                length = passes.length if shard == WHOLE or first + count > (passes.length or 0) else None
                 told = self._told.get(key, (-1, None))
                 if state is not None or told[0] != length or told[1] is not marks:
                     self._told[key] = length, marks

@@ -190,7 +190,7 @@ class Requesting(MixedBatches):
                 warnings.warn(UNEQUAL.format(self.group_names[source], known, length), stacklevel=2)
             if shard == WHOLE:
                 self._ends.learn(source, found.length, found.known_up_to)
-            self._shards.learn(source, shard, found.kind, found.length, found.state, self._max_ahead)
+            self._shards.learn(source, shard, found, self._composition.composed, self._max_ahead)
         for (source, shard), found in news.items():
             # A shard has one reader, unless a resumed run has another number of workers.
             agree = self._num_readers > 1 and (found.kind != "shards" or self._num_readers != self._shards.num_shards)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ import torch
 from learn2mix.batches.composition import Batch
 from learn2mix.batches.split import own_counts
 from learn2mix.checks import Counts
+
+if TYPE_CHECKING:
+    from learn2mix.streams.reader import News
 
 WHOLE = -1  # in the place of a shard: the source in the order that every reader sees
 
@@ -34,6 +37,7 @@ class Shards:
         self.drawn: Counts = np.zeros((num_sources, 1), dtype=np.int64)  # replaced and not written to, as own is
         self.own: Counts = np.zeros((num_replicas, num_sources), dtype=np.int64)
         self.lengths: Counts = np.full((num_sources, 1), -1)
+        self._known_from: Counts = np.zeros_like(self.lengths)  # number of the first batch that was planned by a length
         self._kinds: dict[int, str] = {}  # how each source is split, as readers have told
         self._used = True  # whether a source may be split by shards
         self.plans: dict[int, Any] = {}
@@ -58,14 +62,18 @@ class Shards:
         self.own = np.zeros((num_replicas, len(self.drawn)), dtype=np.int64)
         if num_shards != self.num_shards:
             self.drawn = np.zeros((len(self.drawn), num_shards), dtype=np.int64)
-            self.lengths = np.full_like(self.drawn, -1)
+            self.lengths, self._known_from = np.full_like(self.drawn, -1), np.zeros_like(self.drawn)
 
-    def learn(self, source: int, shard: int, kind: str, length: int | None, state: Any, max_ahead: int) -> None:
-        """Note how a source is split, a length, if it is known, and a state: as many as batches may be taken back."""
+    def learn(self, source: int, shard: int, found: News, number: int, max_ahead: int) -> None:
+        """Note how a source is split, a length, if it is known, and a state: as many as batches may be taken back.
+
+        Batches from ``number`` on are planned by the length; those before it, composed again, as they were.
+        """
+        kind, length, state = found.kind, found.length, found.state
         self._kinds[source] = kind
         self._used = len(self._kinds) < len(self.drawn) or self.num_parts > 0
-        if length is not None and shard != WHOLE:
-            self.lengths[source, shard] = max(length, int(self.lengths[source, shard]))
+        if length is not None and shard != WHOLE and length > self.lengths[source, shard]:
+            self.lengths[source, shard], self._known_from[source, shard] = length, number
         if state is not None and _is_plain(state):
             self._states.setdefault((source, shard), deque(maxlen=max_ahead + 3)).append(state)
 
@@ -85,7 +93,8 @@ class Shards:
         elif self.num_shards == 1 or not self._used:
             self.drawn[:, 0] += batch.counts
         else:
-            drawn, lengths, first = self.drawn.tolist(), self.lengths.tolist(), batch.number % self.num_shards
+            lengths = np.where(self._known_from <= batch.number, self.lengths, -1).tolist()
+            drawn, first = self.drawn.tolist(), batch.number % self.num_shards
             planned = [_take(drawn[n], lengths[n], first, count) for n, count in enumerate(batch.counts.tolist())]
             self.drawn = np.array(drawn, dtype=np.int64)
         self.plans[batch.number] = planned
@@ -128,7 +137,11 @@ class Shards:
         by_shard, own = self._before.get(number, (self.drawn, self.own))
         return {
             "plans": [self.plans.get(number + ahead) or [] for ahead in range(num_ahead)],
-            "shards": {"drawn": by_shard.tolist(), "lengths": self.lengths.tolist()},
+            "shards": {
+                "drawn": by_shard.tolist(),
+                "lengths": self.lengths.tolist(),
+                "known_from": self._known_from.tolist(),
+            },
             "own": own.tolist(),
             "states": self.states_before(number, drawn, rank),
         }
@@ -139,6 +152,7 @@ class Shards:
         self._before.clear()
         self.drawn = np.array(state["shards"]["drawn"], dtype=np.int64)
         self.lengths = np.array(state["shards"]["lengths"], dtype=np.int64)
+        self._known_from = np.array(state["shards"].get("known_from", 0 * self.lengths), dtype=np.int64)
         self.own = np.array(state["own"], dtype=np.int64)
         self._states = {(source, shard): deque([state], maxlen=3) for source, shard, state in state["states"]}
 
