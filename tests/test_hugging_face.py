@@ -31,7 +31,7 @@ from hugging_face import (
     sampler_of,
     trainer_of,
 )
-from learn2mix import FixedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, MixedStream, MixingCallback
+from learn2mix import AnnealedMix, FixedMix, Learn2Mix, MixAdjustedLoss, MixedBatchSampler, MixedStream, MixingCallback
 from learn2mix.integrations import trainer_checks
 from learn2mix.integrations.transformers import MixedTrainer, MixedTrainerMixin
 
@@ -207,6 +207,13 @@ def test_a_mixer_that_follows_validation_is_told_of_none(tmp_path):
     without = [{"x": torch.ones(4), "index": torch.tensor(0)}]
     with pytest.raises(ValueError, match=r"eval_loss.*labels"):
         trainer_of(tmp_path, OfValidation(), settings=settings, eval_dataset=without).train()
+
+
+def test_a_schedule_as_long_as_the_steps_is_told_that_it_counts_batches(tmp_path):
+    settings = {"max_steps": 2, "gradient_accumulation_steps": 3}
+    mixer = AnnealedMix("uniform", None, num_steps=2)
+    with pytest.warns(UserWarning, match=r"counts batches, .* takes 3 .*give num_steps=6"):
+        trainer_of(tmp_path, mixer, settings=settings).train()
 
 
 def test_each_model_of_model_init_begins_with_the_mix_of_the_first(tmp_path):

@@ -31,6 +31,14 @@ class Listens(Mixer):
         self.proportions = shares
 
 
+class ListensByName(Listens):
+    def seek(self, batch, epoch, *, info=None):
+        super().seek(batch, epoch, info)
+
+    def update(self, losses, *, info=None):
+        super().update(losses, info)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("every", [1, 3])
 def test_it_is_told_of_the_batches_that_the_losses_are_of(num_workers, every):
@@ -53,8 +61,9 @@ def test_it_is_told_of_the_batches_that_the_losses_are_of(num_workers, every):
         assert (info.batch_size, info.num_updates) == (10, number)
 
 
-def test_before_a_batch_it_is_told_what_was_composed_before():
-    mixer = Listens()
+@pytest.mark.parametrize("kind", [Listens, ListensByName])
+def test_before_a_batch_it_is_told_what_was_composed_before(kind):
+    mixer = kind()
     sampler = MixedBatchSampler(LABELS, mixer, batch_size=10)
     mixes, drawn = [sampler.partition.proportions], np.zeros(3, dtype=np.int64)
     for index in sampler:
@@ -66,6 +75,7 @@ def test_before_a_batch_it_is_told_what_was_composed_before():
         drawn = drawn + np.bincount(LABELS[index], minlength=3)
         sampler.observe(torch.ones(len(index)))
         mixes.append(sampler.last_observed.proportions)
+    assert [info.draws.sum() for info in mixer.told] == [10 * number for number in range(1, len(mixes))]
 
 
 def test_weights_are_counts_and_tokens_pool_the_losses():

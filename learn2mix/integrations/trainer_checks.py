@@ -122,8 +122,15 @@ def warn_of_own_batches(name: str, loader: Any) -> None:
         )
 
 
-def warn_if_never_evaluated(trainer: Any, mixer: Any) -> None:
-    """Warn where a Trainer runs no evaluation, for a mix that follows it."""
+def warn_of_settings(trainer: Any, mixer: Any) -> None:
+    """Warn where a Trainer runs no evaluation, for a mix that follows it, and of a schedule as long as its steps."""
+    each, steps = trainer.args.gradient_accumulation_steps, trainer.args.max_steps
+    if each > 1 and getattr(mixer, "num_steps", None) == steps:
+        warnings.warn(
+            f"MixedTrainer: num_steps={steps} of {type(mixer).__name__} counts batches, and each of max_steps={steps} "
+            f"steps takes {each} (gradient_accumulation_steps); for the whole run give num_steps={each * steps}",
+            stacklevel=3,
+        )
     if mixer.needs_validation and trainer.args.eval_strategy == "no":
         warnings.warn(
             f"MixedTrainer: eval_strategy is 'no', but {type(mixer).__name__} follows the eval_loss, so the mix never "

@@ -131,7 +131,7 @@ class MixedTrainerMixin(Trainer if TYPE_CHECKING else object):  # type: ignore[m
         newest = resume_from_checkpoint is True
         folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
         if self.train_sampler is not None:
-            trainer_checks.warn_if_never_evaluated(self, self.train_sampler.mixer)
+            trainer_checks.warn_of_settings(self, self.train_sampler.mixer)
             if folder:
                 self._restore(Path(str(folder)))
             elif self.model_init is not None:

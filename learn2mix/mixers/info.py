@@ -35,8 +35,13 @@ class MixInfo(NamedTuple):
 
 def call(method: Callable[..., Any], *arguments: Any, info: MixInfo | None = None) -> None:
     """Call a method of a rule, with ``info`` if it takes it; a TypeError if it returns its mix: it never moves."""
-    told = (info,) if takes_info(method, num_others=len(arguments)) else ()
-    if (returned := method(*arguments, *told)) is not None:
+    if not takes_info(method, num_others=len(arguments)):
+        returned = method(*arguments)
+    elif _parameters(getattr(method, "__func__", method))[1]:
+        returned = method(*arguments, info=info)
+    else:
+        returned = method(*arguments, info)
+    if returned is not None:
         name = getattr(method, "__qualname__", repr(method))
         raise TypeError(
             f"{name} returned a {type(returned).__name__}, which nobody takes; a rule assigns its mix: "
@@ -52,11 +57,15 @@ def takes_info(method: Callable[..., Any], num_others: int) -> bool:
         (False, True)
     """
     function = getattr(method, "__func__", method)
-    return _num_positional(function) - (function is not method) > num_others
+    num_positional, by_name = _parameters(function)
+    return by_name or num_positional - (function is not method) > num_others
 
 
 @lru_cache(maxsize=64)
-def _num_positional(function: Callable[..., Any]) -> float:
-    kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+def _parameters(function: Callable[..., Any]) -> tuple[float, bool]:
+    """Return how many positional parameters a function has, and whether it takes ``info`` by its name alone."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = [parameter.kind for parameter in parameters]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return float("inf") if inspect.Parameter.VAR_POSITIONAL in kinds else sum(kind in positional for kind in kinds)
+    by_name = any(each.name == "info" and each.kind is inspect.Parameter.KEYWORD_ONLY for each in parameters)
+    return float("inf") if inspect.Parameter.VAR_POSITIONAL in kinds else sum(map(kinds.count, positional)), by_name
