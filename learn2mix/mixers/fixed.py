@@ -46,8 +46,8 @@ class FixedMix(Mixer):
         """Make a mix of shares in proportion to the groups' sizes, each raised to a power.
 
         Args:
-            power: any finite number; 1 is the data's own mix, 0 the uniform one, between them small groups get more
-                than the data give them and less than large ones.
+            power: any finite number, ``1 / T`` for a sampling temperature ``T``; 1 is the data's own mix, 0 the uniform
+                one, between them small groups get more than the data give them and less than large ones.
 
         Raises:
             ValueError: if it is not finite.
