@@ -27,6 +27,8 @@ from learn2mix.mixers.mixes import refuse_empty_groups, refuse_unknown, starting
 class MixedBatches(Iterations):
     """Composes batches by a mixer's proportions, and brings the losses of each batch back to the mixer."""
 
+    _knows_length = True  # then an epoch ends as its last batch is observed, else once the loop asks for another
+
     @locked
     def observe(
         self,
@@ -89,7 +91,7 @@ class MixedBatches(Iterations):
         batch = self._last_observed = self._composition.find(self._delivery.observe().number)
         self.observing, self._looks = True, 0
         self._mark_trained(batch.number)
-        ended = not self._composition.waiting and self._epoch_composed()
+        ended = self._knows_length and not self._composition.waiting and self._epoch_composed()
         told = Drawn(batch.proportions, batch.drawn, self._sizes(), self.batch_size * self._split[1])
         self._feedback.step(ended, self._must_match, told)
         if ended:

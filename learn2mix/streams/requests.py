@@ -35,6 +35,7 @@ class Requesting(MixedBatches):
 
     _reader: StreamReader
     _shuffle_buffer: int
+    _knows_length = False
 
     def __init__(self, sources: list[Source], mixer: Mixer, on_exhausted: str, batch_sizes: Any, **others: Any) -> None:
         lengths = np.array([source.size or -1 for source in sources])
