@@ -99,7 +99,7 @@ def test_a_process_that_does_something_else_is_not_waited_for(tmp_path):
 
 
 def test_a_group_that_is_gone_is_looked_up_again_and_an_iteration_for_other_processes_ends(tmp_path):
-    """As where a process has left, and the others go on without a new start; here one plays a rank of many."""
+    """As where one process has ended and the others meet anew, without a restart; here one plays each of them."""
 
     def meet(num_processes):
         from torch.testing._internal.distributed.fake_pg import FakeStore

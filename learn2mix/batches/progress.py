@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from learn2mix.batches.composition import Batch, Composition
 from learn2mix.batches.delivery import Delivery
 from learn2mix.batches.lock import Lock, locked
 from learn2mix.batches.recorder import AT_LEAST_EVERY, MOST_HEARD, Recorder, Row
-from learn2mix.batches.settled import checked, settled
+from learn2mix.batches.settled import checked, passed_on, settled
 from learn2mix.checks import Counts, Vector, check_seed, check_whole, frozen
 from learn2mix.feedback.agreement import Agreement
 from learn2mix.feedback.feedback import Feedback
@@ -84,13 +83,13 @@ class Progress:
         self._validated = False  # whether a result of validation ever came
         self._num_unvalidated = 0  # iterations before the first
 
-    rank = property(attrgetter("_processes.rank"), doc="Which of the processes that share each global batch this is.")
-    num_replicas = property(attrgetter("_processes.num_replicas"), doc="How many processes share each global batch.")
+    rank: int = passed_on("_processes.rank", "Which of the processes that share each global batch this is.")
+    num_replicas: int = passed_on("_processes.num_replicas", "How many processes share each global batch.")
 
     @property
     def global_batch_size(self) -> int:
         """Samples per batch, over all processes."""
-        return int(self.batch_size * self.num_replicas)
+        return self.batch_size * self.num_replicas
 
     @property
     def group_names(self) -> list[Any]:

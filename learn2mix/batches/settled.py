@@ -1,4 +1,4 @@
-"""What a sampler or stream is made with, as attributes that refuse what would have no effect, or a wrong one."""
+"""Attributes of what is made of parts: those that it is made with refuse what would have no effect, or a wrong one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def settled(name: str, doc: str) -> Any:
         raise AttributeError(f"{kind}: {name} cannot be set once the {kind} is made; make a new one with this {name}")
 
     return property(attrgetter(f"_{name}"), refuse, doc=doc)
+
+
+def passed_on(path: str, doc: str) -> Any:
+    """Return a property that reads what a part has; annotate it, for a type checker sees nothing of it."""
+    return property(attrgetter(path), doc=doc)
 
 
 def checked(name: str, check: Callable[[Any, str], Any], doc: str) -> Any:

@@ -63,8 +63,15 @@ class Processes:
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         return self  # in this process, so the group is the same
 
-    rank = property(lambda self: self.place[0], doc="Which of the processes this is, from 0.")
-    num_replicas = property(lambda self: self.place[1], doc="How many processes there are.")
+    @property
+    def rank(self) -> int:
+        """Which of the processes this is, from 0."""
+        return self.place[0]
+
+    @property
+    def num_replicas(self) -> int:
+        """How many processes there are."""
+        return self.place[1]
 
     @property
     def place(self) -> tuple[int, int]:
@@ -81,9 +88,10 @@ class Processes:
 
     def warn_if_unknown(self, whose: str, *, losses: bool = False) -> None:
         """Warn, once, of processes that ``torch.distributed`` does not know of: of their ``losses``, or at all."""
+        if self._told or (AVAILABLE and dist.is_initialized()):
+            return
         started = [f"{name}={os.environ[name]}" for name in STARTED if os.environ.get(name, "1") != "1"]
-        several = self.place[1] > 1 if losses else self._given is None and started
-        if not several or self._told or (AVAILABLE and dist.is_initialized()):
+        if not (self.place[1] > 1 if losses else self._given is None and started):
             return
         self._told = True
         message = OF_ALONE if losses else ALL_BATCHES.format(", ".join(started))

@@ -6,7 +6,6 @@ import multiprocessing
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from learn2mix.batches.sampler import MixedBatchSampler, check_dataset
+from learn2mix.batches.settled import passed_on
 from learn2mix.checks import check_whole
 from learn2mix.history import History
 from learn2mix.loader.ahead import AheadDecoder
@@ -107,8 +107,8 @@ class MixedLoader(MadeOnce):
         """What decides the proportions."""
         return self.sampler.mixer
 
-    batch_size = property(attrgetter("sampler.batch_size"), doc="Samples per batch and process.")
-    lag = property(attrgetter("sampler.lag"), doc="Batches composed but not yet observed.")
+    batch_size: int = passed_on("sampler.batch_size", "Samples per batch and process.")
+    lag: int = passed_on("sampler.lag", "Batches composed but not yet observed.")
 
     @property
     def history(self) -> History:

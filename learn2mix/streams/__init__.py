@@ -1,1 +1,1 @@
-"""Iterable data: which samples of which source a batch has, and who reads them."""
+"""Batches of iterable data: which samples of each source they have, and how these are read."""
