@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 pytest.importorskip("learn2mix.integrations.transformers", exc_type=ImportError, reason="transformers does not load")
 from accelerate.data_loader import BatchSamplerShard
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 import reference
 from hugging_face import (
@@ -337,6 +337,11 @@ def of_groups():
     return Learn2Mix(0.3, signal="validation")
 
 
+BY_LENGTH = {"group_by_length": True}  # before transformers 5
+if hasattr(TrainingArguments, "train_sampling_strategy"):
+    BY_LENGTH = {"train_sampling_strategy": "group_by_length"}
+
+
 @pytest.mark.parametrize(
     ("settings", "parts", "error", "message"),
     [
@@ -356,7 +361,7 @@ def of_groups():
             ValueError,
             "per_device_train_batch_size must be .* 4, got 8",
         ),
-        ({"train_sampling_strategy": "group_by_length"}, {}, ValueError, "train_sampling_strategy must be 'random'"),
+        (BY_LENGTH, {}, ValueError, "train_sampling_strategy must be 'random'"),
         ({"auto_find_batch_size": True}, {}, ValueError, "auto_find_batch_size must be False"),
         ({}, {"mixer": of_groups()}, ValueError, "validation losses of the groups"),
         (

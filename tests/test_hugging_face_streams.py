@@ -56,6 +56,26 @@ def test_a_run_that_is_stopped_goes_on_unbroken_over_several_passes(kind, num_wo
     unbroken.close()
 
 
+def test_states_of_versions_that_lose_samples_are_not_gone_on_from(monkeypatch):
+    def batches(loader, count):
+        return [batch["id"].tolist() for batch in islice(loader, count)]
+
+    def load():
+        return MixedLoader(MixedStream([rows(0), rows(1000)], FixedMix("uniform"), batch_size=4))
+
+    unbroken, newer, older = load(), load(), load()
+    all_batches = batches(unbroken, 12)
+    batches(newer, 5)
+    saved_by_newer = newer.state_dict()
+    monkeypatch.setattr(datasets, "__version__", "4.8.5")
+    monkeypatch.setattr(datasets.IterableDataset, "load_state_dict", lambda self, state: self.skip(3))  # as if lost
+    batches(older, 5)
+    for state in (saved_by_newer, older.state_dict()):
+        again = load()
+        again.load_state_dict(state)
+        assert batches(again, 7) == all_batches[5:]
+
+
 @pytest.mark.parametrize("mode", ["stop_first", "stop_all", "drop"])
 def test_data_that_are_split_by_process_cannot_tell_where_they_end(mode):
     from datasets.distributed import split_dataset_by_node

@@ -57,6 +57,7 @@ class SourceReader:
         self._twins: dict[int, Any] = {}  # what its passes are of, by shard
         if settings.stops and callable(tell := getattr(source.samples, "set_epoch", None)):
             tell(epoch)  # in every reader, for what the loop tells a source does not reach the workers
+        states = states if self._has_state else {}  # which another version of a library may have saved
         self.kind = "whole"
         if WHOLE not in states or settings.num_replicas > 1:  # else it is read whole, and not to be looked at
             self.kind = self._find_kind()

@@ -7,6 +7,7 @@ import gc
 import inspect
 import io
 import pickle
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -24,6 +25,7 @@ ONE_SHOT = ("builtins", "itertools", "_csv", "_io")  # where the iterators that 
 # Steps of Hugging Face's data sets: shuffle begins a new buffer where it resumes; skip and take are another number of
 # samples in each part, so that parts that differ in size hold others together than the whole.
 LOSES_ITS_BUFFER = {"BufferShuffledExamplesIterable"}
+LOSES_NO_SAMPLES = (5, 1)  # the first release whose states are exact: those of 3.3 to 5.0 leave out what is mapped
 COUNT_SAMPLES = {"SkipExamplesIterable", "TakeExamplesIterable"}
 
 
@@ -208,7 +210,13 @@ def has_exact_state(samples: Any) -> bool:
     if not (hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict")):
         return False
     told = any(each.default is each.empty for each in inspect.signature(samples.state_dict).parameters.values())
-    return not told and not _has_step(samples, LOSES_ITS_BUFFER)
+    return not (told or _has_step(samples, LOSES_ITS_BUFFER) or _is_old_hugging_face(samples))
+
+
+def _is_old_hugging_face(samples: Any) -> bool:
+    if not any(kind.__module__.startswith("datasets.") for kind in type(samples).__mro__):
+        return False
+    return tuple(map(int, sys.modules["datasets"].__version__.split(".")[:2])) < LOSES_NO_SAMPLES
 
 
 def _has_step(samples: Any, kinds: set[str]) -> bool:
