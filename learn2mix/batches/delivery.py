@@ -10,7 +10,7 @@ from learn2mix.batches.torch_loader import LoopsAhead, TorchLoader
 
 MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
 LEAST_KEPT, MOST_KEPT = 16, 1024
-AT_ONCE = 16  # in so many parts they are forgotten
+AT_ONCE = 8  # are forgotten, for one by one takes longer
 BATCHED_TWICE = (
     "the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, batch_size=None), or use "
     "MixedLoader(stream)"
@@ -98,8 +98,7 @@ class Delivery:
         if self.num_observed or len(self.handed) <= LEAST_KEPT:  # as in most loops
             return []
         most = min(MOST_KEPT, max(LEAST_KEPT, MOST_NUMBERS // num_groups))
-        too_many = len(self.handed) - most
-        forgotten = [self.handed.popleft().number for _ in range(too_many)] if too_many * AT_ONCE > most else []
+        forgotten = [self.handed.popleft().number for _ in range((len(self.handed) - most) // AT_ONCE * AT_ONCE)]
         self.num_forgotten += len(forgotten)
         return forgotten
 
