@@ -1,6 +1,6 @@
 """What makes workers cheap to start and to end, in the process of the tests and in the server of forks.py.
 
-And steps of an optimizer, where there is no CUDA.
+And steps of an optimizer, and what Lightning logs, where there is no CUDA.
 """
 
 import ctypes
@@ -29,9 +29,20 @@ def forget_accelerators() -> None:
             accelerator.manual_seed_all = lambda seed: None
 
 
+def keep_what_is_logged() -> None:
+    """Have Lightning not look through all that was logged, at each value more, for what is on another device."""
+    if torch.cuda.is_available():
+        return
+    for lightning in ("pytorch_lightning", "lightning.pytorch"):
+        result = sys.modules.get(f"{lightning}.trainer.connectors.logger_connector.result")
+        if result is not None:
+            result._ResultMetric.to = lambda self, *device: self
+
+
 def make_forks_cheap() -> None:
     """Keep what is imported, once all is, out of garbage collection, which took a second each time; forks cost less."""
     forget_accelerators()
+    keep_what_is_logged()
     gc.collect()
     gc.freeze()
     move_to_large_pages()

@@ -11,6 +11,7 @@ import torch
 from fake_accelerator import FakeAccelerator
 from helpers import NAN, reset_default_device, same_state, through_a_file
 from observing import CUT, Batch, by_hand, make, make_batches, observe
+from pairs import pairs
 
 DEVICES = ["cpu", "cuda:1", "mps"]
 
@@ -54,9 +55,7 @@ def test_updates_are_those_of_plain_loops(device, every, min_groups, weighted, s
     assert_same(run(make(every, min_groups), batches, device, weighted=weighted), expected)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("every", [1, 3, "epoch"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("device", "every", "seed"), pairs(DEVICES, [1, 3, "epoch"], range(2)))
 def test_a_stop_anywhere_changes_nothing(device, every, seed):
     batches = make_batches(seed)
     unbroken = run(make(every, 2), batches, device)

@@ -612,7 +612,7 @@ def unbroken_run(mixer, num_workers):
     [
         *product([0], ["step", "epoch", "seven"], range(1, 14)),
         *product([1], ["step", "seven"], [1, 5, 6, 8]),
-        *product([3], ["step", "epoch"], [2, 6, 9]),
+        *product([3], ["step", "epoch"], [2, 6]),
     ],
 )
 def test_a_run_that_is_stopped_goes_on_unbroken(num_workers, mixer, stop):
@@ -675,7 +675,7 @@ def test_a_batch_that_comes_and_cannot_be_read_is_not_waited_for():
 
 
 @pytest.mark.parametrize("num_workers", [(0, 3), (3, 0), (1, 3), (3, 1)])
-@pytest.mark.parametrize("stop", [1, 4, 6, 8])
+@pytest.mark.parametrize("stop", [4, 6])
 def test_also_with_another_number_of_workers(num_workers, stop):
     """The mix moves at the ends of epochs, so that no lag can show."""
     unbroken = [step[:2] for step in unbroken_run("epoch", 0)]

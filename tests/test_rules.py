@@ -159,7 +159,7 @@ def test_a_resumed_run_is_the_one_that_was_not_stopped(name, num_workers):
         return observed(sampler, loader, num_batches, first)
 
     unbroken = run(sampler_of(name), 70)
-    for stop in (1, 31, 47):  # an epoch has 32 batches
+    for stop in (1, 31, 47) if num_workers == 0 else (47,):  # an epoch has 32 batches
         stopped, resumed = sampler_of(name), sampler_of(name)
         before = run(stopped, stop)
         resumed.load_state_dict(through_a_file(stopped.state_dict()))

@@ -13,6 +13,7 @@ from torch.utils.data import get_worker_info
 import reference
 from helpers import Scripted, mixes
 from learn2mix import FixedMix, Learn2Mix, MixedStream
+from pairs import pairs
 from streams import GROUP, MORE_WORKERS_THAN_CORES, Numbers, counts_of, groups_of, load, losses_of, sources, train
 
 pytestmark = pytest.mark.filterwarnings(MORE_WORKERS_THAN_CORES)
@@ -80,10 +81,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("num_workers", "num_replicas"), [(0, 1), (1, 2), (3, 1), (2, 2)])
-@pytest.mark.parametrize("buffer", [0, 5])
-def test_law_2_a_source_is_drawn_evenly_over_workers_and_processes(kind, num_workers, num_replicas, buffer):
+@pytest.mark.parametrize(
+    ("kind", "workers_and_processes", "buffer"), pairs(list(KINDS), [(0, 1), (1, 2), (3, 1), (2, 2)], [0, 5])
+)
+def test_law_2_a_source_is_drawn_evenly_over_workers_and_processes(kind, workers_and_processes, buffer):
+    num_workers, num_replicas = workers_and_processes
     size, batch_size, passes = 48, 8, 6
     num_batches = passes * 2 * size // (batch_size * num_replicas)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from learn2mix import AlternatingMix, FixedMix, Learn2Mix, MixedBatchSampler, MixedLoader, MixedStream
+from pairs import pairs
 from streams import (
     GROUP,
     MORE_WORKERS_THAN_CORES,
@@ -42,12 +43,17 @@ def expected(sizes, mode):
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "kind"), [(0, Numbers), (1, Numbers), (2, Numbers), (3, Numbers), (3, Uneven), (4, Uneven)]
+    ("workers", "sizes", "mode"),
+    pairs(
+        [(0, Numbers), (1, Numbers), (2, Numbers), (3, Numbers), (3, Uneven), (4, Uneven)],
+        [(20, 10, 10), (23, 40, 50), (60, 9, 31), (17, 4, 4)],
+        ["stop_first", "stop_all"],
+    ),
+    ids=str,
 )
-@pytest.mark.parametrize("mode", ["stop_first", "stop_all"])
-@pytest.mark.parametrize("sizes", [(20, 10, 10), (23, 40, 50), (60, 9, 31), (17, 4, 4)], ids=str)
-def test_an_epoch_ends_with_the_first_or_the_last_source(sizes, mode, num_workers, kind):
+def test_an_epoch_ends_with_the_first_or_the_last_source(workers, sizes, mode):
     """Also where workers end at different times; the losses still find their batches, and each epoch is the same."""
+    num_workers, kind = workers
     stream = MixedStream(sources(*sizes, kind=kind), FixedMix(MIX), batch_size=BATCH, on_exhausted=mode)
     oracle = expected(sizes, mode)
     for _ in range(2):

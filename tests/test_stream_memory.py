@@ -58,7 +58,7 @@ def test_nothing_is_kept_of_a_sample(buffer):
     tracemalloc.start()
     try:
         early = draw(20_000)
-        grown = draw(200_000) - early
+        grown = draw(100_000) - early
     finally:
         tracemalloc.stop()
     assert grown < 150_000, "bytes, of a history that has its bound; the samples alone would be millions"
