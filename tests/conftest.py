@@ -51,16 +51,27 @@ ROOT = Path(__file__).parent.parent
 # a mark of their own.
 HEAVY_FOLDERS = {ROOT / "tests" / "experiments", ROOT / "experiments"}
 HEAVY_IMPORTS = {"forks", "fresh_environment", "subprocess", "multiprocessing", "nbformat", "psutil"}
-HEAVY_FILES = {"test_cli.py", "test_docs.py", "test_loader_trainer.py", "test_stream_memory.py", "test_studies.py"}
-# And whole runs that are stopped and go on, under Lightning, the Hugging Face Trainer or in a loop: these take long.
+HEAVY_FILES = {
+    "test_cli.py",
+    "test_docs.py",
+    "test_loader_trainer.py",
+    "test_stream_memory.py",
+    "test_stream_orders_found_again.py",
+    "test_studies.py",
+}
+# And whole runs that are stopped and go on, under Lightning, the Hugging Face Trainer or in a loop, statistics of many
+# draws, and steps that are compiled: these take long.
 LONG_FILES = {
     "test_agreement.py",
+    "test_any_order.py",
     "test_callback_resume.py",
     "test_callback_validation.py",
+    "test_compiled_steps.py",
     "test_history.py",
     "test_hugging_face.py",
     "test_hugging_face_streams.py",
     "test_interrupted.py",
+    "test_permutation.py",
     "test_stream_resume.py",
 }
 

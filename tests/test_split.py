@@ -79,6 +79,7 @@ def test_orders_of_batches_seeds_and_ranks_differ():
     assert len({tuple(shuffled_order(20, *key).tolist()) for key in keys}) == len(keys)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [4, 100, 200])
 def test_each_sample_is_as_likely_at_each_place_and_after_each_other(size):
     numbers = np.arange(4000) * 64 + 5  # each of another pool, for those of one are independent by twos alone
@@ -92,6 +93,7 @@ def inverses_of_orders(size):
     return [shuffled_order(size, 2, 0, 128 * block + 3).argsort() for block in range(2000)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("apart", [1, 7, 8, 9, 63, 64])
 @pytest.mark.parametrize("size", [5, 200])
 def test_the_orders_of_two_batches_are_independent(size, apart):
