@@ -1,10 +1,10 @@
 """Zero lag costs nothing and changes nothing: what travels from worker to loop, whatever samples are and mixes do."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import time
-from multiprocessing import util
 
 import numpy as np
 import psutil
@@ -291,7 +291,7 @@ def test_no_memory_and_no_process_outlives_a_kill(killed, tmp_path):
 @pytest.mark.parametrize(("context", "zero_lag"), [("fork", False), ("fork", True), ("forkserver", False)])
 def test_workers_end_with_a_loop_that_is_killed_while_answers_wait_for_it(context, zero_lag, tmp_path):
     def train(tell):
-        util.spawnv_passfds = forks.run_in_a_fork  # the server of the workers
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["test_zero_lag"])
         how = {"multiprocessing_context": context, "prefetch_factor": 16, "zero_lag": zero_lag}
         loader = MixedLoader(Made(row_of_500), sampler_of(), num_workers=2, **how)
         for _ in loader:
