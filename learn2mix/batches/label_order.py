@@ -110,7 +110,9 @@ def _labels_in(dataset: Any, names: list[Any]) -> list[Array]:
     if isinstance(dataset, ConcatDataset):
         return [np.concatenate(one) for one in zip(*(_labels_in(one, names) for one in dataset.datasets), strict=False)]
     if _never_changes(dataset):
-        found = [dataset.with_format(None)[name] for name in USUAL_NAMES if name in dataset.column_names]
+        columns = dataset.with_format(None).select_columns([one for one in USUAL_NAMES if one in dataset.column_names])
+        first = columns[:FEW]  # before datasets 4 a whole column is read at once
+        found = [columns[name] for name in columns.column_names if _may_be_labels(first[name], names)]
     else:
         own = getattr(dataset, "__dict__", {})
         members = dataset.arrays if isinstance(dataset, InMemory) else own.get("tensors", ())  # of a TensorDataset
