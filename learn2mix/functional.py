@@ -110,8 +110,8 @@ def exponentiate(proportions: ArrayLike, gains: ArrayLike) -> Vector:
         array([0.375, 0.375, 0.25 ])
     """
     mix, gains = as_proportions(proportions), np.asarray(gains, dtype=np.float64)
-    known = ~np.isnan(gains)
-    if mix[known].any():
+    known = ~np.isnan(gains) & (mix > 0)  # the gain of a group without a share moves nothing
+    if known.any():
         grown = mix[known] * np.exp(gains[known] - gains[known].max())
         mix[known] = mix[known].sum() * grown / grown.sum()
     return mix

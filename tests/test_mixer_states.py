@@ -222,6 +222,8 @@ def test_a_mix_that_was_assigned_comes_back_where_the_settings_are_the_same():
     assert same.proportions.tolist() == [0.1, 0.1, 0.8]
     assert len(load(other, old.state_dict())) == 1
     assert other.proportions.tolist() == PRIOR
+    assert load(old, make(FixedMix, {"proportions": "uniform"}).state_dict()) == []  # from before it was assigned
+    assert old.proportions.tolist() == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize("make_mixer", [FixedMix, lambda: FixedMix("uniform"), lambda: FixedMix.tempered(0.5)])

@@ -301,6 +301,13 @@ def test_an_annealed_mix_takes_moving_mixes_as_its_ends():
     assert resumed.proportions.tolist() == mixer.proportions.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize("rule", [partial(GroupDRO, 1.0), partial(ExcessLoss, [0.0] * 4, smoothing=0.0)])
+def test_a_group_without_a_share_moves_nothing_however_large_its_loss(rule):
+    mixer = attached(lambda: rule(initial=[0.5, 0.5, 0.0, 0.0]))
+    mixer.update(np.array([1.0, 1.0 + np.log(3.0), 2000.0, 0.0]))
+    np.testing.assert_allclose(mixer.proportions, [0.25, 0.75, 0.0, 0.0])
+
+
 def test_do_re_mi_s_mean_goes_over_a_resume():
     mixer = attached(lambda: ExcessLoss(REFERENCE, smoothing=0.0))
     path = []

@@ -115,13 +115,9 @@ class AlternatingMix(Mixer):
             self.seek(*state["place"])
         if self.follows_progress and "place" in state:
             return
-        if self._takes_mix_of(state):
-            self._turn = state["turn"]
-        else:
-            self._take_turn(state["turn"])
-
-    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
-        return not self._differences(state)
+        self._turn = state["turn"]
+        if self._differences(state):
+            self._take_turn(self._turn)
 
 
 def _as_turns(groups: Any) -> list[Any]:

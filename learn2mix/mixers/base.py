@@ -219,15 +219,15 @@ class Mixer(Attached):
         if state["mixer"] != type(self).__name__:
             raise ValueError(ANOTHER_RULE.format(state["mixer"], type(self).__name__))
         warn_of_differences(type(self).__name__, self._differences(state))
-        if state["proportions"] is not None and self._takes_mix_of(state):
-            self.proportions = on_the_host(state["proportions"], "state: its mix")
+        if (mix := self._mix_of(state)) is not None:
+            self.proportions = on_the_host(mix, "state: its mix")
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         return differences(state.get("settings", {}), self.settings())
 
-    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
-        """Say whether the mix goes on from that of the state; a rule that works it out from its settings need not."""
-        return True
+    def _mix_of(self, state: dict[str, Any]) -> Any:
+        """Return the mix to go on with: that of the state, unless a rule works it out from its settings."""
+        return state["proportions"]
 
 
 def _check_names(rule: type, arguments: Mapping[str, Any]) -> None:

@@ -24,10 +24,8 @@ class ByBatch(Mixer):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"batch": self._batch}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        if "batch" in state:  # else of an earlier version
-            self._batch, self.proportions = state["batch"], self._at(state["batch"])
-
-    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
-        return "batch" not in state
+    def _mix_of(self, state: dict[str, Any]) -> Any:
+        if "batch" not in state:  # of an earlier version
+            return super()._mix_of(state)
+        self._batch = state["batch"]
+        return self._at(self._batch)

@@ -119,5 +119,6 @@ class FixedMix(Mixer):
         assigned = self._proportions is not None and not np.array_equal(self._proportions, self._mix)
         return super().state_dict() | {"assigned": assigned}
 
-    def _takes_mix_of(self, state: dict[str, Any]) -> bool:
-        return bool(state.get("assigned", True)) and not self._differences(state)
+    def _mix_of(self, state: dict[str, Any]) -> Any:
+        goes_on = state.get("assigned", True) and not self._differences(state)
+        return super()._mix_of(state) if goes_on else self._mix
