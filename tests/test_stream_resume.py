@@ -449,7 +449,29 @@ class GoesOnInParts(GoesOn):
     asks = True
 
 
-@pytest.mark.parametrize("kind", [GoesOn, GoesOnInParts])
+class ItselfInParts(Resumable):
+    """Returns itself when it is iterated: at its beginning, unless a state was just loaded, and of its own part."""
+
+    loaded = False
+
+    def __iter__(self):
+        worker = get_worker_info()
+        part, num_parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        self.numbers = list(super(Resumable, self).__iter__())[part::num_parts]
+        self.at, self.loaded = self.at if self.loaded else 0, False
+        return self
+
+    def __next__(self):
+        if self.at == len(self.numbers):
+            raise StopIteration
+        self.at += 1
+        return self.numbers[self.at - 1]
+
+    def load_state_dict(self, state):
+        self.at, self.loaded = state["at"], True
+
+
+@pytest.mark.parametrize("kind", [GoesOn, GoesOnInParts, ItselfInParts])
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 0), (2, 3), (0, 2)])
 def test_a_source_that_counts_where_it_is_loses_nothing_where_several_workers_look_at_it(kind, before, after):
     def fresh():

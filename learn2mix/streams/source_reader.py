@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,10 +65,12 @@ class SourceReader:
         for shard, state in states.items():
             self._twins.pop(WHOLE, None)  # which was looked at
             samples = self._live[shard] = twin(self._shard_of(shard))  # its later passes begin at the beginning
-            samples.load_state_dict(state["state"])
+            with seen_as(self._seen(shard)):
+                samples.load_state_dict(state["state"])
+                rest = map(next, repeat(iter(samples)))  # one that returns itself may begin anew if iterated again
             passes = self.passes(shard)
             passes.length = state["length"]
-            passes.begin(state["number"], state["start"], iter(samples))
+            passes.begin(state["number"], state["start"], rest)
 
     def _find_kind(self) -> str:
         source, samples, stops = self._source, self._source.samples, self._settings.stops
