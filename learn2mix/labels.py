@@ -215,7 +215,7 @@ def _as_labels(labels: Any) -> Array:
         raise ValueError(f"labels must be 1-D, one label a sample, got shape {array.shape}{hint}")
     if array.size == 0:
         raise ValueError("labels must hold at least one sample, got none")
-    if array.dtype.kind not in "iubUT":
+    if array.dtype.kind not in "iubU":
         raise TypeError(f"labels must be integers or strings, got {array.dtype}{for_values(array, labels)}")
     if array.dtype.kind == "i" and array.min() < 0:
         negative = np.flatnonzero(array < 0)
@@ -232,8 +232,8 @@ def _as_array(labels: Any) -> Array:
         array: Array = np.asarray(labels)
     except ValueError as error:  # rows of different lengths
         raise _describe_rows(labels, error) from error
-    if array.dtype != object and (array.dtype.kind != "U" or isinstance(labels, np.ndarray)):
-        return array
+    if array.dtype.kind not in "OTU" or (array.dtype.kind == "U" and isinstance(labels, np.ndarray)):
+        return array  # not of StringDType: up to version 2.4, NumPy finds others of its strings (numpy/numpy#31533)
     array = np.asarray(labels, dtype=object)  # NumPy would spell NaN and numbers among strings
     if any(isinstance(value, (np.generic, Enum)) for value in array.flat):  # NumPy's own beside Python's
         array = np.array([as_plain(value) for value in array.flat], object)

@@ -101,8 +101,8 @@ def test_by_class_takes_numpy_s_strings_of_any_length():
     dtypes = pytest.importorskip("numpy.dtypes")
     if not hasattr(dtypes, "StringDType"):
         pytest.skip("NumPy has such strings from version 2 on")
-    labels = np.array(["dog", "", "dog", "cat"], dtype=dtypes.StringDType())
-    assert members(Partition.by_class(labels)) == {"": [1], "cat": [3], "dog": [0, 2]}
+    labels = ["dog", "", "dog", "cat", *(f"class {5 * number % 7} has a long name" for number in range(50))]
+    assert members(Partition.by_class(np.array(labels, dtype=dtypes.StringDType()))) == by_loops(labels)
 
 
 def test_by_class_takes_pandas():
