@@ -138,12 +138,15 @@ def test_where_the_process_that_keeps_the_store_has_ended_nothing_is_said(tmp_pa
         address = f"tcp://localhost:{port}"
         dist.init_process_group("gloo", address, rank=rank, world_size=2, timeout=timedelta(seconds=20))
         if rank == 0:
+            while not met.exists():
+                time.sleep(0.01)
             os._exit(0)
+        met.touch()
         time.sleep(1)
         load()
         return "went on"
 
-    port = forks.free_port()
+    port, met = forks.free_port(), tmp_path / "met"
     assert forks.outcomes(run, 2, tmp_path)[1].result == "went on"
 
 
