@@ -146,6 +146,12 @@ def as_targets(targets: ArrayLike) -> Array:
     return array
 
 
+def is_hugging_face(data: Any) -> bool:
+    """Whether data are a data set of Hugging Face's, and not of a package of one's own that has the same name."""
+    of_theirs = {"datasets.arrow_dataset", "datasets.iterable_dataset"}
+    return not of_theirs.isdisjoint(kind.__module__ for kind in type(data).__mro__)
+
+
 def at_once(labels: Any) -> Any:
     """Return a column of Hugging Face's, which is read sample by sample, as the array or list that it reads at once."""
     if not (hasattr(labels, "column_name") and hasattr(labels, "__len__")):

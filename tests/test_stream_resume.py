@@ -1,11 +1,13 @@
 """Law 4 for streams: a run that is stopped and resumed has the batches, by the mixes, of one that goes on unbroken."""
 
 import copy
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -415,19 +417,25 @@ class Resumable(Numbers):
         self.at = state["at"]
 
 
-@pytest.mark.parametrize("stop", [3, 20, 33])
-def test_a_source_with_a_state_resumes_by_it_and_not_by_reading(stop):
+class OfOwnPackage(Resumable):
+    __module__ = "datasets.mine"  # a name that many give their own, too
+
+
+@pytest.mark.parametrize(("stop", "kind"), [(3, Resumable), (20, Resumable), (33, Resumable), (20, OfOwnPackage)])
+def test_a_source_with_a_state_resumes_by_it_and_not_by_reading(stop, kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", ModuleType("datasets"))
+
     def fresh():
-        return MixedStream([Resumable(0, 100), Resumable(1, 90)], FixedMix([0.5, 0.5]), batch_size=10)
+        return MixedStream([kind(0, 100), kind(1, 90)], FixedMix([0.5, 0.5]), batch_size=10)
 
     unbroken = train(fresh(), stop + 5)
     stopped = fresh()
     before = train(stopped, stop)
     again = fresh()
     again.load_state_dict(through_a_file(stopped.state_dict()))
-    Resumable.read = 0
+    kind.read = 0
     assert before + train(again, 5) == unbroken
-    assert Resumable.read <= 50 + 2, "what is drawn, and no more"
+    assert kind.read <= 50 + 2, "what is drawn, and no more"
 
 
 class GoesOn(Resumable):

@@ -10,7 +10,7 @@ from learn2mix.batches.torch_loader import LoopsAhead, TorchLoader
 
 MOST_NUMBERS = 1 << 22  # groups in all batches that wait where nothing is observed; each takes 32 bytes
 LEAST_KEPT, MOST_KEPT = 16, 1024
-AT_ONCE = 8  # are forgotten, for one by one takes longer
+AT_ONCE = 8  # batches that are forgotten together, for one by one takes longer
 BATCHED_TWICE = (
     "the DataLoader makes batches of the stream's batches; make it with DataLoader(stream, batch_size=None), or use "
     "MixedLoader(stream)"

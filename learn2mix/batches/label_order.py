@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset
 
 from learn2mix.data.in_memory import InMemory
 from learn2mix.label_advice import USUAL_NAMES
-from learn2mix.labels import Array, at_once
+from learn2mix.labels import Array, at_once, is_hugging_face
 from learn2mix.partition import Partition, is_in_order
 
 FEW = 8  # samples that say whether they have labels
@@ -100,7 +100,7 @@ def _is_subset(dataset: Any) -> bool:
 
 def _never_changes(dataset: Any) -> bool:
     """Whether it is one of Hugging Face's, whose labels take long to read too; or a Subset of one."""
-    return type(dataset.dataset if _is_subset(dataset) else dataset).__module__.startswith("datasets.")
+    return is_hugging_face(dataset.dataset if _is_subset(dataset) else dataset)
 
 
 def _labels_in(dataset: Any, names: list[Any]) -> list[Array]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from learn2mix.labels import is_hugging_face
 from learn2mix.partition import plain_names
 from learn2mix.streams.surroundings import Seen
 
@@ -210,12 +211,10 @@ def has_exact_state(samples: Any) -> bool:
     if not (hasattr(samples, "state_dict") and hasattr(samples, "load_state_dict")):
         return False
     told = any(each.default is each.empty for each in inspect.signature(samples.state_dict).parameters.values())
-    return not (told or _has_step(samples, LOSES_ITS_BUFFER) or _is_old_hugging_face(samples))
+    return not (told or _has_step(samples, LOSES_ITS_BUFFER) or (is_hugging_face(samples) and _loses_samples()))
 
 
-def _is_old_hugging_face(samples: Any) -> bool:
-    if not any(kind.__module__.startswith("datasets.") for kind in type(samples).__mro__):
-        return False
+def _loses_samples() -> bool:
     return tuple(map(int, sys.modules["datasets"].__version__.split(".")[:2])) < LOSES_NO_SAMPLES
 
 
